@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: ISC */
+#include "lib/mem.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void *
+mem_check(void *got)
+{
+	static const char line[] = "error memory-exhausted action=abort\n";
+
+	if (got == NULL) {
+		/* nothing can be done when even this fails */
+		(void)!write(STDERR_FILENO, line, sizeof(line) - 1);
+		abort();
+	}
+	return got;
+}
+
+void *
+mem_alloc(size_t size)
+{
+	return mem_check(malloc(size != 0 ? size : 1));
+}
+
+void *
+mem_zalloc(size_t size)
+{
+	return mem_check(calloc(1, size != 0 ? size : 1));
+}
+
+void *
+mem_resize(void *old, size_t count, size_t size)
+{
+	return mem_check(reallocarray(old, count, size));
+}
+
+char *
+mem_dup(const void *from, size_t len)
+{
+	char *copy = mem_alloc(len + 1);
+
+	if (len != 0)
+		memcpy(copy, from, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+char *
+mem_strdup(const char *text)
+{
+	return text != NULL ? mem_dup(text, strlen(text)) : NULL;
+}
+
+char *
+mem_printf(const char *format, ...)
+{
+	char *text;
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vasprintf(&text, format, args);
+	va_end(args);
+	return mem_check(len < 0 ? NULL : text);
+}
+
+void
+mem_wipe(void *at, size_t len)
+{
+	if (len != 0)
+		explicit_bzero(at, len);
+}
+
+void
+mem_free_secret(char *text)
+{
+	if (text == NULL)
+		return;
+	mem_wipe(text, strlen(text));
+	free(text);
+}
