@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * auth/auth_server.h - who are you: logins by libsasl2
+ *
+ * libsasl2's calls may block (saslauthd, a locked database, a slow hash), so
+ * each step runs in a worker, in a lane of at most half the pool. An exchange
+ * belongs to one session; its owner may free it at any time.
+ */
+#ifndef OSTLER_AUTH_AUTH_SERVER_H
+#define OSTLER_AUTH_AUTH_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "lib/err.h"
+#include "lib/ip.h"
+#include "lib/str.h"
+
+struct auth_server;
+struct auth_exchange;
+
+struct auth_server_opts {
+	const char *const *mechanisms; /* NULL-terminated, wanted, in order */
+	const char *database;	       /* sasldb path */
+	const char *const *options;    /* NULL-terminated "name=value" */
+	const char *realm;
+	const char *hostname;
+};
+
+/*
+ * Starts libsasl2; once per process, before any worker. Borrows opts (copies).
+ *
+ * Returns 0 or a negative errno with the reason.
+ */
+int auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
+		     struct auth_server **out, struct err *err);
+void auth_server_close(struct auth_server *server);
+
+/*
+ * Mechanisms to announce, separated by spaces; "" when there are none now.
+ *
+ * is_secure  over TLS or a unix socket: PLAIN and LOGIN may be offered
+ * Lends until auth_server_close.
+ */
+const char *auth_server_mechanisms(const struct auth_server *server,
+				   bool is_secure);
+
+/* Known to this server at all (also when it needs TLS first)? */
+bool auth_server_knows(const struct auth_server *server, struct str mechanism,
+		       bool *out_needs_tls);
+
+enum auth_result {
+	AUTH_CHALLENGE, /* send challenge, feed the answer to auth_step */
+	AUTH_OK,	/* login is set */
+	AUTH_DENIED,	/* wrong login or password: 535 */
+	AUTH_BAD_DATA,	/* not base64, malformed: 501 5.5.2 */
+	AUTH_TEMPORARY, /* database or saslauthd failed: 454 */
+};
+
+struct auth_answer {
+	enum auth_result result;
+	const char *challenge; /* base64, NUL-terminated; may be "" */
+	const char *login;     /* the NAME given to `user add`; may also be set
+				  on AUTH_DENIED, for the log */
+	const char *reason;    /* for the log; never sent to the client */
+};
+
+/* Called later on the loop, once per start or step; answer is lent. */
+typedef void auth_fn(void *owner, const struct auth_answer *answer);
+
+struct auth_start {
+	struct str mechanism;
+	bool has_initial;   /* RFC 4954, 4: initial response given */
+	struct str initial; /* base64; "=" is the empty one */
+	bool is_secure;
+	struct ip client, local;
+	uint16_t client_port, local_port;
+	const uint8_t *binding; /* channel binding, or NULL */
+	size_t binding_len;
+	const char *binding_type;
+};
+
+/* Borrows start (copies). The exchange is the owner's until auth_free. */
+struct auth_exchange *auth_begin(struct auth_server *server,
+				 const struct auth_start *start,
+				 auth_fn *on_answer, void *owner);
+
+/* The client's answer to a challenge, base64. Only after AUTH_CHALLENGE. */
+void auth_step(struct auth_exchange *exchange, struct str answer);
+
+/* Ends it at any time; a running step is detached. NULL is fine. */
+void auth_free(struct auth_exchange *exchange);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lib/net/tls_ctx.h - what TLS connections of one kind have in common
+ *
+ * Immutable once made and shared by counting: a reload makes a new one, and
+ * sessions keep the one they began with.
+ */
+#ifndef OSTLER_LIB_NET_TLS_CTX_H
+#define OSTLER_LIB_NET_TLS_CTX_H
+
+#include <stdbool.h>
+
+#include "lib/err.h"
+
+struct tls_ctx;
+
+struct tls_server_opts {
+	const char *certificate; /* PEM file with its chain */
+	const char *key;	 /* PEM file */
+	const char *client_ca;	 /* PEM file, or NULL: no client certificates */
+	const char *minimum;	 /* "1.2" or "1.3" */
+};
+
+/*
+ * Returns 0, or -EACCES, -ENOENT, -EINVAL with the file's name and the reason
+ * in err. Reads files: start and reload only (a worker).
+ */
+int tls_ctx_server(const struct tls_server_opts *opts, struct tls_ctx **out,
+		   struct err *err);
+
+struct tls_client_opts {
+	bool is_verified; /* check chain and name, fail the handshake if not */
+	const char *ca;	  /* PEM file, or NULL: the system's */
+	const char *minimum; /* "1.0", "1.2" or "1.3" */
+};
+
+int tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
+		   struct err *err);
+
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
+void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine */
+
+/* Seconds since 1970 when the server certificate ends; 0 for a client's. */
+long long tls_ctx_expires(const struct tls_ctx *ctx);
+
+/*
+ * Makes a key and a self-signed certificate for name in the two files (0600,
+ * 0644), ECDSA P-256, ten years. Existing files are not overwritten
+ * (-EEXIST).
+ */
+int tls_make_self_signed(const char *name, const char *certificate,
+			 const char *key, struct err *err);
+
+#endif

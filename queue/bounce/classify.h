@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/bounce/classify.h - which of sixteen kinds of failure was it
+ *
+ * Failures of our own have a typed cause and a fixed category. Remote replies
+ * are matched against rules that are data (etc/bounces.rules), then by their
+ * enhanced code, then by their three-digit code. Pure once rules are loaded.
+ */
+#ifndef OSTLER_QUEUE_BOUNCE_CLASSIFY_H
+#define OSTLER_QUEUE_BOUNCE_CLASSIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/err.h"
+#include "queue/deliver/outcome.h"
+
+enum category {
+	CATEGORY_OTHER,
+	CATEGORY_BAD_CONFIGURATION,
+	CATEGORY_BAD_CONNECTION,
+	CATEGORY_BAD_DOMAIN,
+	CATEGORY_BAD_MAILBOX,
+	CATEGORY_CONTENT_RELATED,
+	CATEGORY_INACTIVE_MAILBOX,
+	CATEGORY_MESSAGE_EXPIRED,
+	CATEGORY_NO_ANSWER_FROM_HOST,
+	CATEGORY_POLICY_RELATED,
+	CATEGORY_PROTOCOL_ERRORS,
+	CATEGORY_QUOTA_ISSUES,
+	CATEGORY_RELAYING_ISSUES,
+	CATEGORY_ROUTING_ERRORS,
+	CATEGORY_SPAM_RELATED,
+	CATEGORY_VIRUS_RELATED,
+	CATEGORY_COUNT
+};
+const char *category_name(enum category category); /* "bad-mailbox" */
+bool category_parse(const char *name, enum category *out);
+
+struct classifier; /* loaded rules; immutable, shared by counting */
+
+/*
+ * Loads rules: `own` (an admin's, may be NULL) before the shipped ones.
+ *
+ * text of both: borrows, NUL-terminated file contents; the names are for
+ * messages. Returns 0, or -EINVAL with "FILE:LINE: what".
+ */
+int classifier_load(const char *own, const char *own_name, const char *shipped,
+		    const char *shipped_name, struct classifier **out,
+		    struct err *err);
+/* The rules built into the program (a copy of etc/bounces.rules). */
+struct classifier *classifier_builtin(void);
+struct classifier *classifier_ref(struct classifier *classifier);
+void classifier_unref(struct classifier *classifier);
+
+struct classification {
+	enum category category;
+	const char *rule; /* lends: rule id, "code-5.1.1", "code-550",
+			     "cause-dns-no-domain", "none" */
+};
+
+/*
+ * Classifies a reply text as a person pastes it or a server sent it.
+ *
+ * reply  borrows, NUL-terminated, may have several lines and codes in front
+ * phase  PHASE_NONE when unknown
+ */
+void classify_reply(const struct classifier *classifier, const char *reply,
+		    enum smtp_phase phase, struct classification *out);
+
+/* Classifies what a delivery attempt ended with. */
+void classify_outcome(const struct classifier *classifier,
+		      const struct outcome *outcome,
+		      struct classification *out);
+
+/* What it means, and what to do: for the author, and for the admin. Static,
+ * one paragraph each, no markup. */
+const char *advice_explanation(enum category category);
+const char *advice_author(enum category category);
+const char *advice_admin(enum category category);
+/* "you", "the recipient", "the recipient's mail administrator", ... */
+const char *advice_who(enum category category);
+
+#endif

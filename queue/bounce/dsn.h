@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/bounce/dsn.h - the report about what was not delivered
+ *
+ * Formats a multipart/report (RFC 3464, 6522) as one message in memory. Pure:
+ * everything it says is a parameter.
+ */
+#ifndef OSTLER_QUEUE_BOUNCE_DSN_H
+#define OSTLER_QUEUE_BOUNCE_DSN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/buf.h"
+#include "queue/bounce/classify.h"
+#include "queue/deliver/outcome.h"
+#include "queue/envelope.h"
+
+enum dsn_kind {
+	DSN_FAILED,    /* Action: failed */
+	DSN_DELAYED,   /* Action: delayed; we go on trying */
+	DSN_DELIVERED, /* Action: delivered, asked for by NOTIFY=SUCCESS */
+	DSN_RELAYED,   /* Action: relayed to a host without DSN */
+};
+
+struct dsn_recipient {
+	const struct recipient *recipient;
+	const struct outcome *outcome; /* the last one */
+	struct classification classification;
+};
+
+struct dsn_input {
+	enum dsn_kind kind;
+	const char *hostname;	 /* Reporting-MTA */
+	const char *from;	 /* "postmaster@example.org" */
+	const char *id;		 /* of the original, text */
+	const char *report_id;	 /* of the report, text: its Message-ID */
+	uint64_t now_ms;	 /* wall clock */
+	uint64_t retry_until_ms; /* DSN_DELAYED */
+	const struct envelope *envelope;
+	/* Recipients of one cause: at least one. */
+	const struct dsn_recipient *recipients;
+	size_t recipient_count;
+	/* The original, or its beginning: at least its whole header. */
+	const uint8_t *original;
+	size_t original_len;
+	uint64_t original_size; /* of the whole */
+};
+
+/* Appends the report; out's maximum must be 256 KiB above what it holds. The
+ * original is returned whole below 64 KiB, else its header only (RET). */
+void dsn_format(const struct dsn_input *input, struct buf *out);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/deliver/delivery.h - one message, one next hop, one attempt
+ *
+ * Finds the route now (policy's next hop, then DNS), takes an open connection
+ * that the route still names or connects, talks SMTP or LMTP or writes a
+ * Maildir, and says for each recipient what became of it. Decides nothing
+ * about retries.
+ */
+#ifndef OSTLER_QUEUE_DELIVER_DELIVERY_H
+#define OSTLER_QUEUE_DELIVER_DELIVERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "policy/policy.h"
+#include "queue/deliver/outcome.h"
+#include "queue/envelope.h"
+
+struct delivery;
+struct deliverer; /* what all deliveries share: pool, resolver, TLS */
+struct resolver;
+struct spool;
+
+struct deliverer_opts {
+	const char *hostname; /* for EHLO */
+	uint16_t port;	      /* for MX hosts, 25 */
+	uint64_t connect_timeout_ms;
+	uint64_t idle_connection_ms;
+	bool private_targets;
+	/* Is this address and port one that we listen on? (self in MX) */
+	bool (*is_ours)(void *arg, const struct ip *ip, uint16_t port);
+	void *is_ours_arg;
+	/* Fills a log event or none; may be NULL. */
+	void (*on_attempt)(void *arg, uint64_t id, const char *host,
+			   const struct ip *ip, uint16_t port,
+			   const char *next_hop, int64_t ttl_s);
+	void *on_attempt_arg;
+};
+
+struct deliverer *deliverer_new(uv_loop_t *loop,
+				const struct deliverer_opts *opts,
+				struct resolver *resolver, struct spool *spool);
+/* After a reload: takes effect for connections from now on. */
+void deliverer_configure(struct deliverer *deliverer,
+			 const struct deliverer_opts *opts);
+/* Closes idle connections (QUIT); on_idle comes when none is left. Running
+ * deliveries go on. */
+void deliverer_close_idle(struct deliverer *deliverer);
+/* No delivery may be running. */
+void deliverer_free(struct deliverer *deliverer);
+
+struct deliverer_stats {
+	unsigned connections, idle;
+	uint64_t opened, reused;
+};
+void deliverer_stats(const struct deliverer *deliverer,
+		     struct deliverer_stats *out);
+
+struct delivery_request {
+	struct policy *policy;		 /* shares */
+	const struct next_hop *hop;	 /* copied */
+	const struct envelope *envelope; /* lent by the caller until done */
+	const size_t *recipients;	 /* indexes into the envelope; copied */
+	size_t recipient_count;		 /* > 0 */
+};
+
+/* outcomes[i] is for recipients[i]; lent for the call. */
+typedef void delivery_fn(void *owner, const struct outcome *outcomes,
+			 size_t count);
+
+/* Never calls back before it returns; on_done once. */
+struct delivery *delivery_start(struct deliverer *deliverer,
+				const struct delivery_request *request,
+				delivery_fn *on_done, void *owner);
+
+/* Stops now: the connection is cut, on_done does not come. */
+void delivery_abort(struct delivery *delivery);
+
+#endif

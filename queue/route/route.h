@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/route/route.h - from a domain to hosts and addresses
+ *
+ * A route is an immutable view over record sets; it expires with the earliest
+ * of them. Nobody keeps one past that: it is looked at when an attempt
+ * starts, before each connect, and before MAIL on a reused connection.
+ */
+#ifndef OSTLER_QUEUE_ROUTE_ROUTE_H
+#define OSTLER_QUEUE_ROUTE_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/addr.h"
+#include "lib/ip.h"
+#include "policy/policy.h"
+#include "queue/deliver/outcome.h"
+#include "queue/route/resolver.h"
+
+#define ROUTE_HOSTS_MAX 20 /* of an MX set; the best ones */
+#define ROUTE_ADDRS_MAX 8  /* of a host */
+
+struct route_host {
+	char name[ADDR_DOMAIN_MAX + 1];
+	int preference; /* -1: not by MX */
+	uint16_t port;
+	bool is_implicit_tls;
+	bool is_secure;		       /* MX and address sets carried AD */
+	uint64_t expires_ms;	       /* boot clock; UINT64_MAX: a literal */
+	uint64_t mx_ttl_s, addr_ttl_s; /* left when the route was made */
+	bool is_cached;		       /* all sets came from the cache */
+	struct ip addrs[ROUTE_ADDRS_MAX];
+	size_t addr_count; /* 0: see why */
+	char why[128];	   /* why no address, or why it was skipped */
+};
+
+struct route {
+	unsigned refs;
+	/* CAUSE_REPLY: usable. Others: why there is none (typed). */
+	enum cause cause;
+	bool is_permanent; /* only meaningful when there is a cause */
+	char why[256];	   /* in words */
+	char domain[ADDR_DOMAIN_MAX + 1];
+	bool is_implicit_mx;
+	uint64_t made_ms, expires_ms; /* boot clock */
+	struct route_host *hosts;     /* by preference, equal ones shuffled */
+	size_t host_count;
+};
+
+struct route *route_ref(struct route *route);
+void route_unref(struct route *route);
+
+struct route_opts {
+	uint16_t port; /* for MX hosts */
+	bool private_targets;
+	const char *hostname; /* ours */
+	bool (*is_ours)(void *arg, const struct ip *ip, uint16_t port);
+	void *is_ours_arg;
+	bool is_fresh; /* ask DNS again */
+};
+
+struct route_query;
+typedef void route_fn(void *owner, struct route *route);
+
+/*
+ * Finds the route of a next hop (HOP_MX: by MX of hop->domain; HOP_SMTP and
+ * HOP_LMTP over TCP: the targets' addresses). The callback comes later, once;
+ * route is lent for the call.
+ */
+struct route_query *route_find(struct resolver *resolver,
+			       const struct next_hop *hop,
+			       const struct route_opts *opts,
+			       route_fn *on_route, void *owner);
+void route_cancel(struct route_query *query);
+
+/* now_ms < expires_ms */
+bool route_is_fresh(const struct route *route, uint64_t now_ms);
+
+/* Does it name this host with this address and port? (the reuse rule) */
+bool route_names(const struct route *route, const char *host,
+		 const struct ip *ip, uint16_t port);
+
+#endif
