@@ -111,11 +111,27 @@ void policy_decide(const struct policy *policy,
 bool policy_wants_points_here(const struct policy *policy,
 			      const struct policy_facts *facts);
 
-/* The final recipients behind an accepted one: aliases followed, postmaster
- * resolved, delimiter kept. Calls each once per recipient, at least once. */
+/*
+ * The final recipients behind an accepted one: aliases followed, postmaster
+ * resolved, delimiter kept. Calls each once per recipient, at least once.
+ *
+ * A recipient without a domain is qualified first, here and in policy_decide.
+ */
 void policy_expand(const struct policy *policy, const struct addr *recipient,
 		   void (*each)(void *arg, const struct addr *final),
 		   void *arg);
+
+/*
+ * The name that a Maildir folder is made with: the local part without quotes
+ * and without its delimiter part, ASCII letters in lower case.
+ *
+ * delimiter  borrows; one character, or "" for none
+ * size       > ADDR_LOCAL_MAX
+ * Returns false when the local part cannot name a folder: empty, with '/' or
+ * control characters, with a dot in front, or longer than ADDR_LOCAL_MAX.
+ */
+bool policy_mailbox_name(const struct addr *recipient, const char *delimiter,
+			 char *to, size_t size);
 
 const char *policy_hostname(const struct policy *policy);
 const char *policy_qualify(const struct policy *policy);
