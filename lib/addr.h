@@ -15,10 +15,11 @@
 #include "lib/str.h"
 
 #define ADDR_DOMAIN_MAX 255 /* octets, RFC 5321, 4.5.3.1.2 */
-#define ADDR_LOCAL_MAX                                                         \
-	64	     /* octets, RFC 5321, 4.5.3.1.1; more is refused           \
-			only where a file is named after it */
-#define ADDR_MAX 320 /* local part, '@', domain */
+/* RFC 5321, 4.5.3.1.1 gives the local part 64 octets; longer ones are in use
+ * (VERP, SRS) and refused only where a file is named after them. */
+#define ADDR_LOCAL_MAX	 64
+#define ADDR_LOCAL_LIMIT 256 /* octets, no local part is ever longer */
+#define ADDR_MAX	 320 /* local part, '@', domain */
 
 struct addr {
 	/* "" is the null sender. The local part as it was given (with its
@@ -57,10 +58,15 @@ addr_domain(const struct addr *addr)
 		       : str_from(addr->text + addr->local_len, 0);
 }
 
-/* The local part without quotes and backslashes; size > ADDR_LOCAL_MAX*4. */
+/* The local part without quotes and backslashes; size > ADDR_LOCAL_LIMIT. */
 void addr_local_plain(const struct addr *addr, char *to, size_t size);
 
-/* Adds "@domain" to an address without one; false when it gets too long. */
+/*
+ * Adds "@domain" to an address without one; false when it gets too long. The
+ * null sender and an address with a domain stay as they are.
+ *
+ * domain  borrows; normalised
+ */
 bool addr_qualify(struct addr *addr, const char *domain);
 
 /*
@@ -68,8 +74,9 @@ bool addr_qualify(struct addr *addr, const char *domain);
  * case, trailing dot removed. Address literals are normalised too.
  *
  * to  at least ADDR_DOMAIN_MAX + 1 bytes
- * Returns false when it is no domain name (empty or long labels, bad
- * characters).
+ * Returns false (to untouched) when it is no domain name: empty or long
+ * labels, bad characters (an underscore is taken), or a number at the end,
+ * which is an IP address without brackets.
  */
 bool addr_normalize_domain(struct str domain, char *to, size_t size);
 
