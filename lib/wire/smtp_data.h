@@ -55,10 +55,10 @@ struct smtp_data_decoder {
  *
  * decoder     zeroed before the first call
  * bytes, len  borrows
- * out_run     part of the message, maybe empty; lends from bytes
+ * out_run     part of the message, maybe empty; lends from bytes, or static
  * out_is_end  the end was read; the bytes behind it are not touched and
  *             decoder is not to be called again
- * Returns the bytes used, more than 0 unless len is 0.
+ * Returns the bytes used; may be 0 with a run (a byte that was kept back).
  *
  *	while (len != 0 && !is_end) {
  *		used = smtp_data_decode(&decoder, bytes, len, &run, &is_end);
