@@ -140,7 +140,7 @@ bool smtp_args_bdat(struct str arg, struct smtp_bdat *out,
 struct smtp_auth {
 	char mechanism[SMTP_MECHANISM_MAX + 1]; /* upper case */
 	bool has_initial;
-	struct str initial; /* lends from arg: base64 as sent, "" for "=" */
+	struct str initial; /* lends from arg: base64 as sent, "=" if empty */
 };
 
 /*
