@@ -46,10 +46,10 @@ struct deliverer *deliverer_new(uv_loop_t *loop,
 /* After a reload: takes effect for connections from now on. */
 void deliverer_configure(struct deliverer *deliverer,
 			 const struct deliverer_opts *opts);
-/* Closes idle connections (QUIT); on_idle comes when none is left. Running
- * deliveries go on. */
+/* Closes idle connections (QUIT). Running deliveries go on. */
 void deliverer_close_idle(struct deliverer *deliverer);
-/* No delivery may be running. */
+/* No delivery may be running. What is still open is cut; the loop has to run
+ * once more until its handles are closed. NULL is fine. */
 void deliverer_free(struct deliverer *deliverer);
 
 struct deliverer_stats {

@@ -93,7 +93,9 @@ struct outcome {
 	uint16_t port;
 	char tls[16];	   /* "TLSv1.3", "" in the clear */
 	int64_t mx_ttl_s;  /* seconds left of the route; -1: not by DNS */
-	bool is_own_fault; /* our configuration: login, certificate, DNS */
+	bool is_own_fault; /* our configuration: login, source, self in MX */
+	bool has_dsn;	   /* delivered, and the next hop took DSN over: it will
+			      report success, we do not (RFC 3461, 5.2.2) */
 };
 
 /* One attempt as it is kept with the message. Strings are lent. */
@@ -110,9 +112,17 @@ struct attempt {
 	const char *category; /* "" when delivered */
 };
 
-/* Sets kind, cause, codes and text for a failure of our own. The kind and
- * codes follow the table above; is_permanent overrides 4xx by 5xx. */
+/*
+ * Sets kind, cause, phase, codes, text and is_own_fault for a failure of our
+ * own, by the table above: 4.x.x is deferred, 5.x.x and an expired one are
+ * failed. What says where (host, ip, port, tls, mx_ttl_s) is left alone, the
+ * reply becomes empty.
+ */
 void outcome_own(struct outcome *out, enum cause cause, enum smtp_phase phase,
 		 const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Makes a deferred outcome final or a final one deferred, with codes of that
+ * class; codes that a remote host gave stay as they are. */
+void outcome_set_permanent(struct outcome *out, bool is_permanent);
 
 #endif
