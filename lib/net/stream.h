@@ -13,7 +13,8 @@
  * stream_close is always allowed, once; no event follows it; the memory goes
  * in libuv's close callback. Loop thread only.
  *
- * An idle plain connection holds no buffer at all.
+ * An idle plain connection holds no buffer at all. What the owner writes
+ * within one event leaves in one system call (and one TLS record) after it.
  */
 #ifndef OSTLER_LIB_NET_STREAM_H
 #define OSTLER_LIB_NET_STREAM_H
@@ -77,7 +78,8 @@ void stream_start(struct stream *stream);
  * loop. *out_len 0: none. */
 const uint8_t *stream_bytes(struct stream *stream, size_t *out_len);
 
-/* Drops len bytes from the front; reading goes on when it had stopped. */
+/* Drops len bytes from the front. Reading that had stopped goes on once a
+ * quarter of STREAM_IN_MAX is free. */
 void stream_consume(struct stream *stream, size_t len);
 
 /*

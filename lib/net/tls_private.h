@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lib/net/tls_private.h - what tls_ctx.c and tls_engine.c share
+ *
+ * For these two files only; everybody else sees tls_ctx.h and tls_engine.h.
+ */
+#ifndef OSTLER_LIB_NET_TLS_PRIVATE_H
+#define OSTLER_LIB_NET_TLS_PRIVATE_H
+
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "lib/err.h"
+
+struct tls_ctx {
+	SSL_CTX *ssl;
+	atomic_uint refs;  /* a worker makes it, the loop uses it */
+	long long expires; /* see tls_ctx_expires */
+	bool is_verified;  /* client: an unverified peer fails the handshake */
+};
+
+/*
+ * err_text with the reasons from OpenSSL's error queue behind the text; the
+ * queue is empty afterwards. Returns code.
+ */
+int tls_fail(struct err *err, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif
