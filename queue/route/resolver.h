@@ -18,20 +18,12 @@
 
 #include "lib/err.h"
 #include "lib/ip.h"
+#include "lib/list.h"
+#include "lib/net/dns_wire.h" /* enum dns_type, struct dns_record */
 
+struct dns_backend;
 struct resolver;
 struct resolver_query; /* one caller's wait */
-
-enum dns_type {
-	DNS_A = 1,
-	DNS_CNAME = 5,
-	DNS_SOA = 6,
-	DNS_PTR = 12,
-	DNS_MX = 15,
-	DNS_TXT = 16,
-	DNS_AAAA = 28,
-	DNS_TLSA = 52,
-};
 
 enum dns_status {
 	DNS_OK,	      /* at least one record */
@@ -41,26 +33,21 @@ enum dns_status {
 	DNS_BOGUS,    /* DNSSEC validation failed (EDE 6..) */
 };
 
-struct dns_record {
-	uint32_t ttl;
-	uint16_t preference; /* MX */
-	char *name;	     /* MX, PTR, CNAME: lower case, no trailing dot */
-	struct ip ip;	     /* A, AAAA */
-	uint8_t *data;	     /* others: the record data */
-	size_t len;
-};
-
-/* Immutable, shared by counting. */
+/* Immutable (but is_cached), shared by counting. */
 struct dns_set {
 	unsigned refs;
 	enum dns_status status;
 	uint16_t type;
 	bool is_secure; /* AD from a resolver that may be trusted */
-	bool is_cached; /* this caller got it without a query */
-	uint64_t asked_ms, expires_ms; /* boot clock */
-	char *name;		       /* the question */
-	char *canonical;	       /* behind CNAMEs */
-	char *why; /* for DNS_FAILED: "timeout", "SERVFAIL", ... */
+	bool is_cached; /* the caller who is being called got it without a
+			   query; means nothing later */
+	bool is_stale;	/* the server said that it kept this past its TTL (EDE
+			   3, 19): TTL 0, and no ground to give up on mail */
+	/* Boot clock. A failure's expiry is when asking again makes sense. */
+	uint64_t asked_ms, expires_ms;
+	char *name;	 /* the question */
+	char *canonical; /* behind CNAMEs */
+	char *why;	 /* for DNS_FAILED: "timeout", "SERVFAIL", ... */
 	struct dns_record *records;
 	size_t count;
 };
@@ -75,8 +62,11 @@ struct resolver_opts {
 	unsigned attempts;
 	uint64_t ttl_max_s, negative_ttl_max_s;
 	size_t cache_bytes;	       /* 0: 64 MiB */
+	const char *resolv_conf;       /* NULL: /etc/resolv.conf */
 	uint64_t (*now_ms)(void *arg); /* NULL: boot clock; tests move it */
 	void *now_arg;
+	struct dns_backend *backend; /* NULL: c-ares; tests bring their own.
+					takes; resolver_new only */
 };
 
 int resolver_new(uv_loop_t *loop, const struct resolver_opts *opts,
@@ -84,7 +74,8 @@ int resolver_new(uv_loop_t *loop, const struct resolver_opts *opts,
 /* New servers and limits after a reload; the cache stays. */
 int resolver_configure(struct resolver *resolver,
 		       const struct resolver_opts *opts, struct err *err);
-/* Waiting callers get DNS_FAILED first. */
+/* Waiting callers get DNS_FAILED first, and nobody is called afterwards; the
+ * memory goes with the next turns of the loop. NULL is fine. */
 void resolver_free(struct resolver *resolver);
 
 typedef void resolver_fn(void *owner, struct dns_set *set);
@@ -112,8 +103,25 @@ void resolver_drop(struct resolver *resolver, const char *name, uint16_t type);
 
 uint64_t resolver_now_ms(const struct resolver *resolver);
 
+/* For an answer that needs no question: comes later as a set would. */
+struct resolver_later {
+	struct list link; /* list_init before the first use */
+	void (*on_later)(struct resolver_later *later);
+};
+void resolver_call_later(struct resolver *resolver,
+			 struct resolver_later *later);
+
+/*
+ * The servers asked at the moment, as "IP:PORT IP:PORT" (cut to size).
+ *
+ * Returns whether all of them are on this host: only then is_secure can be
+ * true, and nobody on the way can forge an answer.
+ */
+bool resolver_servers(const struct resolver *resolver, char *to, size_t size);
+
 struct resolver_stats {
 	uint64_t queries, hits, misses, joined, failed, negative;
+	uint64_t packets, tcp_packets, evicted, refused; /* strangers */
 	uint64_t entries, bytes, in_flight, waiting;
 };
 void resolver_stats(const struct resolver *resolver,
