@@ -5,6 +5,9 @@
  * A route is an immutable view over record sets; it expires with the earliest
  * of them. Nobody keeps one past that: it is looked at when an attempt
  * starts, before each connect, and before MAIL on a reused connection.
+ *
+ * A route that was just handed over is good for the connect that starts at
+ * once even if it is expired already: TTL 0 means "for this one use".
  */
 #ifndef OSTLER_QUEUE_ROUTE_ROUTE_H
 #define OSTLER_QUEUE_ROUTE_ROUTE_H
@@ -29,7 +32,8 @@ struct route_host {
 	bool is_implicit_tls;
 	bool is_secure;		       /* MX and address sets carried AD */
 	uint64_t expires_ms;	       /* boot clock; UINT64_MAX: a literal */
-	uint64_t mx_ttl_s, addr_ttl_s; /* left when the route was made */
+	uint64_t mx_ttl_s, addr_ttl_s; /* left when the route was made; 0 when
+					  there is no such set */
 	bool is_cached;		       /* all sets came from the cache */
 	struct ip addrs[ROUTE_ADDRS_MAX];
 	size_t addr_count; /* 0: see why */
@@ -45,7 +49,9 @@ struct route {
 	char domain[ADDR_DOMAIN_MAX + 1];
 	bool is_implicit_mx;
 	uint64_t made_ms, expires_ms; /* boot clock */
-	struct route_host *hosts;     /* by preference, equal ones shuffled */
+	/* By preference, equal ones shuffled. With CAUSE_REPLY at least one
+	 * has an address; those without stand here for people to read. */
+	struct route_host *hosts;
 	size_t host_count;
 };
 
@@ -68,12 +74,21 @@ typedef void route_fn(void *owner, struct route *route);
  * Finds the route of a next hop (HOP_MX: by MX of hop->domain; HOP_SMTP and
  * HOP_LMTP over TCP: the targets' addresses). The callback comes later, once;
  * route is lent for the call.
+ *
+ * hop, opts  borrows
+ *
+ * For a configured next hop no answer of DNS is permanent, and "localhost" is
+ * this host without asking (RFC 6761, 6.3).
  */
 struct route_query *route_find(struct resolver *resolver,
 			       const struct next_hop *hop,
 			       const struct route_opts *opts,
 			       route_fn *on_route, void *owner);
-void route_cancel(struct route_query *query);
+void route_cancel(struct route_query *query); /* until the callback began */
+
+/* Drops the sets behind the domain's route from the cache (not a next hop's):
+ * the MX, and the addresses of the hosts that the route names. */
+void route_drop(struct resolver *resolver, const struct route *route);
 
 /* now_ms < expires_ms */
 bool route_is_fresh(const struct route *route, uint64_t now_ms);
