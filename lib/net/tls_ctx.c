@@ -129,7 +129,7 @@ end:
 }
 
 static int
-set_minimum(SSL_CTX *ssl, const char *minimum, struct err *err)
+tls_version(const char *name)
 {
 	static const struct {
 		const char *name;
@@ -142,11 +142,26 @@ set_minimum(SSL_CTX *ssl, const char *minimum, struct err *err)
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (minimum != NULL && strcmp(minimum, known[i].name) == 0 &&
-		    SSL_CTX_set_min_proto_version(ssl, known[i].version) == 1)
-			return 0;
-	return err_text(err, -EINVAL, "'%s' is no TLS version",
-			minimum != NULL ? minimum : "");
+		if (name != NULL && strcmp(name, known[i].name) == 0)
+			return known[i].version;
+	return -1;
+}
+
+/* minimum is required, maximum may be NULL. */
+static int
+set_versions(SSL_CTX *ssl, const char *minimum, const char *maximum,
+	     struct err *err)
+{
+	int from = tls_version(minimum);
+	int to = maximum != NULL ? tls_version(maximum) : 0;
+
+	if (from < 0 || SSL_CTX_set_min_proto_version(ssl, from) != 1)
+		return err_text(err, -EINVAL, "'%s' is no TLS version",
+				minimum != NULL ? minimum : "");
+	if (to < 0 || SSL_CTX_set_max_proto_version(ssl, to) != 1)
+		return err_text(err, -EINVAL, "'%s' is no TLS version",
+				maximum);
+	return 0;
 }
 
 static struct tls_ctx *
@@ -331,7 +346,7 @@ tls_ctx_server(const struct tls_server_opts *opts, struct tls_ctx **out,
 	/* tickets keep sessions at the clients, nothing is kept here */
 	(void)SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
 	(void)SSL_CTX_set_num_tickets(ctx->ssl, 1);
-	rc = set_minimum(ctx->ssl, opts->minimum, err);
+	rc = set_versions(ctx->ssl, opts->minimum, NULL, err);
 	if (rc < 0)
 		goto fail;
 	rc = use_certificate(ctx, opts->certificate, err);
@@ -372,7 +387,7 @@ tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
 		rc = tls_fail(err, -EINVAL, "OpenSSL");
 		goto fail;
 	}
-	rc = set_minimum(ctx->ssl, opts->minimum, err);
+	rc = set_versions(ctx->ssl, opts->minimum, opts->maximum, err);
 	if (rc < 0)
 		goto fail;
 	if (opts->ca != NULL) {

@@ -32,6 +32,7 @@ struct tls_client_opts {
 	bool is_verified; /* check chain and name, fail the handshake if not */
 	const char *ca;	  /* PEM file, or NULL: the system's */
 	const char *minimum; /* "1.0", "1.2" or "1.3" */
+	const char *maximum; /* the same, or NULL: whatever there is */
 };
 
 int tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
