@@ -208,6 +208,17 @@ quoted_string_len(struct str text)
 	return 0;
 }
 
+/* U+0080 to U+009F: some terminals obey them. */
+static bool
+has_c1_control(struct str text)
+{
+	for (size_t i = 0; i + 1 < text.len; i++)
+		if ((unsigned char)text.at[i] == 0xc2 &&
+		    (unsigned char)text.at[i + 1] < 0xa0)
+			return true;
+	return false;
+}
+
 const char *
 addr_parse(struct str text, unsigned flags, struct addr *out)
 {
@@ -229,6 +240,8 @@ addr_parse(struct str text, unsigned flags, struct addr *out)
 	is_utf8 = !str_is_ascii(local);
 	if (is_utf8 && !str_is_utf8(local))
 		return "local part is not UTF-8";
+	if (is_utf8 && has_c1_control(local))
+		return "control character in local part";
 	if (rest.len == 0 && (flags & ADDR_ALLOW_NO_DOMAIN) == 0)
 		return "no domain";
 	if (rest.len != 0 && rest.at[0] != '@')

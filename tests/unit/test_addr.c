@@ -43,6 +43,10 @@ static const struct {
 	{"a@XN--bcher-KVA.example", 0, "a@xn--bcher-kva.example"},
 	{"j\xc3\xb6rg@x.org", U, "j\xc3\xb6rg@x.org"},
 	{"\"j\xc3\xb6 rg\"@x.org", U, "\"j\xc3\xb6 rg\"@x.org"},
+	{"a@b\xc3\xbc"
+	 "cher.example\xe3\x80\x82",
+	 U, "a@xn--bcher-kva.example"},
+	{"\xc2\xa0@x.org", U, "\xc2\xa0@x.org"},
 	{"user", N, "user"},
 	{"postmaster", N, "postmaster"},
 	{"a@b.org", N, "a@b.org"},
@@ -89,6 +93,7 @@ static const struct {
 	{"j\xc3\xb6rg@x.org", 0, NULL},
 	{"a@b\xc3\xbc.org", 0, NULL},
 	{"j\xc3@x.org", U, NULL},
+	{"j\xc2\x9b@x.org", U, NULL},
 	{"a@b\xc3.org", U, NULL},
 	{"a@\xe2\x84\x80.org", U, NULL}, /* maps to "a/c" */
 	{"a@b\xef\xbc\xa0"
@@ -161,6 +166,11 @@ START_TEST(lengths_have_limits_that_can_be_reached)
 	memset(text, 'l', sizeof(text));
 	(void)snprintf(text + 256, sizeof(text) - 256, "@x.org");
 	ck_assert_ptr_null(addr_parse(str_of(text), 0, &addr));
+	(void)snprintf(text + 256, sizeof(text) - 256, "@%.63s", domain);
+	ck_assert_ptr_null(addr_parse(str_of(text), 0, &addr));
+	ck_assert_uint_eq(strlen(addr.text), ADDR_MAX);
+	(void)snprintf(text + 256, sizeof(text) - 256, "@d.%.62s", domain);
+	ck_assert_ptr_nonnull(addr_parse(str_of(text), 0, &addr));
 	text[256] = 'l';
 	(void)snprintf(text + 257, sizeof(text) - 257, "@x.org");
 	ck_assert_ptr_nonnull(addr_parse(str_of(text), 0, &addr));
