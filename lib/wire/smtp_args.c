@@ -68,8 +68,6 @@ smtp_xtext_encode(struct str from, char *to, size_t size)
 		to[used++] = digits[c >> 4];
 		to[used++] = digits[c & 15];
 	}
-	if (used >= size)
-		return false;
 	to[used] = '\0';
 	return true;
 }
@@ -98,8 +96,6 @@ smtp_xtext_decode(struct str from, char *to, size_t size)
 		}
 		to[used++] = (char)c;
 	}
-	if (used >= size)
-		return false;
 	to[used] = '\0';
 	return true;
 }

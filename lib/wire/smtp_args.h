@@ -164,7 +164,7 @@ bool smtp_args_none(struct str arg, struct status *status);
 /*
  * RFC 3461, section 4: bytes as "+3D" where they are not printable.
  *
- * to  size bytes, NUL-terminated when it fits
+ * to  size bytes, > 0; NUL-terminated when it fits
  * Returns false when it does not fit, or (decode) when it is not xtext or
  * stands for a NUL.
  */

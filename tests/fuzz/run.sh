@@ -18,8 +18,8 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${FUZZ_BUILD:-$top/build-fuzz}
 corpus=$top/tests/fuzz/corpus/$name
 found=$build/found/$name
-flags='-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
-	-fno-sanitize-recover=all'
+flags="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+-fno-sanitize-recover=all"
 
 [ -f "$top/tests/fuzz/fuzz_$name.c" ] || { echo "no fuzz_$name.c" >&2; exit 64; }
 [ -x "$top/configure" ] || (cd "$top" && ./autogen.sh)
@@ -34,12 +34,11 @@ tar -C "$top" -cf - --exclude='./build*' --exclude=./.git --exclude='*.[ao]' \
 cp -p "$top/config.h.in" "$top/configure" "$build/src/"
 cp -pR "$top/build-aux" "$build/src/"
 cd "$build/src"
-# shellcheck disable=SC2086
 [ -f Makefile ] || ./configure -q CC=clang \
-	CFLAGS="$(echo $flags) -fsanitize=fuzzer-no-link"
+	CFLAGS="$flags -fsanitize=fuzzer-no-link"
 make -s -j"${JOBS:-2}" fuzz-rooms
 make -s "tests/fuzz/fuzz_$name.o"
-# shellcheck disable=SC2086
+# shellcheck disable=SC2046,SC2086 # lists of words
 clang $flags -fsanitize=fuzzer -o "fuzz_$name" "tests/fuzz/fuzz_$name.o" \
 	$(make -s fuzz-libraries)
 

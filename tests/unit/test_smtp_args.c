@@ -181,6 +181,8 @@ static const struct {
 	{"TO:<a@b.org> ORCPT=rfc822;", ALL, 0, "501 5.5.4"},
 	{"TO:<a@b.org> ORCPT=;a@b.org", ALL, 0, "501 5.5.4"},
 	{"TO:<a@b.org> ORCPT=rfc822;a+0D+0Ab", ALL, 0, "501 5.5.4"},
+	{"TO:<a@b.org> ORCPT=a=b;c", ALL, 0, "501 5.5.4"},
+	{"TO:<a@b.org> ORCPT=utf-8;a=b", ALL, 0, "501 5.5.4"},
 	{"TO:<a@b.org> ORCPT=rfc822;a+b", ALL, 0, "501 5.5.4"},
 	{"TO:<a@b.org> ORCPT=rfc822;j\xc3\xb6@c.org", ALL, U, "501 5.5.4"},
 	{"TO:<a@b.org> ORCPT=utf-8;j\xc3\xb6@c.org", ALL, 0, "501 5.5.4"},
