@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: ISC */
+#include "server/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct config *
+config_ref(struct config *config)
+{
+	(void)__atomic_add_fetch(&config->refs, 1, __ATOMIC_RELAXED);
+	return config;
+}
+
+static void
+texts_free(char **texts)
+{
+	for (size_t i = 0; texts != NULL && texts[i] != NULL; i++)
+		free(texts[i]);
+	free(texts);
+}
+
+static void
+listener_done(struct listener_config *listener)
+{
+	for (size_t i = 0; i < listener->address_count; i++)
+		free(listener->addresses[i].unix_path);
+	free(listener->addresses);
+	free(listener->proxy_from);
+	free(listener->certificate);
+	free(listener->key);
+	free(listener->name);
+	free(listener->at);
+}
+
+void
+config_unref(struct config *config)
+{
+	if (config == NULL ||
+	    __atomic_sub_fetch(&config->refs, 1, __ATOMIC_ACQ_REL) != 0)
+		return;
+	for (size_t i = 0; i < config->listener_count; i++)
+		listener_done(&config->listeners[i]);
+	free(config->listeners);
+	for (size_t i = 0; i < config->entry_count; i++) {
+		free(config->entries[i].name);
+		free(config->entries[i].value);
+		free(config->entries[i].at);
+	}
+	free(config->entries);
+	policy_unref(config->policy);
+	texts_free(config->auth.mechanisms);
+	texts_free(config->auth.options);
+	texts_free(config->resolver.servers);
+	free(config->auth.database);
+	free(config->auth.realm);
+	free(config->tls.certificate);
+	free(config->tls.key);
+	free(config->tls.client_ca);
+	free(config->tls.minimum);
+	free(config->queue.retry_s);
+	free(config->queue.alert_command);
+	free(config->hostname);
+	free(config->postmaster);
+	free(config->qualify);
+	free(config->spool);
+	free(config->control_socket);
+	free(config->user);
+	free(config->file);
+	free(config);
+}
+
+void
+config_queue_opts(const struct config *config, struct queue_opts *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->spool_dir = config->spool;
+	out->spool_free = config->limits.spool_free;
+	out->retry_s = config->queue.retry_s;
+	out->retry_count = config->queue.retry_count;
+	out->expire_s = config->queue.expire_s;
+	out->warn_s = config->queue.warn_s;
+	out->bounce_expire_s = config->queue.bounce_expire_s;
+	out->grace_s = config->queue.grace_s;
+	out->connections = config->queue.connections;
+	out->port = config->queue.port;
+	out->connect_timeout_ms = config->queue.connect_timeout_ms;
+	out->idle_connection_ms = config->queue.idle_connection_ms;
+	out->deliver = config->queue.deliver;
+	out->private_targets = config->resolver.private_targets;
+}
+
+void
+config_resolver_opts(const struct config *config, struct resolver_opts *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->servers = (const char *const *)config->resolver.servers;
+	out->timeout_ms = config->resolver.timeout_ms;
+	out->attempts = config->resolver.attempts;
+	out->ttl_max_s = config->resolver.ttl_max_s;
+	out->negative_ttl_max_s = config->resolver.negative_ttl_max_s;
+}
