@@ -74,7 +74,8 @@ void envelope_done(struct envelope *envelope);
 /* Adds a recipient and returns it; valid until the next addition. */
 struct recipient *envelope_add(struct envelope *envelope, const char *address);
 
-/* The envelope as spool text (no state), behind what out holds. */
+/* The envelope as spool text (no state), behind what out holds. The id is
+ * not in it: the spool keeps it by that. */
 void envelope_format(const struct envelope *envelope, struct buf *out);
 
 /*
