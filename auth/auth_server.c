@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: ISC */
+#include "auth/auth_server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sasl/sasl.h>
+#include <sasl/saslplug.h>
+
+#include "auth/sasl.h"
+#include "lib/mem.h"
+#include "lib/work.h"
+
+#define AUTH_OPTIONS_MAX 64
+#define AUTH_MECHS_MAX	 256
+#define AUTH_REASON_MAX	 256
+#define AUTH_PLUGIN	 "ostler"
+
+/* libsasl2 keeps its options per process, so there is one of these. Written
+ * before the first worker runs, read only afterwards. */
+static struct {
+	char *names[AUTH_OPTIONS_MAX];
+	char *values[AUTH_OPTIONS_MAX];
+	size_t count;
+} options;
+
+struct auth_server {
+	uv_loop_t *loop;
+	struct work_lane lane;
+	char *hostname, *realm, *database;
+	bool has_database; /* passwords come from sasldb, not from a daemon */
+	char clear[AUTH_MECHS_MAX], secure[AUTH_MECHS_MAX];
+};
+
+struct auth_exchange {
+	unsigned refs; /* its owner, and the step that runs; loop thread */
+	struct auth_server *server;
+	auth_fn *on_answer; /* NULL: the owner has gone */
+	void *owner;
+	bool is_running, is_begun;
+
+	/* copies for the worker */
+	char mechanism[SASL_MECHNAMEMAX + 1];
+	bool is_secure, has_input;
+	char *input; /* base64; may be a password */
+	char local[IP_TEXT_MAX + 8], remote[IP_TEXT_MAX + 8];
+
+	/* the worker's */
+	sasl_conn_t *conn;
+	sasl_callback_t callbacks[2];
+
+	/* what the worker found */
+	enum auth_result result;
+	char *challenge, *login;
+	char reason[AUTH_REASON_MAX];
+};
+
+/* --------------------------------------------------------------- options */
+
+static void
+options_add(const char *name, const char *value)
+{
+	for (size_t i = 0; i < options.count; i++) {
+		if (strcmp(options.names[i], name) != 0)
+			continue;
+		free(options.values[i]);
+		options.values[i] = mem_strdup(value);
+		return;
+	}
+	if (options.count == AUTH_OPTIONS_MAX)
+		return;
+	options.names[options.count] = mem_strdup(name);
+	options.values[options.count] = mem_strdup(value);
+	options.count++;
+}
+
+static const char *
+options_find(const char *name)
+{
+	for (size_t i = 0; i < options.count; i++)
+		if (strcmp(options.names[i], name) == 0)
+			return options.values[i];
+	return NULL;
+}
+
+static int
+on_getopt(void *context, const char *plugin, const char *option,
+	  const char **result, unsigned *len)
+{
+	const char *value = options_find(option);
+
+	(void)context;
+	(void)plugin;
+	if (value == NULL)
+		return SASL_FAIL;
+	*result = value;
+	if (len != NULL)
+		*len = (unsigned)strlen(value);
+	return SASL_OK;
+}
+
+static int
+on_log_nothing(void *context, int level, const char *message)
+{
+	(void)context;
+	(void)level;
+	(void)message;
+	return SASL_OK;
+}
+
+/* What libsasl2 says while an exchange runs: the last error is the reason. */
+static int
+on_log(void *context, int level, const char *message)
+{
+	struct auth_exchange *exchange = context;
+
+	if (exchange != NULL && message != NULL && level <= SASL_LOG_WARN &&
+	    level != SASL_LOG_NONE)
+		(void)str_copy(exchange->reason, sizeof(exchange->reason),
+			       str_of(message));
+	return SASL_OK;
+}
+
+/* One step in a worker. */
+struct auth_job {
+	struct work_job job;
+	struct auth_exchange *exchange; /* shares */
+};
+
+/* ------------------------------------------------------- unknown logins */
+
+/*
+ * A lookup plugin that stands behind sasldb: a login that nobody has gets a
+ * password that nobody knows, made anew each time. The exchange then takes
+ * the same steps and the same time as with a wrong password, in every
+ * mechanism, and fails at the same point.
+ */
+static int
+decoy_lookup(void *context, sasl_server_params_t *params, unsigned flags,
+	     const char *user, unsigned len)
+{
+	static const char name[] = "*" SASL_AUX_PASSWORD_PROP;
+	const struct propval *wanted = params->utils->prop_get(params->propctx);
+	unsigned char secret[32];
+	bool is_asked = false, has_password = false;
+
+	(void)context;
+	(void)user;
+	(void)len;
+	(void)flags;
+	for (; wanted != NULL && wanted->name != NULL; wanted++) {
+		if (strcmp(wanted->name, SASL_AUX_PASSWORD_PROP) != 0 &&
+		    strcmp(wanted->name, name) != 0)
+			continue;
+		is_asked = true;
+		if (wanted->values != NULL && wanted->values[0] != NULL)
+			has_password = true;
+	}
+	if (!is_asked || has_password)
+		return SASL_OK;
+	if (getentropy(secret, sizeof(secret)) < 0)
+		return SASL_FAIL;
+	for (size_t i = 0; i < sizeof(secret); i++)
+		secret[i] = (unsigned char)('A' + secret[i] % 26);
+	wanted = params->utils->prop_get(params->propctx);
+	for (; wanted != NULL && wanted->name != NULL; wanted++)
+		if (strcmp(wanted->name, SASL_AUX_PASSWORD_PROP) == 0 ||
+		    strcmp(wanted->name, name) == 0)
+			(void)params->utils->prop_set(params->propctx,
+						      wanted->name,
+						      (const char *)secret,
+						      sizeof(secret));
+	return SASL_OK;
+}
+
+static sasl_auxprop_plug_t decoy = {
+	.name = (char *)AUTH_PLUGIN,
+	.auxprop_lookup = decoy_lookup,
+};
+
+static int
+decoy_init(const sasl_utils_t *utils, int max_version, int *out_version,
+	   sasl_auxprop_plug_t **plug, const char *name)
+{
+	(void)utils;
+	(void)name;
+	if (max_version < SASL_AUXPROP_PLUG_VERSION)
+		return SASL_BADVERS;
+	*out_version = SASL_AUXPROP_PLUG_VERSION;
+	*plug = &decoy;
+	return SASL_OK;
+}
+
+/* ------------------------------------------------------------------ open */
+
+static void
+server_set_options(const struct auth_server_opts *opts)
+{
+	char mechanisms[AUTH_MECHS_MAX] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; opts->mechanisms[i] != NULL; i++) {
+		int n = snprintf(mechanisms + len, sizeof(mechanisms) - len,
+				 "%s%s", len != 0 ? " " : "",
+				 opts->mechanisms[i]);
+
+		if (n < 0 || (size_t)n >= sizeof(mechanisms) - len)
+			break;
+		len += (size_t)n;
+	}
+	options_add("mech_list", mechanisms);
+	options_add("pwcheck_method", "auxprop");
+	options_add("auxprop_plugin", "sasldb " AUTH_PLUGIN);
+	options_add("sasldb_path", opts->database);
+	options_add("log_level", "3");
+	for (size_t i = 0; opts->options != NULL && opts->options[i] != NULL;
+	     i++) {
+		struct str rest = str_of(opts->options[i]), name;
+		char *key, *value;
+
+		if (!str_cut(&rest, '=', &name))
+			continue;
+		name = str_trim(name);
+		rest = str_trim(rest);
+		key = mem_dup(name.at, name.len);
+		value = mem_dup(rest.at, rest.len);
+		options_add(key, value);
+		free(key);
+		free(value);
+	}
+}
+
+/* Security properties of a connection: no mechanism layer (TLS does that),
+ * nobody anonymous, plain text only when nobody can listen. */
+static int
+server_set_security(sasl_conn_t *conn, bool is_secure)
+{
+	sasl_security_properties_t props = {0};
+	sasl_ssf_t ssf = is_secure ? 128 : 0;
+
+	props.max_ssf = 0;
+	props.maxbufsize = 0;
+	props.security_flags = SASL_SEC_NOANONYMOUS;
+	if (!is_secure)
+		props.security_flags |= SASL_SEC_NOPLAINTEXT;
+	if (sasl_setprop(conn, SASL_SSF_EXTERNAL, &ssf) != SASL_OK)
+		return SASL_FAIL;
+	return sasl_setprop(conn, SASL_SEC_PROPS, &props);
+}
+
+/* The wanted mechanisms, in the order wanted, that libsasl2 has here. */
+static int
+server_list(struct auth_server *server, const struct auth_server_opts *opts,
+	    bool is_secure, char *to, size_t size, struct err *err)
+{
+	const char *list = "";
+	sasl_conn_t *conn = NULL;
+	size_t len = 0;
+	int rc;
+
+	rc = sasl_server_new("smtp", server->hostname, server->realm, NULL,
+			     NULL, NULL, 0, &conn);
+	if (rc == SASL_OK)
+		rc = server_set_security(conn, is_secure);
+	if (rc != SASL_OK) {
+		sasl_dispose(&conn);
+		return err_text(err, -EINVAL, "libsasl2: %s",
+				sasl_errstring(rc, NULL, NULL));
+	}
+	/* none at all is an answer too */
+	if (sasl_listmech(conn, NULL, "", " ", "", &list, NULL, NULL) !=
+	    SASL_OK)
+		list = "";
+	to[0] = '\0';
+	for (size_t i = 0; opts->mechanisms[i] != NULL; i++) {
+		struct str rest = str_of(list), one;
+
+		while (str_cut(&rest, ' ', &one)) {
+			if (!str_is_nocase(one, opts->mechanisms[i]))
+				continue;
+			len += (size_t)snprintf(to + len, size - len, "%s%s",
+						len != 0 ? " " : "",
+						opts->mechanisms[i]);
+			break;
+		}
+		if (len >= size - SASL_MECHNAMEMAX - 2)
+			break;
+	}
+	sasl_dispose(&conn);
+	return 0;
+}
+
+static int
+server_init_library(struct err *err)
+{
+	static const sasl_callback_t callbacks[] = {
+		{SASL_CB_GETOPT, (sasl_callback_fn *)(void *)on_getopt, NULL},
+		{SASL_CB_GETCONFPATH,
+		 (sasl_callback_fn *)(void *)auth_sasl_no_path, NULL},
+		{SASL_CB_LOG, (sasl_callback_fn *)(void *)on_log_nothing, NULL},
+		{SASL_CB_LIST_END, NULL, NULL},
+	};
+	int rc;
+
+	auth_sasl_prepare();
+	rc = sasl_server_init(callbacks, "ostler");
+	if (rc == SASL_OK)
+		rc = sasl_auxprop_add_plugin(AUTH_PLUGIN, decoy_init);
+	if (rc != SASL_OK)
+		return err_text(err, -EINVAL, "libsasl2: %s",
+				sasl_errstring(rc, NULL, NULL));
+	return 0;
+}
+
+int
+auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
+		 struct auth_server **out, struct err *err)
+{
+	struct auth_server *server;
+	const char *pwcheck;
+	int rc;
+
+	server_set_options(opts);
+	rc = server_init_library(err);
+	if (rc < 0)
+		return rc;
+	server = mem_zalloc(sizeof(*server));
+	server->loop = loop;
+	work_lane_init(&server->lane, WORK_THREADS / 2);
+	server->hostname = mem_strdup(opts->hostname);
+	server->realm = mem_strdup(opts->realm);
+	server->database = mem_strdup(opts->database);
+	pwcheck = options_find("pwcheck_method");
+	server->has_database =
+		pwcheck != NULL && strncmp(pwcheck, "auxprop", 7) == 0;
+	rc = server_list(server, opts, false, server->clear,
+			 sizeof(server->clear), err);
+	if (rc == 0)
+		rc = server_list(server, opts, true, server->secure,
+				 sizeof(server->secure), err);
+	if (rc < 0) {
+		auth_server_close(server);
+		return rc;
+	}
+	*out = server;
+	return 0;
+}
+
+void
+auth_server_close(struct auth_server *server)
+{
+	if (server == NULL)
+		return;
+	free(server->hostname);
+	free(server->realm);
+	free(server->database);
+	free(server);
+	sasl_server_done();
+	for (size_t i = 0; i < options.count; i++) {
+		free(options.names[i]);
+		free(options.values[i]);
+	}
+	options.count = 0;
+}
+
+const char *
+auth_server_mechanisms(const struct auth_server *server, bool is_secure)
+{
+	return is_secure ? server->secure : server->clear;
+}
+
+static bool
+lists(const char *mechanisms, struct str wanted)
+{
+	struct str rest = str_of(mechanisms), one;
+
+	while (str_cut(&rest, ' ', &one))
+		if (str_equal_nocase(one, wanted))
+			return true;
+	return false;
+}
+
+bool
+auth_server_knows(const struct auth_server *server, struct str mechanism,
+		  bool *out_needs_tls)
+{
+	if (!lists(server->secure, mechanism))
+		return false;
+	*out_needs_tls = !lists(server->clear, mechanism);
+	return true;
+}
+
+/* ------------------------------------------------------------- exchanges */
+
+static int
+exchange_open(struct auth_exchange *exchange)
+{
+	const struct auth_server *server = exchange->server;
+	int rc;
+
+	exchange->callbacks[0] =
+		(sasl_callback_t){SASL_CB_LOG,
+				  (sasl_callback_fn *)(void *)on_log, exchange};
+	exchange->callbacks[1] =
+		(sasl_callback_t){SASL_CB_LIST_END, NULL, NULL};
+	rc = sasl_server_new("smtp", server->hostname, server->realm,
+			     exchange->local[0] != '\0' ? exchange->local
+							: NULL,
+			     exchange->remote[0] != '\0' ? exchange->remote
+							 : NULL,
+			     exchange->callbacks, 0, &exchange->conn);
+	return rc == SASL_OK ? server_set_security(exchange->conn,
+						   exchange->is_secure)
+			     : rc;
+}
+
+/* A login is the NAME in the database: libsasl2 puts the realm behind it. */
+static char *
+exchange_login(const struct auth_exchange *exchange)
+{
+	const void *user = NULL;
+	struct str name;
+	char *suffix;
+
+	if (sasl_getprop(exchange->conn, SASL_USERNAME, &user) != SASL_OK ||
+	    user == NULL)
+		return NULL;
+	name = str_of(user);
+	suffix = mem_printf("@%s", exchange->server->realm);
+	if (str_ends_nocase(name, str_of(suffix)))
+		name.len -= strlen(suffix);
+	free(suffix);
+	return mem_dup(name.at, name.len);
+}
+
+static enum auth_result
+exchange_result(int rc)
+{
+	switch (rc) {
+	case SASL_OK:
+		return AUTH_OK;
+	case SASL_CONTINUE:
+		return AUTH_CHALLENGE;
+	case SASL_FAIL:
+	case SASL_NOMEM:
+	case SASL_TRYAGAIN:
+	case SASL_UNAVAIL:
+	case SASL_NOTINIT:
+	case SASL_CONFIGERR:
+		return AUTH_TEMPORARY;
+	case SASL_BADPROT:
+		return AUTH_BAD_DATA;
+	default: /* wrong password, no such user, disabled, expired, ... */
+		return AUTH_DENIED;
+	}
+}
+
+/* An unreadable database must not look like wrong passwords. */
+static bool
+exchange_database_fails(struct auth_exchange *exchange)
+{
+	const struct auth_server *server = exchange->server;
+
+	if (!server->has_database || access(server->database, R_OK) == 0 ||
+	    errno == ENOENT)
+		return false;
+	(void)snprintf(exchange->reason, sizeof(exchange->reason),
+		       "login database '%.180s': %s", server->database,
+		       strerror(errno));
+	return true;
+}
+
+static void
+exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
+{
+	const char *output = NULL;
+	unsigned output_len = 0;
+	int rc = SASL_OK;
+
+	if (!exchange->is_begun) {
+		exchange->is_begun = true;
+		rc = exchange_open(exchange);
+		if (rc == SASL_OK)
+			rc = sasl_server_start(exchange->conn,
+					       exchange->mechanism, input, len,
+					       &output, &output_len);
+	} else {
+		rc = sasl_server_step(exchange->conn, input, len, &output,
+				      &output_len);
+	}
+	exchange->result = exchange_result(rc);
+	if (exchange->result == AUTH_CHALLENGE)
+		exchange->challenge = auth_encode64(output, output_len);
+	if (exchange->result == AUTH_OK || exchange->result == AUTH_DENIED)
+		exchange->login = exchange_login(exchange);
+	if (exchange->result == AUTH_OK && exchange->login == NULL)
+		exchange->result = AUTH_TEMPORARY;
+	if (exchange->result != AUTH_OK && exchange->result != AUTH_CHALLENGE &&
+	    exchange->reason[0] == '\0')
+		(void)str_copy(exchange->reason, sizeof(exchange->reason),
+			       str_of(sasl_errstring(rc, NULL, NULL)));
+}
+
+static void
+exchange_run(struct work_job *job)
+{
+	struct auth_exchange *exchange =
+		container_of(job, struct auth_job, job)->exchange;
+	char *bytes = NULL;
+	unsigned len = 0;
+
+	free(exchange->challenge);
+	exchange->challenge = NULL;
+	exchange->reason[0] = '\0';
+	if (exchange_database_fails(exchange)) {
+		exchange->result = AUTH_TEMPORARY;
+		return;
+	}
+	if (exchange->has_input) {
+		bytes = auth_decode64(str_of(exchange->input), &len);
+		if (bytes == NULL) {
+			exchange->result = AUTH_BAD_DATA;
+			(void)str_copy(exchange->reason,
+				       sizeof(exchange->reason),
+				       str_of("not base64"));
+			return;
+		}
+	}
+	exchange_step(exchange, bytes, len);
+	if (bytes != NULL)
+		mem_wipe(bytes, len);
+	free(bytes);
+}
+
+static void
+exchange_done(struct work_job *job)
+{
+	struct auth_exchange *exchange =
+		container_of(job, struct auth_job, job)->exchange;
+	struct auth_answer answer = {
+		.result = exchange->result,
+		.challenge =
+			exchange->challenge != NULL ? exchange->challenge : "",
+		.login = exchange->login,
+		.reason = exchange->reason[0] != '\0' ? exchange->reason : NULL,
+	};
+
+	exchange->is_running = false;
+	if (exchange->on_answer != NULL)
+		exchange->on_answer(exchange->owner, &answer);
+}
+
+static void
+exchange_unref(struct auth_exchange *exchange)
+{
+	if (--exchange->refs != 0)
+		return;
+	if (exchange->conn != NULL)
+		sasl_dispose(&exchange->conn);
+	mem_free_secret(exchange->input);
+	free(exchange->challenge);
+	free(exchange->login);
+	free(exchange);
+}
+
+static void
+exchange_free_job(struct work_job *job)
+{
+	struct auth_job *step = container_of(job, struct auth_job, job);
+
+	exchange_unref(step->exchange);
+	free(step);
+}
+
+static void
+exchange_start(struct auth_exchange *exchange)
+{
+	struct auth_job *step = mem_zalloc(sizeof(*step));
+
+	exchange->refs++;
+	exchange->is_running = true;
+	step->exchange = exchange;
+	step->job.run = exchange_run;
+	step->job.done = exchange_done;
+	step->job.free_job = exchange_free_job;
+	work_start(exchange->server->loop, &step->job, &exchange->server->lane);
+}
+
+/* libsasl2's spelling: "192.0.2.1;25" */
+static void
+exchange_address(const struct ip *ip, uint16_t port, char *to, size_t size)
+{
+	char text[IP_TEXT_MAX];
+
+	if (ip->family != IP_NONE && port != 0)
+		(void)snprintf(to, size, "%s;%u", ip_format(ip, text), port);
+}
+
+struct auth_exchange *
+auth_begin(struct auth_server *server, const struct auth_start *start,
+	   auth_fn *on_answer, void *owner)
+{
+	struct auth_exchange *exchange = mem_zalloc(sizeof(*exchange));
+
+	exchange->refs = 1;
+	exchange->server = server;
+	exchange->on_answer = on_answer;
+	exchange->owner = owner;
+	(void)str_copy(exchange->mechanism, sizeof(exchange->mechanism),
+		       start->mechanism);
+	exchange->is_secure = start->is_secure;
+	exchange->has_input = start->has_initial;
+	if (start->has_initial)
+		exchange->input = str_is(start->initial, "=")
+					  ? mem_strdup("")
+					  : mem_dup(start->initial.at,
+						    start->initial.len);
+	exchange_address(&start->local, start->local_port, exchange->local,
+			 sizeof(exchange->local));
+	exchange_address(&start->client, start->client_port, exchange->remote,
+			 sizeof(exchange->remote));
+	exchange_start(exchange);
+	return exchange;
+}
+
+void
+auth_step(struct auth_exchange *exchange, struct str answer)
+{
+	assert(!exchange->is_running);
+	mem_free_secret(exchange->input);
+	exchange->input = mem_dup(answer.at, answer.len);
+	exchange->has_input = true;
+	exchange_start(exchange);
+}
+
+void
+auth_free(struct auth_exchange *exchange)
+{
+	if (exchange == NULL)
+		return;
+	exchange->on_answer = NULL;
+	exchange_unref(exchange);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Our server and our client log in to each other, over a database that our
+ * user commands made: every mechanism, right and wrong.
+ */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "auth/auth_client.h"
+#include "auth/auth_server.h"
+#include "auth/auth_users.h"
+#include "lib/mem.h"
+#include "lib/work.h"
+
+static const char *const mechanisms[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN",
+					 NULL};
+static char dir[64], database[96];
+static uv_loop_t loop;
+static struct auth_server *server;
+
+static void
+make_database(void)
+{
+	struct auth_users *users;
+	struct err err = ERR_INIT;
+
+	(void)snprintf(dir, sizeof(dir), "/tmp/ostler-auth-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	(void)snprintf(database, sizeof(database), "%s/sasldb2", dir);
+	ck_assert_msg(auth_users_open(database, "ostler", NULL, &users, &err) ==
+			      0,
+		      "%s", err.text);
+	ck_assert_msg(auth_users_add(users, "anna", "secret 1", &err) == 0,
+		      "%s", err.text);
+	ck_assert_int_eq(auth_users_add(users, "b@example.org", "s2", &err), 0);
+	auth_users_close(users);
+}
+
+static void
+remove_database(void)
+{
+	char path[128];
+
+	(void)unlink(database);
+	(void)snprintf(path, sizeof(path), "%s.lock", database);
+	(void)unlink(path);
+	ck_assert_int_eq(rmdir(dir), 0); /* nothing else was left there */
+}
+
+static void
+open_server(void)
+{
+	struct auth_server_opts opts = {
+		.mechanisms = mechanisms,
+		.database = database,
+		.realm = "ostler",
+		.hostname = "mail.example",
+	};
+	struct err err = ERR_INIT;
+
+	make_database();
+	work_init();
+	ck_assert_int_eq(uv_loop_init(&loop), 0);
+	ck_assert_msg(auth_server_open(&loop, &opts, &server, &err) == 0, "%s",
+		      err.text);
+}
+
+static void
+close_server(void)
+{
+	ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	auth_server_close(server);
+	ck_assert_int_eq(uv_loop_close(&loop), 0);
+	remove_database();
+}
+
+/* One conversation, with the network cut out. */
+struct talk {
+	struct auth_client *client;
+	struct auth_exchange *exchange;
+	bool is_secure, is_over;
+	unsigned challenges;
+	enum auth_result result;
+	char login[64], mechanism[32];
+};
+
+static void on_server(void *owner, const struct auth_answer *answer);
+
+static void
+on_client(void *owner, const struct auth_client_answer *answer)
+{
+	struct talk *talk = owner;
+
+	if (answer->result == AUTH_CLIENT_FAILED) {
+		talk->is_over = true;
+		talk->result = AUTH_BAD_DATA;
+		return;
+	}
+	if (talk->exchange == NULL) {
+		struct auth_start start = {
+			.mechanism = str_of(answer->mechanism),
+			.has_initial = answer->data != NULL,
+			.is_secure = talk->is_secure,
+		};
+
+		if (answer->data != NULL)
+			start.initial = str_of(answer->data);
+		(void)snprintf(talk->mechanism, sizeof(talk->mechanism), "%s",
+			       answer->mechanism);
+		talk->exchange = auth_begin(server, &start, on_server, talk);
+	} else {
+		auth_step(talk->exchange,
+			  str_of(answer->data != NULL ? answer->data : ""));
+	}
+}
+
+static void
+on_server(void *owner, const struct auth_answer *answer)
+{
+	struct talk *talk = owner;
+
+	if (answer->result == AUTH_CHALLENGE) {
+		talk->challenges++;
+		auth_client_step(talk->client, str_of(answer->challenge));
+		return;
+	}
+	talk->is_over = true;
+	talk->result = answer->result;
+	if (answer->login != NULL)
+		(void)snprintf(talk->login, sizeof(talk->login), "%s",
+			       answer->login);
+}
+
+static void
+hold_talk(struct talk *talk, const char *mechanism, const char *user,
+	  const char *password, bool is_secure)
+{
+	struct auth_client_start start = {
+		.offered = mechanism,
+		.user = user,
+		.password = password,
+		.host = "mail.example",
+		.is_secure = is_secure,
+	};
+
+	memset(talk, 0, sizeof(*talk));
+	talk->is_secure = is_secure;
+	talk->client = auth_client_begin(&loop, &start, on_client, talk);
+	while (!talk->is_over)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	auth_client_free(talk->client);
+	auth_free(talk->exchange);
+}
+
+static const struct {
+	const char *mechanism, *user, *password;
+	bool is_secure;
+	enum auth_result result;
+	const char *login;
+} cases[] = {
+	{"PLAIN", "anna", "secret 1", true, AUTH_OK, "anna"},
+	{"LOGIN", "anna", "secret 1", true, AUTH_OK, "anna"},
+	{"SCRAM-SHA-256", "anna", "secret 1", true, AUTH_OK, "anna"},
+	{"SCRAM-SHA-256", "anna", "secret 1", false, AUTH_OK, "anna"},
+	{"PLAIN", "b@example.org", "s2", true, AUTH_OK, "b@example.org"},
+	{"SCRAM-SHA-256", "b@example.org", "s2", true, AUTH_OK,
+	 "b@example.org"},
+	{"PLAIN", "anna", "secret 2", true, AUTH_DENIED, NULL},
+	{"LOGIN", "anna", "secret 2", true, AUTH_DENIED, NULL},
+	{"SCRAM-SHA-256", "anna", "secret 2", true, AUTH_DENIED, NULL},
+	{"PLAIN", "nobody", "x", true, AUTH_DENIED, NULL},
+	{"LOGIN", "nobody", "x", true, AUTH_DENIED, NULL},
+	{"SCRAM-SHA-256", "nobody", "x", true, AUTH_DENIED, NULL},
+	{"PLAIN", "b", "s2", true, AUTH_DENIED, NULL},
+	{"PLAIN", "anna", "", true, AUTH_DENIED, NULL},
+};
+
+START_TEST(each_mechanism_takes_the_right_password_only)
+{
+	struct talk talk;
+
+	open_server();
+	hold_talk(&talk, cases[_i].mechanism, cases[_i].user,
+		  cases[_i].password, cases[_i].is_secure);
+	ck_assert_int_eq(talk.result, cases[_i].result);
+	if (cases[_i].login != NULL)
+		ck_assert_str_eq(talk.login, cases[_i].login);
+	close_server();
+}
+END_TEST
+
+START_TEST(an_unknown_login_takes_as_many_steps_as_a_wrong_password)
+{
+	struct talk known, unknown;
+
+	open_server();
+	for (size_t i = 0; mechanisms[i] != NULL; i++) {
+		hold_talk(&known, mechanisms[i], "anna", "wrong", true);
+		hold_talk(&unknown, mechanisms[i], "nobody", "wrong", true);
+		ck_assert_int_eq(known.result, AUTH_DENIED);
+		ck_assert_int_eq(unknown.result, AUTH_DENIED);
+		ck_assert_uint_eq(known.challenges, unknown.challenges);
+	}
+	close_server();
+}
+END_TEST
+
+START_TEST(plain_text_is_offered_only_where_nobody_listens)
+{
+	bool needs_tls;
+
+	open_server();
+	ck_assert_str_eq(auth_server_mechanisms(server, false),
+			 "SCRAM-SHA-256");
+	ck_assert_str_eq(auth_server_mechanisms(server, true),
+			 "SCRAM-SHA-256 PLAIN LOGIN");
+	ck_assert(auth_server_knows(server, str_of("plain"), &needs_tls));
+	ck_assert(needs_tls);
+	ck_assert(!auth_server_knows(server, str_of("GSSAPI"), &needs_tls));
+	close_server();
+}
+END_TEST
+
+START_TEST(an_exchange_may_be_left_at_any_time)
+{
+	struct auth_start start = {.mechanism = str_of("LOGIN"),
+				   .is_secure = true};
+	struct talk talk = {0};
+
+	open_server();
+	for (int i = 0; i < 20; i++)
+		auth_free(auth_begin(server, &start, on_server, &talk));
+	close_server();
+	ck_assert(!talk.is_over);
+}
+END_TEST
+
+static void
+count_name(void *arg, const char *name)
+{
+	(void)name;
+	++*(int *)arg;
+}
+
+START_TEST(logins_are_added_changed_listed_and_removed)
+{
+	struct auth_users *users;
+	struct err err = ERR_INIT;
+	struct stat st;
+	int count = 0;
+
+	make_database();
+	ck_assert_int_eq(auth_users_open(database, "ostler", NULL, &users,
+					 &err),
+			 0);
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err), 0);
+	ck_assert_int_eq(count, 2);
+	ck_assert_int_eq(auth_users_add(users, "anna", "x", &err), -EEXIST);
+	ck_assert_int_eq(auth_users_passwd(users, "carl", "x", &err), -ENOENT);
+	ck_assert_int_eq(auth_users_remove(users, "carl", &err), -ENOENT);
+	ck_assert_int_eq(auth_users_passwd(users, "anna", "new", &err), 0);
+	ck_assert_int_eq(auth_users_remove(users, "b@example.org", &err), 0);
+	ck_assert_int_eq(auth_users_add(users, "a b", "x", &err), -EINVAL);
+	ck_assert_int_eq(auth_users_add(users, "a@ostler", "x", &err), -EINVAL);
+	ck_assert_int_eq(auth_users_add(users, "", "x", &err), -EINVAL);
+	count = 0;
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err), 0);
+	ck_assert_int_eq(count, 1);
+	auth_users_close(users);
+	ck_assert_int_eq(stat(database, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0640);
+	remove_database();
+}
+END_TEST
+
+UNIT_MAIN("auth",
+	  tcase_add_loop_test(tc, each_mechanism_takes_the_right_password_only,
+			      0, (int)COUNT(cases));
+	  tcase_add_test(
+		  tc, an_unknown_login_takes_as_many_steps_as_a_wrong_password);
+	  tcase_add_test(tc, plain_text_is_offered_only_where_nobody_listens);
+	  tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
+	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);)
