@@ -42,6 +42,10 @@ struct queue_opts {
 	bool private_targets;
 	bool (*is_ours)(void *arg, const struct ip *ip, uint16_t port);
 	void *is_ours_arg;
+	/* The clock, for wall and boot time alike; NULL: the real ones. Tests
+	 * move it, and call queue_configure to be heard at once. */
+	uint64_t (*now_ms)(void *arg);
+	void *now_arg;
 };
 
 struct queue_events {
@@ -150,7 +154,7 @@ enum queue_verb {
 	QUEUE_HOLD,
 	QUEUE_RELEASE,
 	QUEUE_REMOVE,
-	QUEUE_BOUNCE, /* report failure to the sender now */
+	QUEUE_BOUNCE, /* report failure to the sender; waits while paused */
 };
 /* Applies the verb to all that match; on_count says how many. */
 void queue_apply(struct queue *queue, enum queue_verb verb,
@@ -162,7 +166,9 @@ int queue_pause(struct queue *queue, bool is_paused, struct err *err);
 bool queue_is_paused(const struct queue *queue);
 
 struct queue_stats {
-	uint64_t messages, queued, deferred, active, held;
+	uint64_t messages;
+	/* Per destination of a message; deferred ones are among queued. */
+	uint64_t queued, deferred, active, held;
 	uint64_t accepted, delivered, bounced, expired,
 		deferrals;    /* since start */
 	uint64_t entry_bytes; /* memory for entries */

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/core.h - what the files behind queue/queue.h share
+ *
+ * struct queue, and the two things that exist only while somebody works on a
+ * message: struct message holds its envelope, struct run is one leg's way
+ * from its slot to the written outcome. queue.c owns the queue, attempt.c
+ * messages and runs, report.c what a run tells the sender, listing.c what
+ * operators ask.
+ */
+#ifndef OSTLER_QUEUE_CORE_H
+#define OSTLER_QUEUE_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "lib/list.h"
+#include "queue/deliver/delivery.h"
+#include "queue/entry.h"
+#include "queue/envelope.h"
+#include "queue/queue.h"
+#include "queue/schedule.h"
+#include "queue/settle.h"
+#include "queue/spool/spool.h"
+
+/* Keys of destinations that are none: no next hop is named so. */
+#define KEY_ROUTING  "?" /* the envelope has to be read to know the next hop */
+#define KEY_BOUNCING "!" /* on an operator's word */
+
+/* Envelopes kept in memory for messages that wait for their first attempt. */
+#define KEPT_BYTES_MAX ((size_t)16 << 20)
+
+struct queue {
+	uv_loop_t *loop;
+	uv_timer_t timer; /* the next thing due */
+	uv_timer_t drain; /* while closing */
+	uv_timer_t walk;  /* listings and orders go on */
+	unsigned open_handles;
+
+	char *spool_dir;
+	uint32_t *retry_s; /* owns; rules.retry lends it */
+	struct settle_rules rules;
+	bool delivers;
+	bool is_paused;
+	uint64_t (*now_ms)(void *arg); /* NULL: the real clocks */
+	void *now_arg;
+
+	struct policy *policy; /* shares */
+	struct classifier *classifier;
+	struct deliverer *deliverer;
+	struct spool *spool;
+	struct queue_events events;
+	void *owner;
+
+	struct schedule schedule;
+	struct list entries; /* all, in order of arrival */
+	struct entry_index index;
+	uint64_t max_id;
+	uint64_t entry_bytes;
+	size_t kept_bytes; /* of messages nobody works on yet */
+	struct list runs;
+	size_t run_count;
+	struct list listings;
+	struct list shows;
+	struct list orphans; /* ids that are settled, found before the spool
+				was open */
+
+	uint64_t accepted, delivered, bounced, expired, deferrals;
+	uint64_t deferred; /* legs that were tried and wait */
+
+	bool is_closing;
+	bool is_cut; /* the drain is over */
+	bool has_closed_spool;
+	void (*on_closed)(void *arg);
+	void *closed_arg;
+};
+
+/* A message that somebody works on, or that waits for its first attempt. */
+struct message {
+	struct queue *queue;
+	struct entry *entry;	  /* NULL: it is settled and gone */
+	struct envelope envelope; /* empty while load runs */
+	unsigned refs;		  /* runs; 0: kept for the first attempt */
+	unsigned reports;  /* of it on their way to the disk: not settled yet */
+	size_t kept_bytes; /* counted in queue->kept_bytes while refs is 0 */
+	struct spool_load *load;
+	struct policy *assigned_by; /* shares; NULL: not assigned */
+	struct leg **leg_of;	    /* owns; per recipient, NULL: none left */
+	bool is_done;		    /* the spool was told that it is settled */
+};
+
+struct report;
+
+/* One leg from its start to the end of its settlement. */
+struct run {
+	struct queue *queue;
+	struct leg *leg;
+	struct message *message; /* shares */
+	struct list link;	 /* of queue->runs */
+	struct delivery *delivery;
+	struct policy *policy; /* shares: of the attempt */
+	bool is_local;
+	bool is_waiting;    /* for the envelope */
+	size_t *recipients; /* owns; indexes */
+	size_t count;
+
+	/* settling; owns all */
+	struct settlement *settled;
+	size_t settled_count;
+	struct outcome *outcomes; /* copies, when a report has to wait */
+	struct outcome *finals;	  /* expiries, as the report tells them */
+	struct report *reports;	  /* list, see report.c */
+	size_t reports_left;
+	struct spool_read *read;
+	struct buf original;
+};
+
+/* ------------------------------------------------------------- queue.c */
+
+uint64_t queue_wall_ms(const struct queue *queue);
+uint64_t queue_boot_ms(const struct queue *queue);
+/* The loop looks at what is due as soon as it can. */
+void queue_kick(struct queue *queue);
+/* Wall clock to the schedule's. */
+uint64_t queue_boot_of(const struct queue *queue, uint64_t wall_ms);
+
+/* Around every change of an entry: memory is counted. */
+void queue_count_out(struct queue *queue, const struct entry *entry);
+void queue_count_in(struct queue *queue, const struct entry *entry);
+void leg_set_attempts(struct queue *queue, struct leg *leg, uint32_t attempts);
+/* Out of the schedule and, unless it is the embedded one, out of memory. */
+void leg_end(struct queue *queue, struct leg *leg);
+/* Waits for its next attempt, or is held. */
+void leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms);
+/* The spool need not have it any more: leaves lists and memory. */
+void entry_end(struct queue *queue, struct entry *entry);
+/* Puts a leg where it belongs when its time has come. */
+void leg_route(struct queue *queue, struct leg *leg);
+/* Goes on closing when nothing runs any more. */
+void queue_close_step(struct queue *queue);
+
+void limits_of(const struct next_hop *hop, struct destination_limits *out);
+/* As it was stored: the last @ parts it. */
+void addr_stored(const char *text, struct addr *out);
+
+/* ----------------------------------------------------------- attempt.c */
+
+/* Keeps the envelope (moved) for the first attempt, when there is room. */
+void message_keep(struct queue *queue, struct entry *entry,
+		  struct envelope *envelope);
+/* Nobody works on it: gives the memory back. NULL is fine. */
+void message_drop(struct message *message);
+/* The leg has its slot. */
+void run_start(struct queue *queue, struct leg *leg);
+/* Cuts it: no delivery, no settlement. The leg stays as it is. */
+void run_abort(struct run *run);
+/* The original is there (or not): outcomes become durable. */
+void run_commit(struct run *run);
+/* A report of it was written, or not. */
+void run_report_done(struct run *run, const struct report *report, int status);
+/* Takes the entry out of spool, lists and memory; runs are cut. */
+void entry_remove(struct queue *queue, struct entry *entry);
+
+/* ------------------------------------------------------------ report.c */
+
+/* Groups what the sender has to hear by cause; formats; begins the puts.
+ * settled and original of the run are final. */
+void report_make(struct run *run);
+/* Within a spool group: the reports become durable with the states. */
+void report_submit(struct run *run);
+/* All reports of the run; puts not ended are aborted. */
+void report_free(struct run *run);
+/* Is this settled recipient told about in it? */
+bool report_tells(const struct report *report, const struct settlement *of);
+
+/* ----------------------------------------------------------- listing.c */
+
+/* The entry goes: listings step over it. */
+void listing_forget(struct queue *queue, const struct entry *entry);
+/* The queue goes: all get their end. */
+void listing_end_all(struct queue *queue);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What a run tells the sender: recipients that failed for one cause share
+ * one report. Reports are messages of their own, from the null sender, and
+ * become durable in one batch with the states that they tell of.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "queue/core.h"
+
+/* The report's text beside the original. */
+#define REPORT_MAX ((size_t)512 << 10)
+
+struct report {
+	struct queue_put put;
+	struct run *run;
+	struct report *next;
+	const struct settlement *first; /* lends: says the cause of all */
+};
+
+/* One report for both? */
+static bool
+is_alike(const struct settlement *a, const struct settlement *b)
+{
+	return b->has_report && a->report == b->report &&
+	       a->state == b->state &&
+	       a->classification.category == b->classification.category &&
+	       strcmp(a->classification.rule, b->classification.rule) == 0 &&
+	       strcmp(a->final->host, b->final->host) == 0;
+}
+
+bool
+report_tells(const struct report *report, const struct settlement *of)
+{
+	return is_alike(report->first, of);
+}
+
+static const char *
+kind_name(enum dsn_kind kind)
+{
+	switch (kind) {
+	case DSN_FAILED:
+		return "failed";
+	case DSN_DELAYED:
+		return "delayed";
+	case DSN_DELIVERED:
+		return "delivered";
+	case DSN_RELAYED:
+		return "relayed";
+	}
+	return "";
+}
+
+static void
+log_report(const struct report *report, size_t recipients)
+{
+	const struct envelope *envelope = &report->run->message->envelope;
+	char id[SPOOL_ID_MAX], of[SPOOL_ID_MAX];
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_INFO, "dsn");
+	log_text(&line, "id", spool_id_format(report->put.spool.id, id));
+	log_text(&line, "of", spool_id_format(envelope->id, of));
+	log_text(&line, "to", envelope->sender);
+	log_text(&line, "kind", kind_name(report->first->report));
+	log_number(&line, "recipients", (int64_t)recipients);
+	if (report->first->report == DSN_FAILED ||
+	    report->first->report == DSN_DELAYED) {
+		log_text(&line, "category",
+			 category_name(report->first->classification.category));
+		log_text(&line, "rule", report->first->classification.rule);
+	}
+	log_end(&line);
+}
+
+static void
+on_put_end(void *owner, int status)
+{
+	struct report *report = owner;
+	struct log_line line;
+	char of[SPOOL_ID_MAX];
+
+	report->put.queue = NULL;
+	if (status < 0) {
+		log_begin(&line, LOG_LEVEL_ERROR, "dsn");
+		log_text(&line, "of",
+			 spool_id_format(report->run->leg->entry->id, of));
+		log_text(&line, "reason", uv_strerror(status));
+		log_end(&line);
+	}
+	run_report_done(report->run, report, status);
+}
+
+static void
+on_put_room(void *owner)
+{
+	/* a report is small: it was handed over in one go */
+}
+
+/* Formats the report about all that are like its first, into the put. */
+static void
+report_format(struct report *report, const struct settlement *rest,
+	      const struct settlement *end)
+{
+	struct run *run = report->run;
+	struct queue *queue = run->queue;
+	struct envelope *envelope = &run->message->envelope;
+	struct dsn_recipient *told =
+		mem_zalloc((size_t)(end - rest) * sizeof(*told));
+	char id[SPOOL_ID_MAX], report_id[SPOOL_ID_MAX];
+	struct dsn_input input = {
+		.kind = report->first->report,
+		.hostname = policy_hostname(queue->policy),
+		.from = policy_postmaster(queue->policy),
+		.id = spool_id_format(envelope->id, id),
+		.report_id = spool_id_format(report->put.spool.id, report_id),
+		.now_ms = queue_wall_ms(queue),
+		.retry_until_ms = settle_expiry_ms(&queue->rules, envelope),
+		.envelope = envelope,
+		.recipients = told,
+		.original = buf_bytes(&run->original),
+		.original_len = buf_len(&run->original),
+		.original_size = envelope->size,
+	};
+	struct buf text;
+
+	for (; rest != end; rest++) {
+		if (!is_alike(report->first, rest))
+			continue;
+		told[input.recipient_count].recipient =
+			&envelope->recipients[rest->recipient];
+		told[input.recipient_count].outcome = rest->final;
+		told[input.recipient_count].classification =
+			rest->classification;
+		input.recipient_count++;
+	}
+	buf_init(&text, REPORT_MAX);
+	dsn_format(&input, &text);
+	(void)queue_put_data(&report->put, buf_bytes(&text), buf_len(&text));
+	log_report(report, input.recipient_count);
+	buf_done(&text);
+	free(told);
+}
+
+static struct report *
+report_begin(struct run *run, const struct settlement *first)
+{
+	struct report *report = mem_zalloc(sizeof(*report));
+	struct envelope envelope;
+
+	report->run = run;
+	report->first = first;
+	report->next = run->reports;
+	run->reports = report;
+	run->reports_left++;
+	report->put.owner = report;
+	report->put.on_room = on_put_room;
+	report->put.on_end = on_put_end;
+
+	envelope_init(&envelope);
+	envelope.sender = mem_strdup("");
+	envelope.received_ms = queue_wall_ms(run->queue);
+	envelope.listener = mem_strdup("report");
+	/* RFC 3461, 6.1: nothing is reported about a report */
+	envelope_add(&envelope, run->message->envelope.sender)->notify =
+		NOTIFY_NEVER;
+	envelope.is_utf8 = run->message->envelope.is_utf8;
+	queue_put_begin(run->queue, &report->put, &envelope);
+	return report;
+}
+
+void
+report_make(struct run *run)
+{
+	const struct settlement *end = run->settled + run->settled_count;
+
+	for (const struct settlement *at = run->settled; at != end; at++) {
+		struct report *known = run->reports;
+
+		if (!at->has_report)
+			continue;
+		while (known != NULL && !report_tells(known, at))
+			known = known->next;
+		if (known == NULL)
+			report_format(report_begin(run, at), at, end);
+	}
+}
+
+void
+report_submit(struct run *run)
+{
+	for (struct report *report = run->reports; report != NULL;
+	     report = report->next)
+		queue_put_end(&report->put);
+}
+
+void
+report_free(struct run *run)
+{
+	while (run->reports != NULL) {
+		struct report *report = run->reports;
+
+		run->reports = report->next;
+		if (report->put.queue != NULL)
+			queue_put_abort(&report->put);
+		free(report);
+	}
+}
