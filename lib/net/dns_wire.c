@@ -628,7 +628,8 @@ judge(struct reader *in, struct walk *walk, struct dns_answer *out)
 	}
 	if (out->is_stale)
 		out->ttl = 0;
-	out->canonical = mem_strdup(walk->name);
+	if (out->why == NULL)
+		out->canonical = mem_strdup(walk->name);
 }
 
 void
