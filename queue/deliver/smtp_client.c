@@ -70,7 +70,8 @@ struct smtp_client {
 	const struct envelope *envelope;
 	struct client_rcpt *rcpts;
 	size_t rcpt_count;
-	bool is_heard; /* a reply other than 421 since smtp_client_send */
+	bool is_heard;	  /* a reply other than 421 since smtp_client_send */
+	unsigned replies; /* all of them; wraps */
 
 	/* the transaction */
 	size_t batch[SMTP_CLIENT_BATCH_MAX]; /* indexes into rcpts */
@@ -823,6 +824,7 @@ smtp_client_feed(struct smtp_client *client, const void *bytes, size_t len)
 	case SMTP_REPLY_MORE:
 		break;
 	case SMTP_REPLY_DONE:
+		client->replies++;
 		client_on_reply(client);
 		break;
 	case SMTP_REPLY_GARBLED:
@@ -999,6 +1001,8 @@ smtp_client_fail(struct smtp_client *client, enum cause cause,
 	va_start(args, format);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	if (cause == CAUSE_TLS_FAILED)
+		client->phase = PHASE_TLS; /* also before the greeting */
 	client_end_cause(client, cause, text);
 }
 
@@ -1027,6 +1031,12 @@ smtp_client_is_stale(const struct smtp_client *client)
 {
 	return client->state == CLIENT_CLOSED && client->rcpt_count != 0 &&
 	       !client->is_heard;
+}
+
+unsigned
+smtp_client_replies(const struct smtp_client *client)
+{
+	return client->replies;
 }
 
 const struct smtp_caps *

@@ -160,6 +160,9 @@ const struct smtp_result *smtp_client_failure(const struct smtp_client *client);
  */
 bool smtp_client_is_stale(const struct smtp_client *client);
 
+/* How many whole replies came; wraps. */
+unsigned smtp_client_replies(const struct smtp_client *client);
+
 /* What the server can do; all false before EHLO was answered. */
 const struct smtp_caps *smtp_client_caps(const struct smtp_client *client);
 

@@ -1,0 +1,968 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The order of things: a route, then its addresses from the best on, each
+ * taken from the pool or connected to, until one takes the message or none is
+ * left. What every address said is weighed, and one failure is reported.
+ */
+#include "queue/deliver/delivery.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "lib/clock.h"
+#include "lib/mem.h"
+#include "lib/net/stream.h"
+#include "queue/deliver/deliverer.h"
+#include "queue/deliver/local.h"
+#include "queue/deliver/pool.h"
+#include "queue/route/resolver.h"
+#include "queue/route/route.h"
+
+/* RFC 8305, 5: the head start of the first family */
+#define STAGGER_MS 250
+
+/* Where to: one address of one host. */
+struct target {
+	char host[ADDR_DOMAIN_MAX + 1];
+	struct ip ip; /* IP_NONE: host is the path of a unix socket */
+	uint16_t port;
+	bool is_implicit_tls;
+	bool is_clear;	     /* TLS failed here before, and may be left out */
+	uint64_t expires_ms; /* of the route that named it */
+	int64_t ttl_s;	     /* left when it was chosen; -1: not by DNS */
+};
+
+/* An address that needs no second look in this attempt. */
+struct tried {
+	struct ip ip;
+	uint16_t port;
+	bool is_clear_left; /* but one without TLS */
+};
+
+struct dial {
+	struct delivery *delivery;
+	struct stream *stream; /* NULL: none */
+	struct target target;
+	bool is_ahead; /* its deadline is the head start */
+};
+
+struct delivery {
+	struct deliverer *deliverer;
+	struct resolver_later later;
+	struct policy *policy; /* shares */
+	struct next_hop hop;
+	const struct envelope *envelope;
+	size_t *recipients; /* owns */
+	size_t count;
+	delivery_fn *on_done;
+	void *owner;
+
+	struct route_query *query;
+	struct route *route;  /* shares */
+	bool is_route_unused; /* just found: good for one connect (TTL 0) */
+	struct tried *tried;  /* owns */
+	size_t tried_count;
+	struct dial dials[2];
+
+	struct session *session; /* owns */
+	struct target target;	 /* of the session */
+	bool is_reused, is_sent;
+	bool has_no_pool; /* a pooled connection was stale: use none */
+
+	struct local *local;
+	struct outcome *outcomes; /* owns */
+	struct outcome failure;	  /* the weightiest so far */
+	bool has_failure;
+};
+
+static void delivery_next(struct delivery *delivery);
+
+/* ------------------------------------------------------------ the end */
+
+static void
+dial_stop(struct dial *dial)
+{
+	if (dial->stream == NULL)
+		return;
+	stream_abort(dial->stream);
+	dial->stream = NULL;
+	dial->delivery->deliverer->busy--;
+}
+
+/* Everything but the callback. */
+static void
+delivery_free(struct delivery *delivery)
+{
+	list_remove(&delivery->later.link);
+	if (delivery->query != NULL)
+		route_cancel(delivery->query);
+	route_unref(delivery->route);
+	dial_stop(&delivery->dials[0]);
+	dial_stop(&delivery->dials[1]);
+	if (delivery->session != NULL) {
+		session_abort(delivery->session);
+		delivery->deliverer->busy--;
+	}
+	if (delivery->local != NULL)
+		local_abort(delivery->local);
+	policy_unref(delivery->policy);
+	free(delivery->tried);
+	free(delivery->recipients);
+	free(delivery->outcomes);
+	free(delivery);
+}
+
+void
+delivery_abort(struct delivery *delivery)
+{
+	delivery_free(delivery);
+}
+
+/* Reports delivery->outcomes. */
+static void
+delivery_end(struct delivery *delivery)
+{
+	struct outcome *outcomes = delivery->outcomes;
+	size_t count = delivery->count;
+	delivery_fn *on_done = delivery->on_done;
+	void *owner = delivery->owner;
+
+	delivery->outcomes = NULL;
+	delivery_free(delivery);
+	on_done(owner, outcomes, count);
+	free(outcomes);
+}
+
+static void
+delivery_make_outcomes(struct delivery *delivery)
+{
+	delivery->outcomes =
+		mem_zalloc(delivery->count * sizeof(*delivery->outcomes));
+}
+
+/* All recipients get the failure that weighs most. */
+static void
+delivery_end_failed(struct delivery *delivery)
+{
+	delivery_make_outcomes(delivery);
+	for (size_t i = 0; i < delivery->count; i++)
+		delivery->outcomes[i] = delivery->failure;
+	delivery_end(delivery);
+}
+
+/* ------------------------------------------------------------ failures */
+
+/* A host's own word tells more than silence, and silence more than DNS. */
+static int
+failure_weight(const struct outcome *outcome)
+{
+	/* one host that may take it later is reason enough to wait */
+	int weight = outcome->kind == OUTCOME_DEFERRED ? 100 : 0;
+
+	if (outcome->phase >= PHASE_AUTH)
+		return weight + 4;
+	if (outcome->cause == CAUSE_REPLY || outcome->phase >= PHASE_STARTTLS)
+		return weight + 3;
+	if (outcome->phase >= PHASE_GREETING)
+		return weight + 2;
+	return outcome->phase == PHASE_CONNECT ? weight + 1 : weight;
+}
+
+static void
+outcome_set_target(struct outcome *outcome, const struct target *target,
+		   const struct session *session)
+{
+	(void)snprintf(outcome->host, sizeof(outcome->host), "%s",
+		       target->host);
+	outcome->ip = target->ip;
+	outcome->port = target->port;
+	outcome->mx_ttl_s = target->ttl_s;
+	if (session != NULL)
+		(void)snprintf(outcome->tls, sizeof(outcome->tls), "%s",
+			       session_tls_version(session));
+}
+
+/* Keeps it unless one that weighs as much is there; the best host's counts. */
+static void
+delivery_note(struct delivery *delivery, const struct outcome *outcome)
+{
+	if (delivery->has_failure &&
+	    failure_weight(&delivery->failure) >= failure_weight(outcome))
+		return;
+	delivery->failure = *outcome;
+	delivery->has_failure = true;
+}
+
+static void
+delivery_note_own(struct delivery *delivery, enum cause cause,
+		  enum smtp_phase phase, const struct target *target,
+		  const char *text)
+{
+	struct outcome outcome = {.mx_ttl_s = -1};
+
+	outcome_own(&outcome, cause, phase, "%s", text);
+	if (target != NULL)
+		outcome_set_target(&outcome, target, NULL);
+	delivery_note(delivery, &outcome);
+}
+
+static void
+delivery_set_result(struct delivery *delivery, struct outcome *outcome,
+		    const struct smtp_result *result)
+{
+	memset(outcome, 0, sizeof(*outcome));
+	outcome->kind = result->kind;
+	outcome->cause = result->cause;
+	outcome->phase = result->phase;
+	outcome->status = result->status;
+	outcome->is_own_fault = result->is_own_fault;
+	outcome->has_dsn = result->has_dsn;
+	if (result->reply != NULL)
+		(void)str_copy(outcome->reply, sizeof(outcome->reply),
+			       str_of(result->reply));
+	outcome_set_target(outcome, &delivery->target, delivery->session);
+	/* "530 Must issue a STARTTLS command first" (RFC 3207, 4): we did,
+	 * it failed, and tomorrow it may not */
+	if (delivery->target.is_clear && outcome->status.code == 530)
+		outcome_set_permanent(outcome, false);
+}
+
+/* ------------------------------------------------------------ messages */
+
+static void
+delivery_release(struct delivery *delivery, bool is_reusable)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	struct session *session = delivery->session;
+	uint64_t now_ms = resolver_now_ms(deliverer->resolver);
+
+	delivery->session = NULL;
+	deliverer->busy--;
+	if (!is_reusable ||
+	    session_messages(session) >=
+		    delivery->hop.messages_per_connection ||
+	    deliverer->opts.idle_connection_ms == 0)
+		pool_close(deliverer->pool, session);
+	else
+		pool_put(deliverer->pool, session,
+			 deliverer->opts.idle_connection_ms, now_ms,
+			 delivery->target.expires_ms);
+}
+
+static void
+delivery_end_results(struct delivery *delivery, bool is_reusable)
+{
+	const struct smtp_client *client = session_client(delivery->session);
+
+	delivery_make_outcomes(delivery);
+	for (size_t i = 0; i < delivery->count; i++)
+		delivery_set_result(delivery, &delivery->outcomes[i],
+				    smtp_client_result(client, i));
+	delivery_release(delivery, is_reusable);
+	delivery_end(delivery);
+}
+
+static void
+delivery_send(struct delivery *delivery)
+{
+	struct smtp_client_message message = {
+		.envelope = delivery->envelope,
+		.recipients = delivery->recipients,
+		.count = delivery->count,
+	};
+
+	delivery->is_sent = true;
+	if (!session_send(delivery->session, delivery->deliverer->spool,
+			  &message))
+		delivery_end_results(delivery, true);
+}
+
+/* ------------------------------------------------------------ sessions */
+
+static struct tried *
+delivery_tried(const struct delivery *delivery, const struct ip *ip,
+	       uint16_t port)
+{
+	for (size_t i = 0; i < delivery->tried_count; i++)
+		if (delivery->tried[i].port == port &&
+		    ip_equal(&delivery->tried[i].ip, ip))
+			return &delivery->tried[i];
+	return NULL;
+}
+
+static void
+delivery_mark(struct delivery *delivery, const struct target *target)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+
+	marks_set(&deliverer->marks, &target->ip, target->port,
+		  resolver_now_ms(deliverer->resolver));
+}
+
+/* The session failed before it could take the message. */
+static void
+delivery_session_failed(struct delivery *delivery)
+{
+	const struct smtp_result *result =
+		smtp_client_failure(session_client(delivery->session));
+	bool has_tls_failed = session_has_tls_failed(delivery->session);
+	struct target *target = &delivery->target;
+	struct outcome outcome;
+	struct tried *tried;
+
+	delivery_set_result(delivery, &outcome, result);
+	/* a next hop that we chose is ours to mend; a stranger's 5xx is his
+	 * last word */
+	if (delivery->hop.kind != HOP_MX && outcome.kind == OUTCOME_FAILED)
+		outcome_set_permanent(&outcome, false);
+	delivery_release(delivery, false);
+
+	if (outcome.phase == PHASE_GREETING && outcome.cause != CAUSE_REPLY)
+		delivery_mark(delivery, target);
+	tried = delivery_tried(delivery, &target->ip, target->port);
+	if (has_tls_failed && tried != NULL && !target->is_clear &&
+	    !target->is_implicit_tls &&
+	    delivery->hop.tls == HOP_TLS_OPPORTUNISTIC) {
+		/* where nothing was promised, in the clear is better than
+		 * not at all */
+		tried->is_clear_left = true;
+		delivery_next(delivery);
+		return;
+	}
+	delivery_note(delivery, &outcome);
+	/* the same login elsewhere would fail, or lock the account */
+	if (outcome.cause == CAUSE_AUTH_FAILED ||
+	    outcome.cause == CAUSE_CONFIGURATION) {
+		delivery->failure = outcome;
+		delivery_end_failed(delivery);
+		return;
+	}
+	delivery_next(delivery);
+}
+
+static void
+on_session(void *owner, enum session_event event)
+{
+	struct delivery *delivery = owner;
+	const struct target *target = &delivery->target;
+
+	switch (event) {
+	case SESSION_READY:
+		marks_clear(&delivery->deliverer->marks, &target->ip,
+			    target->port);
+		delivery_send(delivery);
+		break;
+	case SESSION_DONE:
+		delivery_end_results(delivery, true);
+		break;
+	case SESSION_CLOSED:
+		if (delivery->is_reused &&
+		    smtp_client_is_stale(session_client(delivery->session))) {
+			/* given up while it was idle: as if it never was */
+			delivery_release(delivery, false);
+			delivery->is_reused = delivery->is_sent = false;
+			delivery->has_no_pool = true;
+			delivery_next(delivery);
+		} else if (delivery->is_sent) {
+			delivery_end_results(delivery, false);
+		} else {
+			delivery_session_failed(delivery);
+		}
+		break;
+	}
+}
+
+static void
+delivery_key(const struct delivery *delivery, const struct target *target,
+	     struct session_key *out)
+{
+	memset(out, 0, sizeof(*out));
+	(void)snprintf(out->hop, sizeof(out->hop), "%s", delivery->hop.key);
+	(void)snprintf(out->host, sizeof(out->host), "%s", target->host);
+	out->ip = target->ip;
+	out->port = target->port;
+	out->source = delivery->hop.source;
+	out->tls = delivery->hop.tls;
+	out->is_implicit_tls = target->is_implicit_tls;
+	out->user = delivery->hop.user;
+}
+
+static void
+delivery_tell_attempt(const struct delivery *delivery,
+		      const struct target *target)
+{
+	const struct deliverer_opts *opts = &delivery->deliverer->opts;
+
+	if (opts->on_attempt != NULL)
+		opts->on_attempt(opts->on_attempt_arg, delivery->envelope->id,
+				 target->host, &target->ip, target->port,
+				 delivery->hop.key, target->ttl_s);
+}
+
+static enum smtp_client_tls
+delivery_tls(const struct delivery *delivery, const struct target *target)
+{
+	if (target->is_implicit_tls || target->is_clear)
+		return CLIENT_TLS_NONE;
+	switch (delivery->hop.tls) {
+	case HOP_TLS_OPPORTUNISTIC:
+		/* a certificate adds nothing to a socket on this host */
+		return target->ip.family == IP_NONE ? CLIENT_TLS_NONE
+						    : CLIENT_TLS_OFFERED;
+	case HOP_TLS_REQUIRED:
+	case HOP_TLS_VERIFIED:
+	case HOP_TLS_DANE:
+	case HOP_TLS_STS:
+		return CLIENT_TLS_REQUIRED;
+	case HOP_TLS_NONE:
+		break;
+	}
+	return CLIENT_TLS_NONE;
+}
+
+static void
+delivery_begin_session(struct delivery *delivery, const struct target *target,
+		       struct stream *stream)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	struct session_opts opts = {
+		.loop = deliverer->loop,
+		.hostname = deliverer->opts.hostname,
+		.is_lmtp = delivery->hop.kind == HOP_LMTP,
+		.tls = delivery_tls(delivery, target),
+		.tls_ctx = delivery->hop.tls == HOP_TLS_VERIFIED
+				   ? deliverer->tls_verified
+				   : deliverer->tls_any,
+		.password_file = delivery->hop.password_file,
+		.mechanisms = delivery->hop.mechanisms,
+	};
+
+	delivery_key(delivery, target, &opts.key);
+	delivery->target = *target;
+	delivery->is_reused = delivery->is_sent = false;
+	deliverer->opened++;
+	delivery->session = session_new(&opts, stream, on_session, delivery);
+}
+
+/* An idle connection to this target, if there is one, takes the message. */
+static bool
+delivery_reuse(struct delivery *delivery, const struct target *target)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	struct session_key key;
+
+	if (delivery->has_no_pool)
+		return false;
+	delivery_key(delivery, target, &key);
+	delivery->session = pool_take(deliverer->pool, &key);
+	if (delivery->session == NULL)
+		return false;
+	deliverer->busy++;
+	deliverer->reused++;
+	delivery->is_route_unused = false;
+	delivery->target = *target;
+	delivery->is_reused = true;
+	session_set_owner(delivery->session, on_session, delivery);
+	delivery_tell_attempt(delivery, target);
+	delivery_send(delivery);
+	return true;
+}
+
+/* ------------------------------------------------------------ connecting */
+
+static void on_dial(void *owner, enum stream_event event);
+
+static void
+target_set(struct target *target, const struct delivery *delivery,
+	   const struct route_host *host, const struct ip *ip)
+{
+	const struct route *route = delivery->route;
+	uint64_t now_ms = resolver_now_ms(delivery->deliverer->resolver);
+	const struct tried *tried = delivery_tried(delivery, ip, host->port);
+
+	memset(target, 0, sizeof(*target));
+	(void)snprintf(target->host, sizeof(target->host), "%s", host->name);
+	target->ip = *ip;
+	target->port = host->port;
+	target->is_implicit_tls = host->is_implicit_tls;
+	target->is_clear = tried != NULL && tried->is_clear_left;
+	target->expires_ms = route->expires_ms;
+	target->ttl_s =
+		route->expires_ms == UINT64_MAX ? -1
+		: route->expires_ms <= now_ms
+			? 0
+			: (int64_t)((route->expires_ms - now_ms) / 1000);
+}
+
+/* May an address be tried (still)? */
+static bool
+delivery_may_try(const struct delivery *delivery, const struct route_host *host,
+		 const struct ip *ip)
+{
+	const struct ip *source = &delivery->hop.source;
+	const struct tried *tried = delivery_tried(delivery, ip, host->port);
+
+	if (source->family != IP_NONE && source->family != ip->family)
+		return false;
+	return tried == NULL || tried->is_clear_left;
+}
+
+/*
+ * The next address: by the route's order, marked ones behind all others.
+ *
+ * only_host  NULL, or this host's alone
+ * family     IP_NONE, or only this family
+ */
+static bool
+delivery_choose(const struct delivery *delivery,
+		const struct route_host *only_host, uint8_t not_family,
+		struct target *out)
+{
+	const struct route *route = delivery->route;
+	struct deliverer *deliverer = delivery->deliverer;
+	uint64_t now_ms = resolver_now_ms(deliverer->resolver);
+
+	for (unsigned pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < route->host_count; i++) {
+			const struct route_host *host = &route->hosts[i];
+
+			if (only_host != NULL && host != only_host)
+				continue;
+			for (size_t j = 0; j < host->addr_count; j++) {
+				const struct ip *ip = &host->addrs[j];
+
+				if (ip->family == not_family ||
+				    !delivery_may_try(delivery, host, ip))
+					continue;
+				if (pass == 0 &&
+				    marks_has(&deliverer->marks, ip, host->port,
+					      now_ms))
+					continue;
+				target_set(out, delivery, host, ip);
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+/* Is there an open connection to a host as good as the chosen one's? */
+static bool
+delivery_reuse_equal(struct delivery *delivery, const struct target *chosen)
+{
+	const struct route *route = delivery->route;
+	int preference = -1;
+
+	if (delivery_reuse(delivery, chosen))
+		return true;
+	for (size_t i = 0; i < route->host_count; i++)
+		if (strcmp(route->hosts[i].name, chosen->host) == 0 &&
+		    route->hosts[i].port == chosen->port)
+			preference = route->hosts[i].preference;
+	for (size_t i = 0; i < route->host_count; i++) {
+		const struct route_host *host = &route->hosts[i];
+		bool is_same = strcmp(host->name, chosen->host) == 0 &&
+			       host->port == chosen->port;
+
+		if (!is_same &&
+		    (preference < 0 || host->preference != preference))
+			continue;
+		for (size_t j = 0; j < host->addr_count; j++) {
+			struct target target;
+
+			if (!delivery_may_try(delivery, host, &host->addrs[j]))
+				continue;
+			target_set(&target, delivery, host, &host->addrs[j]);
+			if (delivery_reuse(delivery, &target))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void
+delivery_add_tried(struct delivery *delivery, const struct target *target)
+{
+	struct tried *tried =
+		delivery_tried(delivery, &target->ip, target->port);
+
+	if (tried == NULL) {
+		delivery->tried =
+			mem_resize(delivery->tried, delivery->tried_count + 1,
+				   sizeof(*delivery->tried));
+		tried = &delivery->tried[delivery->tried_count++];
+		tried->ip = target->ip;
+		tried->port = target->port;
+	}
+	tried->is_clear_left = false;
+}
+
+static void
+dial_start(struct delivery *delivery, struct dial *dial,
+	   const struct target *target)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	struct sockaddr_storage to;
+	const struct ip *source = NULL;
+
+	dial->delivery = delivery;
+	dial->target = *target;
+	dial->is_ahead = false;
+	if (target->ip.family == IP_NONE) {
+		struct sockaddr_un *sun = (struct sockaddr_un *)(void *)&to;
+
+		memset(&to, 0, sizeof(to));
+		sun->sun_family = AF_UNIX;
+		(void)str_copy(sun->sun_path, sizeof(sun->sun_path),
+			       str_of(target->host));
+	} else {
+		(void)ip_to_sockaddr(&target->ip, target->port, &to);
+		if (delivery->hop.source.family != IP_NONE)
+			source = &delivery->hop.source;
+	}
+	delivery_add_tried(delivery, target);
+	delivery_tell_attempt(delivery, target);
+	deliverer->busy++;
+	dial->stream =
+		stream_connect(deliverer->loop,
+			       (const struct sockaddr *)(const void *)&to,
+			       source, on_dial, dial);
+	stream_set_deadline(dial->stream, deliverer->opts.connect_timeout_ms);
+}
+
+/* The route's host with the target's name and port, or NULL. */
+static const struct route_host *
+delivery_host(const struct delivery *delivery, const struct target *target)
+{
+	for (size_t i = 0; i < delivery->route->host_count; i++) {
+		const struct route_host *host = &delivery->route->hosts[i];
+
+		if (host->port == target->port &&
+		    strcmp(host->name, target->host) == 0)
+			return host;
+	}
+	return NULL;
+}
+
+static bool
+delivery_is_fresh(const struct delivery *delivery)
+{
+	return delivery->route != NULL &&
+	       route_is_fresh(delivery->route,
+			      resolver_now_ms(delivery->deliverer->resolver));
+}
+
+/* The other family of the same host, when the first keeps us waiting. */
+static void
+dial_second(struct delivery *delivery, struct dial *first)
+{
+	struct dial *second = &delivery->dials[first == &delivery->dials[0]];
+	const struct route_host *host = NULL;
+	struct target target;
+
+	first->is_ahead = false;
+	stream_set_deadline(first->stream,
+			    delivery->deliverer->opts.connect_timeout_ms);
+	if (delivery_is_fresh(delivery))
+		host = delivery_host(delivery, &first->target);
+	if (second->stream == NULL && host != NULL &&
+	    delivery_choose(delivery, host, first->target.ip.family, &target))
+		dial_start(delivery, second, &target);
+}
+
+static void
+dial_failed(struct dial *dial, int code, const char *why)
+{
+	struct delivery *delivery = dial->delivery;
+	struct dial *other = &delivery->dials[dial == &delivery->dials[0]];
+	enum cause cause = CAUSE_CONNECT_UNREACHABLE;
+
+	if (code == -ECONNREFUSED || code == -ENOENT)
+		cause = CAUSE_CONNECT_REFUSED;
+	else if (code == -ETIMEDOUT)
+		cause = CAUSE_CONNECT_TIMEOUT;
+	else if (code == -EADDRNOTAVAIL &&
+		 delivery->hop.source.family != IP_NONE)
+		cause = CAUSE_CONFIGURATION;
+	delivery_note_own(delivery, cause, PHASE_CONNECT, &dial->target, why);
+	if (cause != CAUSE_CONFIGURATION)
+		delivery_mark(delivery, &dial->target);
+	dial_stop(dial);
+	if (other->stream == NULL)
+		delivery_next(delivery);
+}
+
+static void
+on_dial(void *owner, enum stream_event event)
+{
+	struct dial *dial = owner;
+	struct delivery *delivery = dial->delivery;
+	struct stream *stream = dial->stream;
+	struct target target;
+
+	switch (event) {
+	case STREAM_CONNECTED:
+		target = dial->target;
+		/* the connection stays busy: the session has it now */
+		dial->stream = NULL;
+		dial_stop(&delivery->dials[0]);
+		dial_stop(&delivery->dials[1]);
+		delivery_begin_session(delivery, &target, stream);
+		break;
+	case STREAM_FAILED:
+		dial_failed(dial, stream_error(stream)->code,
+			    stream_error(stream)->text);
+		break;
+	case STREAM_DEADLINE:
+		if (dial->is_ahead)
+			dial_second(delivery, dial);
+		else
+			dial_failed(dial, -ETIMEDOUT, "no answer in time");
+		break;
+	case STREAM_DATA:
+	case STREAM_DRAINED:
+	case STREAM_SECURED:
+	case STREAM_EOF:
+		break; /* a dial is not connected yet */
+	}
+}
+
+/* ------------------------------------------------------------ the route */
+
+static void on_route(void *owner, struct route *route);
+
+static void
+delivery_find_route(struct delivery *delivery)
+{
+	const struct deliverer_opts *opts = &delivery->deliverer->opts;
+	struct route_opts route_opts = {
+		.port = opts->port,
+		.private_targets = opts->private_targets,
+		.hostname = opts->hostname,
+		.is_ours = opts->is_ours,
+		.is_ours_arg = opts->is_ours_arg,
+	};
+
+	delivery->query =
+		route_find(delivery->deliverer->resolver, &delivery->hop,
+			   &route_opts, on_route, delivery);
+}
+
+static void
+on_route(void *owner, struct route *route)
+{
+	struct delivery *delivery = owner;
+	struct deliverer *deliverer = delivery->deliverer;
+
+	delivery->query = NULL;
+	pool_follow(deliverer->pool, delivery->hop.key, route,
+		    resolver_now_ms(deliverer->resolver));
+	if (route->cause == CAUSE_REPLY) {
+		route_unref(delivery->route);
+		delivery->route = route_ref(route);
+		delivery->is_route_unused = true;
+		delivery_next(delivery);
+		return;
+	}
+	if (!delivery->has_failure) {
+		delivery_note_own(delivery, route->cause, PHASE_DNS, NULL,
+				  route->why);
+		if (route->is_permanent !=
+		    (delivery->failure.kind == OUTCOME_FAILED))
+			outcome_set_permanent(&delivery->failure,
+					      route->is_permanent);
+	}
+	delivery_end_failed(delivery);
+}
+
+static void delivery_next_unix(struct delivery *delivery);
+
+/* Goes to the next address, or ends when there is none. */
+static void
+delivery_next(struct delivery *delivery)
+{
+	struct target target;
+	const struct route_host *host;
+
+	if (delivery->hop.kind == HOP_LMTP &&
+	    delivery->hop.targets[0].unix_path != NULL) {
+		delivery_next_unix(delivery);
+		return;
+	}
+	if (delivery->route == NULL ||
+	    (!delivery->is_route_unused && !delivery_is_fresh(delivery))) {
+		delivery_find_route(delivery);
+		return;
+	}
+	if (!delivery_choose(delivery, NULL, IP_NONE, &target)) {
+		if (!delivery->has_failure)
+			delivery_note_own(
+				delivery,
+				delivery->hop.source.family != IP_NONE
+					? CAUSE_CONFIGURATION
+					: CAUSE_CONNECT_UNREACHABLE,
+				PHASE_CONNECT, NULL,
+				"no address can be connected to from here");
+		delivery_end_failed(delivery);
+		return;
+	}
+	if (!target.is_clear && delivery_reuse_equal(delivery, &target))
+		return;
+	delivery->is_route_unused = false;
+	dial_start(delivery, &delivery->dials[0], &target);
+	host = delivery_host(delivery, &target);
+	if (host != NULL && delivery_is_fresh(delivery) &&
+	    delivery_choose(delivery, host, target.ip.family,
+			    &(struct target){.port = 0}) &&
+	    delivery->deliverer->opts.connect_timeout_ms > STAGGER_MS) {
+		delivery->dials[0].is_ahead = true;
+		stream_set_deadline(delivery->dials[0].stream, STAGGER_MS);
+	}
+}
+
+/* ------------------------------------------------------------ the start */
+
+static void
+on_local(void *owner)
+{
+	struct delivery *delivery = owner;
+
+	delivery->local = NULL;
+	delivery_end(delivery);
+}
+
+static void
+delivery_begin_local(struct delivery *delivery)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	struct local_request request = {
+		.loop = deliverer->loop,
+		.spool = deliverer->spool,
+		.hostname = deliverer->opts.hostname,
+		.hop = &delivery->hop,
+		.envelope = delivery->envelope,
+		.recipients = delivery->recipients,
+		.count = delivery->count,
+	};
+
+	delivery_make_outcomes(delivery);
+	request.outcomes = delivery->outcomes;
+	delivery->local = local_start(&request, on_local, delivery);
+}
+
+static void
+delivery_discard(struct delivery *delivery)
+{
+	delivery_make_outcomes(delivery);
+	for (size_t i = 0; i < delivery->count; i++) {
+		struct outcome *outcome = &delivery->outcomes[i];
+
+		outcome->kind = OUTCOME_DELIVERED;
+		outcome->cause = CAUSE_REPLY;
+		outcome->phase = PHASE_LOCAL;
+		outcome->mx_ttl_s = -1;
+		status_set(&outcome->status, 250, "2.0.0", "Discarded");
+	}
+	delivery_end(delivery);
+}
+
+static void
+delivery_next_unix(struct delivery *delivery)
+{
+	struct target target = {.expires_ms = UINT64_MAX, .ttl_s = -1};
+	const char *path = delivery->hop.targets[0].unix_path;
+
+	if (delivery->tried_count != 0) {
+		delivery_end_failed(delivery);
+		return;
+	}
+	(void)snprintf(target.host, sizeof(target.host), "%s", path);
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,
+				  &target, "the socket's path is too long");
+		delivery_end_failed(delivery);
+		return;
+	}
+	if (!delivery_reuse(delivery, &target))
+		dial_start(delivery, &delivery->dials[0], &target);
+}
+
+/* What the configuration asks for and this program cannot give. */
+static const char *
+delivery_lacks(const struct delivery *delivery)
+{
+	const struct deliverer *deliverer = delivery->deliverer;
+
+	switch (delivery->hop.tls) {
+	case HOP_TLS_DANE:
+		return "tls = \"dane\" is not supported by this build";
+	case HOP_TLS_STS:
+		return "tls = \"sts\" is not supported by this build";
+	case HOP_TLS_VERIFIED:
+		return deliverer->tls_verified == NULL
+			       ? deliverer->tls_error.text
+			       : NULL;
+	case HOP_TLS_OPPORTUNISTIC:
+	case HOP_TLS_REQUIRED:
+		return deliverer->tls_any == NULL ? deliverer->tls_error.text
+						  : NULL;
+	case HOP_TLS_NONE:
+		break;
+	}
+	return NULL;
+}
+
+static void
+on_later(struct resolver_later *later)
+{
+	struct delivery *delivery = container_of(later, struct delivery, later);
+	const char *lacks;
+
+	switch (delivery->hop.kind) {
+	case HOP_DISCARD:
+		delivery_discard(delivery);
+		return;
+	case HOP_MAILDIR:
+		delivery_begin_local(delivery);
+		return;
+	case HOP_MX:
+	case HOP_SMTP:
+	case HOP_LMTP:
+		break;
+	}
+	lacks = delivery_lacks(delivery);
+	if (lacks != NULL) {
+		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,
+				  NULL, lacks);
+		delivery_end_failed(delivery);
+	} else {
+		delivery_next(delivery);
+	}
+}
+
+struct delivery *
+delivery_start(struct deliverer *deliverer,
+	       const struct delivery_request *request, delivery_fn *on_done,
+	       void *owner)
+{
+	struct delivery *delivery = mem_zalloc(sizeof(*delivery));
+	size_t bytes = request->recipient_count * sizeof(*request->recipients);
+
+	delivery->deliverer = deliverer;
+	delivery->policy =
+		request->policy != NULL ? policy_ref(request->policy) : NULL;
+	delivery->hop = *request->hop;
+	delivery->envelope = request->envelope;
+	delivery->recipients = mem_alloc(bytes);
+	memcpy(delivery->recipients, request->recipients, bytes);
+	delivery->count = request->recipient_count;
+	delivery->on_done = on_done;
+	delivery->owner = owner;
+	list_init(&delivery->later.link);
+	delivery->later.on_later = on_later;
+	resolver_call_later(deliverer->resolver, &delivery->later);
+	return delivery;
+}

@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: ISC */
+#include "queue/deliver/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auth/auth_client.h"
+#include "lib/mem.h"
+#include "lib/net/stream.h"
+#include "lib/net/tls_ctx.h"
+#include "lib/wire/smtp_data.h"
+#include "queue/deliver/body.h"
+#include "queue/deliver/secret.h"
+#include "queue/deliver/smtp_caps.h"
+#include "queue/envelope.h"
+
+#define SESSION_PIECE	     (64 * 1024)
+#define SESSION_HANDSHAKE_MS 60000 /* TLS, three messages each way */
+
+enum session_state {
+	SESSION_TALKING,   /* the conversation decides what happens */
+	SESSION_HANDSHAKE, /* TLS is being set up */
+	SESSION_LOGIN,	   /* a worker thinks about the login */
+	SESSION_BODY,	   /* the message is on its way */
+	SESSION_IDLE,	   /* nothing to do; the owner knows */
+	SESSION_LEAVING,   /* QUIT was said; nobody owns it */
+	SESSION_OVER,	   /* the owner was told SESSION_CLOSED */
+};
+
+struct session {
+	struct list link; /* while leaving */
+	uv_loop_t *loop;
+	session_fn *on_event;
+	void *owner;
+	enum session_state state;
+	struct session_key key;
+	char *user, *hostname, *password_file; /* own */
+	const char *const *mechanisms;
+	struct tls_ctx *tls_ctx; /* shares */
+
+	struct stream *stream;
+	struct smtp_client *client;
+	struct auth_client *auth;   /* of a login that is going on */
+	struct secret_read *secret; /* the same */
+	unsigned replies;	    /* seen by the deadline */
+	bool is_secured;
+	bool has_tls_failed;
+	char tls_version[16];
+	unsigned messages;
+	bool is_sending; /* a message's results are awaited */
+
+	struct body body;
+	struct smtp_data_encoder encoder;
+	bool is_body_open, waits_drained, waits_bytes;
+};
+
+static void session_go_on(struct session *session);
+
+bool
+session_key_equal(const struct session_key *a, const struct session_key *b)
+{
+	const char *a_user = a->user != NULL ? a->user : "";
+	const char *b_user = b->user != NULL ? b->user : "";
+
+	return a->port == b->port && a->tls == b->tls &&
+	       a->is_implicit_tls == b->is_implicit_tls &&
+	       ip_equal(&a->ip, &b->ip) && ip_equal(&a->source, &b->source) &&
+	       strcmp(a->hop, b->hop) == 0 && strcmp(a->host, b->host) == 0 &&
+	       strcmp(a_user, b_user) == 0;
+}
+
+/* ------------------------------------------------------------ the end */
+
+static void
+session_stop_login(struct session *session)
+{
+	if (session->secret != NULL)
+		secret_cancel(session->secret);
+	session->secret = NULL;
+	auth_client_free(session->auth);
+	session->auth = NULL;
+}
+
+static void
+session_free(struct session *session)
+{
+	list_remove(&session->link);
+	session_stop_login(session);
+	body_close(&session->body);
+	smtp_client_free(session->client);
+	tls_ctx_unref(session->tls_ctx);
+	free(session->user);
+	free(session->hostname);
+	free(session->password_file);
+	free(session);
+}
+
+void
+session_abort(struct session *session)
+{
+	if (session == NULL)
+		return;
+	stream_abort(session->stream);
+	session_free(session);
+}
+
+/* QUIT after a refusal: RFC 5321, 3.1 and 4.1.1.10 want it; the answer is of
+ * no interest any more. Within a message it would become part of it. */
+static void
+session_leave_refused(struct session *session)
+{
+	if (smtp_client_phase(session->client) < PHASE_DATA &&
+	    !session->has_tls_failed)
+		(void)stream_write(session->stream, "QUIT\r\n", 6);
+	stream_close(session->stream);
+	session_free(session);
+}
+
+void
+session_close(struct session *session, struct list *leaving)
+{
+	struct buf *out;
+
+	if (session == NULL)
+		return;
+	if (session->state == SESSION_OVER) {
+		session_leave_refused(session);
+		return;
+	}
+	if (session->state != SESSION_IDLE) {
+		session_abort(session);
+		return;
+	}
+	smtp_client_quit(session->client);
+	out = smtp_client_out(session->client);
+	(void)stream_write(session->stream, buf_bytes(out), buf_len(out));
+	buf_clear(out);
+	session->state = SESSION_LEAVING;
+	stream_set_deadline(session->stream,
+			    smtp_client_timeout_ms(session->client));
+	list_push(leaving, &session->link);
+}
+
+struct session *
+session_of_link(struct list *link)
+{
+	return container_of(link, struct session, link);
+}
+
+/* Tells the owner; the session must not be touched afterwards. */
+static void
+session_tell(struct session *session, enum session_event event)
+{
+	session->on_event(session->owner, event);
+}
+
+/* The conversation cannot go on. */
+static void
+session_over(struct session *session)
+{
+	session_stop_login(session);
+	body_close(&session->body);
+	session->is_body_open = false;
+	session->state = SESSION_OVER;
+	stream_set_deadline(session->stream, 0);
+	session_tell(session, SESSION_CLOSED);
+}
+
+/* ------------------------------------------------------------ the login */
+
+static void
+on_answer(void *owner, const struct auth_client_answer *answer)
+{
+	struct session *session = owner;
+	bool is_first = smtp_client_want(session->client) == CLIENT_WANTS_LOGIN;
+
+	session->state = SESSION_TALKING;
+	switch (answer->result) {
+	case AUTH_CLIENT_SEND:
+		if (is_first)
+			smtp_client_login(session->client, answer->mechanism,
+					  answer->data);
+		else
+			smtp_client_login_step(session->client,
+					       answer->data != NULL
+						       ? answer->data
+						       : "");
+		break;
+	case AUTH_CLIENT_FAILED:
+		smtp_client_fail(session->client,
+				 is_first ? CAUSE_AUTH_NOT_OFFERED
+					  : CAUSE_AUTH_FAILED,
+				 "login as '%s': %s", session->user,
+				 answer->reason != NULL ? answer->reason
+							: "failed");
+		break;
+	}
+	session_go_on(session);
+}
+
+static void
+session_begin_auth(struct session *session, const char *password)
+{
+	struct auth_client_start start = {
+		.offered = smtp_client_caps(session->client)->mechanisms,
+		.mechanisms = session->mechanisms,
+		.user = session->user,
+		.password = password,
+		.host = session->key.host,
+		/* nobody listens between us and this very host */
+		.is_secure = session->is_secured ||
+			     session->key.ip.family == IP_NONE ||
+			     ip_is_loopback(&session->key.ip),
+	};
+
+	session->auth =
+		auth_client_begin(session->loop, &start, on_answer, session);
+}
+
+static void
+on_secret(void *owner, const char *secret, const struct err *err)
+{
+	struct session *session = owner;
+
+	session->secret = NULL;
+	if (secret != NULL) {
+		session_begin_auth(session, secret);
+		return;
+	}
+	session->state = SESSION_TALKING;
+	smtp_client_fail(session->client, CAUSE_CONFIGURATION, "%s", err->text);
+	session_go_on(session);
+}
+
+static void
+session_login(struct session *session)
+{
+	session->state = SESSION_LOGIN;
+	stream_set_deadline(session->stream, 0); /* our turn */
+	if (session->password_file != NULL)
+		session->secret =
+			secret_read_file(session->loop, session->password_file,
+					 on_secret, session);
+	else
+		session_begin_auth(session, "");
+}
+
+/* ------------------------------------------------------------ the body */
+
+/* Sends these bytes with their dots. Returns true when it should wait. */
+static bool
+session_encode(struct session *session, const uint8_t *bytes, size_t len)
+{
+	bool waits = false;
+
+	stream_set_deadline(session->stream,
+			    smtp_client_timeout_ms(session->client));
+	stream_cork(session->stream);
+	while (len != 0) {
+		struct str run;
+		size_t used =
+			smtp_data_encode(&session->encoder, bytes, len, &run);
+
+		waits = stream_write(session->stream, run.at, run.len);
+		bytes += used;
+		len -= used;
+	}
+	stream_uncork(session->stream);
+	return waits;
+}
+
+static void
+session_body_end(struct session *session)
+{
+	body_close(&session->body);
+	session->is_body_open = false;
+	session->state = SESSION_TALKING;
+	smtp_client_body_sent(session->client,
+			      smtp_data_encode_end(&session->encoder));
+}
+
+static void
+on_bytes(void *owner, int status, const uint8_t *bytes, size_t len)
+{
+	struct session *session = owner;
+	struct err err = ERR_INIT;
+
+	session->waits_bytes = false;
+	if (status < 0) {
+		/* without its dot the message does not exist over there */
+		(void)err_set(&err, status, "the message cannot be read");
+		smtp_client_fail(session->client, CAUSE_SPOOL, "%s", err.text);
+	} else if (len == 0) {
+		session_body_end(session);
+	} else {
+		session->waits_drained = session_encode(session, bytes, len);
+	}
+	session_go_on(session);
+}
+
+/* Sends what the stream takes. Returns true when the body is over. */
+static bool
+session_body(struct session *session)
+{
+	while (!session->waits_drained && !session->waits_bytes) {
+		const uint8_t *bytes;
+		size_t len;
+
+		switch (body_next(&session->body, SESSION_PIECE, &bytes,
+				  &len)) {
+		case BODY_BYTES:
+			session->waits_drained =
+				session_encode(session, bytes, len);
+			break;
+		case BODY_LATER:
+			session->waits_bytes = true;
+			break;
+		case BODY_END:
+			session_body_end(session);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+session_body_begin(struct session *session)
+{
+	session->state = SESSION_BODY;
+	session->waits_drained = session->waits_bytes = false;
+	memset(&session->encoder, 0, sizeof(session->encoder));
+	if (session->is_body_open)
+		body_rewind(&session->body);
+	session->is_body_open = true;
+}
+
+/* ------------------------------------------------------------ going on */
+
+static void
+session_flush(struct session *session)
+{
+	struct buf *out = smtp_client_out(session->client);
+
+	if (buf_len(out) == 0)
+		return;
+	(void)stream_write(session->stream, buf_bytes(out), buf_len(out));
+	buf_wipe(out); /* may have been a password */
+	stream_set_deadline(session->stream,
+			    smtp_client_timeout_ms(session->client));
+}
+
+/* Gives the conversation what the server sent; false when it needs more. */
+static bool
+session_feed(struct session *session)
+{
+	size_t len, used;
+	const uint8_t *bytes = stream_bytes(session->stream, &len);
+
+	if (len == 0)
+		return false;
+	used = smtp_client_feed(session->client, bytes, len);
+	stream_consume(session->stream, used);
+	/* the time is for a whole reply, however slowly it drips */
+	if (smtp_client_replies(session->client) != session->replies) {
+		session->replies = smtp_client_replies(session->client);
+		stream_set_deadline(session->stream,
+				    smtp_client_timeout_ms(session->client));
+	}
+	return used != 0;
+}
+
+static void
+session_start_tls(struct session *session)
+{
+	struct ip literal;
+	const char *name = session->key.host;
+
+	/* RFC 6066, 3: no literals in SNI; a verifying context needs it */
+	if (session->key.ip.family == IP_NONE ||
+	    (session->key.tls != HOP_TLS_VERIFIED &&
+	     ip_parse(str_of(name), &literal)))
+		name = NULL;
+	session->state = SESSION_HANDSHAKE;
+	stream_set_deadline(session->stream, SESSION_HANDSHAKE_MS);
+	stream_start_tls(session->stream, session->tls_ctx, STREAM_CLIENT,
+			 name);
+}
+
+static void
+session_idle(struct session *session)
+{
+	enum session_event event =
+		session->is_sending ? SESSION_DONE : SESSION_READY;
+
+	if (smtp_client_is_logged_in(session->client) &&
+	    session->auth != NULL) {
+		bool is_complete = auth_client_is_complete(session->auth);
+
+		session_stop_login(session);
+		if (!is_complete) {
+			smtp_client_fail(session->client, CAUSE_AUTH_FAILED,
+					 "the server accepted the login of "
+					 "'%s' without proving that it knows "
+					 "the password",
+					 session->user);
+			session_over(session);
+			return;
+		}
+	}
+	session->is_sending = false;
+	session->state = SESSION_IDLE;
+	session_tell(session, event);
+}
+
+static void
+session_step(struct session *session)
+{
+	struct str challenge = str_of(smtp_client_challenge(session->client));
+
+	session->state = SESSION_LOGIN;
+	stream_set_deadline(session->stream, 0); /* our turn */
+	auth_client_step(session->auth, challenge);
+}
+
+/* Does what can be done now; tells the owner at most once, last. */
+static void
+session_go_on(struct session *session)
+{
+	for (;;) {
+		session_flush(session);
+		switch (smtp_client_want(session->client)) {
+		case CLIENT_WANTS_REPLY:
+			if (!session_feed(session))
+				return;
+			break;
+		case CLIENT_WANTS_TLS:
+			session_start_tls(session);
+			return;
+		case CLIENT_WANTS_LOGIN:
+			session_login(session);
+			return;
+		case CLIENT_WANTS_STEP:
+			session_step(session);
+			return;
+		case CLIENT_WANTS_MESSAGE:
+			session_idle(session);
+			return;
+		case CLIENT_WANTS_BODY:
+			if (session->state != SESSION_BODY)
+				session_body_begin(session);
+			if (session_feed(session))
+				break; /* a reply before the dot */
+			if (!session_body(session))
+				return;
+			break;
+		case CLIENT_WANTS_CLOSE:
+			session_over(session);
+			return;
+		}
+	}
+}
+
+/* ------------------------------------------------------------ events */
+
+static void
+session_lost(struct session *session, const char *why)
+{
+	session->has_tls_failed = session->state == SESSION_HANDSHAKE;
+	smtp_client_fail(session->client,
+			 session->has_tls_failed ? CAUSE_TLS_FAILED
+						 : CAUSE_CONNECTION_LOST,
+			 "%s", why);
+	session_over(session);
+}
+
+static void
+session_failed(struct session *session)
+{
+	session_lost(session, stream_error(session->stream)->text);
+}
+
+/* The server says no more; what it said last may still be there. */
+static void
+session_end_of_input(struct session *session)
+{
+	while (session_feed(session))
+		;
+	if (smtp_client_want(session->client) == CLIENT_WANTS_CLOSE)
+		session_over(session);
+	else
+		session_lost(session, "the other side closed the connection");
+}
+
+static void
+session_timeout(struct session *session)
+{
+	if (session->state == SESSION_IDLE) {
+		session_tell(session, SESSION_CLOSED);
+		return;
+	}
+	if (session->state == SESSION_HANDSHAKE) {
+		session_lost(session, "the TLS handshake takes too long");
+		return;
+	}
+	smtp_client_fail(session->client, CAUSE_REPLY_TIMEOUT,
+			 session->state == SESSION_BODY
+				 ? "the other side takes no more bytes"
+				 : "no answer in time");
+	session_over(session);
+}
+
+static void
+session_secured(struct session *session)
+{
+	struct stream_tls_info info;
+
+	session->is_secured = true;
+	if (stream_tls_info(session->stream, &info))
+		(void)snprintf(session->tls_version,
+			       sizeof(session->tls_version), "%s",
+			       info.version);
+	session->state = SESSION_TALKING;
+	if (smtp_client_want(session->client) == CLIENT_WANTS_TLS)
+		smtp_client_secured(session->client);
+	stream_set_deadline(session->stream,
+			    smtp_client_timeout_ms(session->client));
+	session_go_on(session);
+}
+
+static void
+on_stream(void *owner, enum stream_event event)
+{
+	struct session *session = owner;
+
+	if (session->state == SESSION_OVER)
+		return;
+	if (session->state == SESSION_LEAVING) {
+		/* the farewell, or what came instead of it */
+		if (event != STREAM_DRAINED) {
+			stream_close(session->stream);
+			session_free(session);
+		}
+		return;
+	}
+	switch (event) {
+	case STREAM_CONNECTED:
+		break;
+	case STREAM_DATA:
+		/* idle: "421 timeout", or out of step; either way the end */
+		if (session->state == SESSION_IDLE)
+			session_lost(session, "the other side spoke unasked");
+		else if (session->state == SESSION_TALKING ||
+			 session->state == SESSION_BODY)
+			session_go_on(session);
+		break;
+	case STREAM_DRAINED:
+		session->waits_drained = false;
+		if (session->state != SESSION_BODY)
+			break;
+		stream_set_deadline(session->stream,
+				    smtp_client_timeout_ms(session->client));
+		session_go_on(session);
+		break;
+	case STREAM_SECURED:
+		session_secured(session);
+		break;
+	case STREAM_EOF:
+		session_end_of_input(session);
+		break;
+	case STREAM_DEADLINE:
+		session_timeout(session);
+		break;
+	case STREAM_FAILED:
+		session_failed(session);
+		break;
+	}
+}
+
+/* ------------------------------------------------------------ contract */
+
+struct session *
+session_new(const struct session_opts *opts, struct stream *stream,
+	    session_fn *on_event, void *owner)
+{
+	struct session *session = mem_zalloc(sizeof(*session));
+	struct smtp_client_opts client = {.is_lmtp = opts->is_lmtp,
+					  .tls = opts->tls};
+
+	list_init(&session->link);
+	session->loop = opts->loop;
+	session->on_event = on_event;
+	session->owner = owner;
+	session->key = opts->key;
+	session->user = mem_strdup(opts->key.user);
+	session->key.user = session->user;
+	session->hostname = mem_strdup(opts->hostname);
+	session->password_file = mem_strdup(opts->password_file);
+	session->mechanisms = opts->mechanisms;
+	session->tls_ctx =
+		opts->tls_ctx != NULL ? tls_ctx_ref(opts->tls_ctx) : NULL;
+	session->body.on_bytes = on_bytes;
+	session->body.owner = session;
+	client.hostname = session->hostname;
+	client.has_login = session->user != NULL;
+	session->client = smtp_client_new(&client);
+	session->stream = stream;
+	session->state = SESSION_TALKING;
+	stream_set_owner(stream, on_stream, session);
+	stream_set_deadline(stream, smtp_client_timeout_ms(session->client));
+	if (opts->key.is_implicit_tls)
+		session_start_tls(session);
+	return session;
+}
+
+void
+session_set_owner(struct session *session, session_fn *on_event, void *owner)
+{
+	session->on_event = on_event;
+	session->owner = owner;
+}
+
+bool
+session_send(struct session *session, struct spool *spool,
+	     const struct smtp_client_message *message)
+{
+	session->messages++;
+	smtp_client_send(session->client, message);
+	if (smtp_client_want(session->client) == CLIENT_WANTS_MESSAGE)
+		return false;
+	session->is_sending = true;
+	session->state = SESSION_TALKING;
+	body_open(&session->body, spool, message->envelope->id);
+	session_flush(session);
+	return true;
+}
+
+const struct smtp_client *
+session_client(const struct session *session)
+{
+	return session->client;
+}
+
+const struct session_key *
+session_key(const struct session *session)
+{
+	return &session->key;
+}
+
+const char *
+session_tls_version(const struct session *session)
+{
+	return session->tls_version;
+}
+
+unsigned
+session_messages(const struct session *session)
+{
+	return session->messages;
+}
+
+bool
+session_has_tls_failed(const struct session *session)
+{
+	return session->has_tls_failed;
+}
+
+void
+session_set_idle(struct session *session, uint64_t ms)
+{
+	stream_set_deadline(session->stream, ms != 0 ? ms : 1);
+}
