@@ -219,7 +219,7 @@ stream_encrypt(struct stream *stream, const void *bytes, size_t len)
 		bytes = (const char *)bytes + taken;
 		len -= taken;
 		if (len == 0)
-			buf_done(&stream->clear_out);
+			buf_wipe(&stream->clear_out); /* perhaps a password */
 	}
 	(void)buf_add(&stream->clear_out, bytes, len); /* fits: OUT_MAX */
 }
@@ -489,7 +489,8 @@ stream_consume(struct stream *stream, size_t len)
 		return; /* reading was not stopped */
 	}
 	buf_consume(&stream->in, len);
-	buf_release(&stream->in);
+	if (buf_len(&stream->in) == 0)
+		buf_wipe(&stream->in); /* perhaps a password */
 	if (stream->life != LIFE_OPEN || stream->is_reading)
 		return;
 	if (stream->tls != NULL && tls_engine_is_pending(stream->tls))
@@ -634,9 +635,9 @@ stream_destroy(struct stream *stream)
 	stream_forget(stream);
 	stream->life = LIFE_CLOSING;
 	stream->view_len = 0;
-	buf_wipe(&stream->in); /* may hold a password */
+	buf_wipe(&stream->in);
 	buf_done(&stream->out);
-	buf_done(&stream->clear_out);
+	buf_wipe(&stream->clear_out);
 	tls_engine_free(stream->tls);
 	stream->tls = NULL;
 	uv_close(&stream->uv.handle, on_closed);
@@ -690,7 +691,7 @@ stream_close(struct stream *stream)
 	}
 	if (stream->life == LIFE_OPEN && stream->tls != NULL)
 		tls_engine_end(stream->tls);
-	buf_done(&stream->clear_out); /* of a handshake that never ended */
+	buf_wipe(&stream->clear_out); /* of a handshake that never ended */
 	stream_forget(stream);
 	stream->view_len = 0;
 	buf_wipe(&stream->in);

@@ -119,7 +119,7 @@ struct stream_tls_info {
 	bool is_resumed;
 	const char *verify_error; /* why not verified, or NULL */
 	const char *peer_subject; /* "" when the peer sent none */
-	const char *sni;	  /* server: name asked for, or NULL */
+	const char *sni; /* server: name asked for, or NULL; any bytes */
 };
 
 /* False before STREAM_SECURED. */

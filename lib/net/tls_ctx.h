@@ -35,6 +35,10 @@ struct tls_client_opts {
 	const char *maximum; /* the same, or NULL: whatever there is */
 };
 
+/*
+ * The same for connections that we open. Reading the system's CAs takes tens
+ * of milliseconds: make one for all routes of a kind, in a worker.
+ */
 int tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
 		   struct err *err);
 

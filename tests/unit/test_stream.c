@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 
 #include "lib/mem.h"
@@ -218,6 +219,31 @@ START_TEST(a_missing_unix_socket_fails_with_its_path)
 	ends_run_until(left.seen[STREAM_FAILED] == 1);
 	ck_assert_int_eq(left.error.code, -ENOENT);
 	ck_assert_ptr_nonnull(strstr(left.error.text, "/nonexistent/ostler"));
+	ends_done();
+}
+END_TEST
+
+START_TEST(a_connection_without_a_free_descriptor_fails_in_an_event)
+{
+	struct rlimit old, none;
+	struct sockaddr_storage to;
+	struct ip ip;
+
+	ends_init();
+	ck_assert_int_eq(uv_run(&ends_loop, UV_RUN_NOWAIT), 0);
+	ck_assert(ip_parse(str_of("127.0.0.1"), &ip));
+	(void)ip_to_sockaddr(&ip, 1, &to);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 0;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	left.stream = stream_connect(&ends_loop, (struct sockaddr *)&to, NULL,
+				     on_end, &left);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+	ck_assert_uint_eq(left.seen[STREAM_FAILED], 0);
+	ends_run_until(left.seen[STREAM_FAILED] == 1);
+	ck_assert_int_eq(left.error.code, -EMFILE);
+	end_close(&left);
 	ends_done();
 }
 END_TEST
@@ -800,6 +826,8 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_unix_socket_tells_the_peers_uid);
 	tcase_add_test(tc, a_refused_connection_fails_after_the_call_returned);
 	tcase_add_test(tc, a_missing_unix_socket_fails_with_its_path);
+	tcase_add_test(
+		tc, a_connection_without_a_free_descriptor_fails_in_an_event);
 	tcase_add_test(tc, what_is_no_socket_is_refused);
 	tcase_add_test(tc, the_same_bytes_arrive_at_every_split);
 	tcase_add_test(tc, unconsumed_bytes_stay_and_new_ones_come_behind);
