@@ -34,6 +34,8 @@ static const struct {
 	{WIRE("GET / HTTP/1.1\r\nHost: x\r\n"),
 	 "foreign|GET|/ HTTP/1.1;?|Host:|x;"},
 
+	{WIRE("NOOP\r\nNO\0P\r\nQUIT\r\n"), "NOOP|NOOP|;bad;QUIT|QUIT|;"},
+	{WIRE("NOOP\r\nNOOP\nQUIT\r\n"), "NOOP|NOOP|;bad;"},
 	{WIRE("NOOP\nNOOP\r\nQUIT\r\n"), "bad;QUIT|QUIT|;"},
 	{WIRE("\nQUIT\r\n"), "bad;"},
 	{WIRE("NOOP\rQUIT\r\nRSET\r\n"), "bad;RSET|RSET|;"},
@@ -210,6 +212,24 @@ START_TEST(an_endless_line_is_dropped_as_it_comes)
 }
 END_TEST
 
+START_TEST(a_window_of_the_promised_size_never_stalls)
+{
+	static uint8_t window[SMTP_CMD_WINDOW_MIN];
+	struct smtp_cmd cmd = {0};
+	struct smtp_cmd_event event;
+
+	memset(window, 'x', sizeof(window));
+	ck_assert_uint_eq(smtp_cmd_next(&cmd, SMTP_CMD_AUTH_LINES, window,
+					sizeof(window) - 1, &event),
+			  0);
+	ck_assert_int_eq(event.kind, SMTP_CMD_NEED_MORE);
+	ck_assert_uint_eq(smtp_cmd_next(&cmd, SMTP_CMD_AUTH_LINES, window,
+					sizeof(window), &event),
+			  sizeof(window));
+	ck_assert_int_eq(event.kind, SMTP_CMD_TOO_LONG);
+}
+END_TEST
+
 START_TEST(bytes_behind_the_event_are_not_touched)
 {
 	static const char wire[] = "STARTTLS\r\nEHLO x\r\n";
@@ -240,5 +260,6 @@ UNIT_MAIN("smtp_cmd",
 			      a_line_may_be_as_long_as_its_limit_and_no_longer,
 			      0, (int)COUNT(limits));
 	  tcase_add_test(tc, an_endless_line_is_dropped_as_it_comes);
+	  tcase_add_test(tc, a_window_of_the_promised_size_never_stalls);
 	  tcase_add_test(tc, bytes_behind_the_event_are_not_touched);
 	  tcase_add_test(tc, auth_lines_come_whole);)
