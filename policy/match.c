@@ -40,9 +40,22 @@ match_is_postmaster(const struct addr *addr)
 bool
 match_is_source_route(const struct addr *addr)
 {
+	static const char *const marks[] = {
+		"%",
+		"!",
+		"@",
+		/* their full-width forms, which NFKC folds to the above */
+		"\xef\xbc\x85",
+		"\xef\xbc\x81",
+		"\xef\xbc\xa0",
+	};
 	char local[MATCH_LOCAL_SIZE];
 
-	return strpbrk(match_local(addr, local), "%!@") != NULL;
+	(void)match_local(addr, local);
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		if (strstr(local, marks[i]) != NULL)
+			return true;
+	return false;
 }
 
 bool
