@@ -48,15 +48,30 @@ struct classifier; /* loaded rules; immutable, shared by counting */
 int classifier_load(const char *own, const char *own_name, const char *shipped,
 		    const char *shipped_name, struct classifier **out,
 		    struct err *err);
-/* The rules built into the program (a copy of etc/bounces.rules). */
+/*
+ * The rules built into the program (a copy of etc/bounces.rules), read at
+ * the first call. Shares: classifier_unref gives it back. Any thread.
+ */
 struct classifier *classifier_builtin(void);
 struct classifier *classifier_ref(struct classifier *classifier);
 void classifier_unref(struct classifier *classifier);
 
+#define CLASSIFY_RULE_MAX   48
+#define CLASSIFY_WORDS_MAX  80
+#define CLASSIFY_DETAIL_MAX 80
+
 struct classification {
 	enum category category;
-	const char *rule; /* lends: rule id, "code-5.1.1", "code-550",
-			     "cause-dns-no-domain", "none" */
+	/* Rule id, "code-5.1.1", "code-550", "phase-rcpt",
+	 * "cause-dns-no-domain", "none". A copy: rules may be reloaded. */
+	char rule[CLASSIFY_RULE_MAX + 1];
+	const char *advice; /* static; names a text more exact than the
+			       category's, or NULL */
+	/* The words that decided, folded; "" when no rule did. */
+	char words[CLASSIFY_WORDS_MAX + 1];
+	/* What the advice refers to: the blocklist's host, the size limit in
+	 * the server's words; "" for nothing. Printable ASCII. */
+	char detail[CLASSIFY_DETAIL_MAX + 1];
 };
 
 /*
@@ -72,6 +87,9 @@ void classify_reply(const struct classifier *classifier, const char *reply,
 void classify_outcome(const struct classifier *classifier,
 		      const struct outcome *outcome,
 		      struct classification *out);
+
+/* Rules of both files together. */
+size_t classifier_rule_count(const struct classifier *classifier);
 
 /* What it means, and what to do: for the author, and for the admin. Static,
  * one paragraph each, no markup. */
