@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/spool/commit.h - the committer: one write and one sync at a time
+ *
+ * The loop packs records into parcels and gives them away at the end of each
+ * turn. The committer's thread joins all parcels that wait to one batch,
+ * writes it, syncs it, and gives it back with its outcome; what arrives
+ * meanwhile is the next batch. The running sync is the only timer.
+ *
+ * Parcels and batches have one owner at a time: who holds them on a list.
+ * Everything else here is under the mutex, or belongs to the thread.
+ */
+#ifndef OSTLER_QUEUE_SPOOL_COMMIT_H
+#define OSTLER_QUEUE_SPOOL_COMMIT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "lib/list.h"
+#include "queue/spool/format.h"
+#include "queue/spool/index.h"
+
+struct spool_put;
+
+/* One file of the log. */
+struct segment {
+	struct list link; /* free: committer's list; used: the loop's */
+	int fd;
+	uint32_t slot;	 /* 1-based; its file is log/SLOT.seg */
+	uint32_t bytes;	 /* of the file */
+	uint64_t segno;	 /* of its present use, 0: free */
+	bool is_tainted; /* I5: a sync failed; never written again */
+
+	/* loop thread */
+	bool is_used;	  /* on the loop's list */
+	bool has_unlinks; /* holds DONE records whose unlink may not be
+			     durable */
+	unsigned readers;
+	bool is_dropped; /* unlinked; closed when the last reader goes */
+	struct entry_list entries; /* what it is kept for */
+};
+
+struct parcel_item {
+	struct record_head record;
+	uint32_t header_at; /* in the arena */
+	uint32_t at;	    /* in the parcel's bytes */
+	bool is_grouped;
+	bool is_aborted;
+	struct body *body;     /* shares, or NULL */
+	struct spool_put *put; /* MSG; NULL: nobody waits */
+	void (*on_saved)(void *arg, int status);
+	void *arg;
+};
+
+struct parcel_piece {
+	const uint8_t *bytes; /* NULL: in the arena */
+	uint32_t at;	      /* there */
+	uint32_t len;
+};
+
+struct parcel {
+	struct list link;
+	uint8_t *arena;
+	size_t arena_len, arena_size;
+	struct parcel_piece *pieces;
+	size_t piece_count, piece_size;
+	struct parcel_item *items;
+	size_t item_count, item_size;
+	size_t bytes;	/* of all records */
+	uint32_t start; /* set by the committer: offset in the segment */
+	bool is_urgent; /* somebody waits for it */
+};
+
+struct parcel *parcel_new(void);
+void parcel_free(struct parcel *parcel);
+void parcel_clear(struct parcel *parcel);
+
+/*
+ * Adds a record; item's record, body (shared) and who waits are the
+ * caller's. text and body are what stands behind the header.
+ *
+ * Returns the item, lent until the next addition.
+ */
+struct parcel_item *parcel_add(struct parcel *parcel,
+			       const struct record_head *record,
+			       const char *text, struct body *body);
+
+struct batch {
+	struct list link;
+	struct list parcels;
+	struct segment *segment; /* NULL: not written at all */
+	uint64_t seq, head;
+	int status;
+};
+
+struct committer {
+	pthread_t thread;
+	bool is_started;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	uv_async_t *notify; /* lent; sent when done or wanted changes */
+
+	/* under the lock */
+	struct list queue;    /* parcels */
+	struct list done;     /* batches */
+	struct list segments; /* free ones */
+	unsigned free_count;
+	uint64_t head, ids; /* what the next batch says */
+	uint32_t wanted;    /* bytes of a segment it waits for, 0: none */
+	bool is_stopping;
+	bool is_broken;
+
+	/* thread's own */
+	uint64_t tag, next_segno, seq;
+	uint64_t stamped; /* head of the newest durable batch */
+	struct segment *current;
+	uint32_t offset;
+	unsigned failures; /* in a row */
+	struct iovec *iov;
+	size_t iov_size;
+};
+
+void committer_init(struct committer *committer, uv_async_t *notify);
+int committer_start(struct committer *committer);
+/* Writes what was given, then ends the thread. */
+void committer_stop(struct committer *committer);
+void committer_done(struct committer *committer);
+
+/* parcels: takes all on the list. */
+void committer_give(struct committer *committer, struct list *parcels);
+void committer_add_segment(struct committer *committer,
+			   struct segment *segment);
+
+/*
+ * One batch by hand, before the thread runs: makes the reserve of ids durable
+ * at start. Returns what the disk said.
+ */
+int committer_first(struct committer *committer, struct batch **out);
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/spool/internal.h - what the files of the spool share
+ *
+ * struct spool belongs to the loop thread; its committer and straggler have
+ * their own rules in their headers.
+ */
+#ifndef OSTLER_QUEUE_SPOOL_INTERNAL_H
+#define OSTLER_QUEUE_SPOOL_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "lib/err.h"
+#include "lib/list.h"
+#include "lib/work.h"
+#include "queue/spool/commit.h"
+#include "queue/spool/files.h"
+#include "queue/spool/index.h"
+#include "queue/spool/recover.h"
+#include "queue/spool/spool.h"
+#include "queue/spool/straggler.h"
+
+/* The folders of a spool and what was found at its door. */
+struct door {
+	int dir_fd, lock_fd, log_fd, tmp_fd, corrupt_fd;
+	uint64_t tag;
+};
+int door_open(const char *dir, struct door *out, struct err *err);
+int door_open_read_only(const char *dir, struct door *out, struct err *err);
+void door_close(struct door *door);
+
+enum spool_life {
+	SPOOL_OPEN,
+	SPOOL_CLOSING, /* what was given is written; nothing new begins */
+	SPOOL_STOPPED, /* threads ended; handles close */
+};
+
+struct loader;
+struct reading;
+
+/* A reader that goes through a body in order: its checksum so far. */
+#define PROGRESS_MAX 256u
+struct progress {
+	uint64_t id, next;
+	uint32_t crc;
+};
+
+/* One call that no batch brings. */
+struct later {
+	struct list link;
+	void (*call)(void *arg, int status);
+	void *arg;
+	int status;
+};
+
+struct spool {
+	uv_loop_t *loop;
+	struct spool_opts opts; /* dir is not kept */
+	struct spool_callbacks callbacks;
+	void *owner;
+	enum spool_life life;
+	struct door door;
+	struct files files;
+	struct index index;
+
+	struct segment **slots; /* by slot - 1; owns */
+	uint32_t slot_count;
+	struct list used; /* by rising segno */
+	uint64_t log_bytes;
+	uint64_t durable_head;
+	bool is_making;	  /* a new segment, in a worker */
+	bool is_retiring; /* the straggler has the oldest segment */
+	bool is_full;	  /* no more segments can be made: no new mail */
+	bool is_retry;	  /* the tick: try to make one all the same */
+	bool cannot_move; /* files cannot be made: no room */
+	bool is_late;	  /* retiring failed; tried again by the tick */
+	bool is_loading;  /* files of an earlier run are not all known */
+	bool is_broken;
+	bool is_marked; /* the last batch of a clean end was given */
+	bool is_silent; /* the last failure was told already */
+	unsigned move_failures;
+
+	struct committer committer;
+	struct straggler straggler;
+	uv_async_t notify;
+	uv_prepare_t turn_end;
+	uv_timer_t done_timer, tick;
+	unsigned handles; /* still to be closed */
+
+	struct parcel *filling;
+	struct list ready; /* parcels to be given at the end of the turn */
+	struct list spare; /* parcels without content */
+	unsigned spare_count;
+	unsigned in_flight; /* parcels given away */
+	int group_depth;
+	size_t group_first; /* item index */
+	struct list later;  /* callbacks without a batch */
+
+	uint64_t next_id, ids_reserved;
+	uint64_t first_id;  /* of this run */
+	uint64_t put_bytes; /* in memory of unfinished puts */
+	unsigned puts_large;
+
+	uint64_t *unlinks; /* to be given to the straggler */
+	size_t unlink_count, unlink_size;
+
+	struct work_lane reading, writing;
+	unsigned jobs; /* in workers */
+	struct loader *loader;
+	struct progress progress[PROGRESS_MAX];
+	unsigned progress_next;
+
+	uint64_t disk_free;
+	bool is_short;
+	struct spool_stats stats;
+	void (*on_closed)(void *arg);
+	void *closed_arg;
+};
+
+/* spool.c */
+struct segment *spool_segment(const struct spool *spool, uint32_t slot);
+void spool_report(struct spool *spool, bool is_error, const char *file,
+		  const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+void spool_unlist(struct spool *spool, uint32_t handle);
+/* Puts the entry on the list of the segment that its oldest note is in. */
+void spool_list_by_notes(struct spool *spool, uint32_t handle);
+void spool_unlink_later(struct spool *spool, uint64_t id);
+/* A callback at the end of this turn, through no commit. */
+void spool_call_later(struct spool *spool, void (*call)(void *arg, int status),
+		      void *arg, int status);
+/* Something ended: go on with what waited for it. */
+void spool_go_on(struct spool *spool);
+/* A settled entry nobody holds any more. */
+void spool_drop_entry(struct spool *spool, uint32_t handle);
+void spool_job_started(struct spool *spool);
+void spool_job_ended(struct spool *spool);
+bool spool_is_live(const struct entry *entry);
+/* Gives the committer what waits; all: also what nobody waits for. */
+void spool_give(struct spool *spool, bool all);
+void spool_on_turn_end(uv_prepare_t *handle);
+void spool_on_done_timer(uv_timer_t *handle);
+void spool_on_notify(uv_async_t *handle);
+
+/* keep.c: segments made, freed, retired */
+void keep_go_on(struct spool *spool);
+void keep_first_seen(struct spool *spool, struct segment *segment);
+void keep_tick(struct spool *spool);
+void keep_straggler(struct spool *spool, struct straggler_job *job);
+void keep_drop_reader(struct spool *spool, struct segment *segment);
+int keep_make_now(int log_fd, uint32_t slot, uint32_t bytes,
+		  struct segment **out);
+void keep_add(struct spool *spool, struct segment *segment);
+uint32_t keep_free_slot(struct spool *spool);
+
+/* large.c: a message streamed to a file */
+struct large;
+struct large *large_new(struct spool *spool, uint64_t id,
+			struct spool_put *put);
+/* Returns true when the caller should wait. */
+bool large_data(struct large *large, const void *bytes, size_t len);
+void large_end(struct large *large, const char *envelope);
+void large_abort(struct large *large);
+/* spool.c: the file is there, or not. */
+void large_ended(struct spool *spool, struct spool_put *put, int status,
+		 const struct file_head *head);
+
+/* read.c */
+/* Blocking, for the start: envelope and states of a message in the log. */
+int read_log_text(struct spool *spool, const struct entry *entry,
+		  char **out_text, char **out_states);
+/* Bytes as they are into a new file, synced. Blocking. */
+int read_copy_out(int from, uint32_t at, size_t len, int to_dir,
+		  const char *name);
+void read_set_aside(struct spool *spool, uint64_t id);
+
+/* load.c: files of an earlier run */
+void loader_start(struct spool *spool);
+void loader_stop(struct spool *spool);
+/* The states of a file and those in the log behind them; the caller's. */
+char *load_all_states(struct spool *spool, const struct entry *entry,
+		      const struct file_text *file);
+
+#endif

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: ISC */
+/* The segments of the log: made ahead, freed, retired, given back. */
+#include "queue/spool/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "lib/mem.h"
+#include "queue/spool/disk.h"
+
+#define ZERO_CHUNK  (1u << 20)
+#define GROWTH	    4u /* a new segment is this much larger, up to the full */
+#define FREE_WANTED 2u /* free segments always in hand */
+
+struct keep_job {
+	struct work_job job;
+	struct spool *spool;
+	struct segment *segment;
+	uint32_t slot, bytes;
+	uint64_t disk_free;
+	int status;
+};
+
+static void
+free_job(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+	struct spool *spool = keep->spool;
+
+	free(keep);
+	spool_job_ended(spool);
+}
+
+static void
+start_job(struct spool *spool, void (*run)(struct work_job *),
+	  void (*done)(struct work_job *), const struct keep_job *values)
+{
+	struct keep_job *keep = mem_alloc(sizeof(*keep));
+
+	*keep = *values;
+	keep->spool = spool;
+	keep->job.run = run;
+	keep->job.done = done;
+	keep->job.free_job = free_job;
+	spool_job_started(spool);
+	work_start(spool->loop, &keep->job, NULL);
+}
+
+/* ------------------------------------------------------------ making one */
+
+/*
+ * Overwriting written blocks needs no journal commit of the file system, so
+ * a segment is written with zeros once, here, and recycled from then on.
+ */
+int
+keep_make_now(int log_fd, uint32_t slot, uint32_t bytes, struct segment **out)
+{
+	char name[SEGMENT_NAME_MAX];
+	size_t chunk = bytes < ZERO_CHUNK ? bytes : ZERO_CHUNK;
+	uint8_t *zeros;
+	int fd, rc = 0;
+
+	segment_name(slot, name);
+	fd = disk_open(log_fd, name, O_RDWR | O_CREAT | O_EXCL);
+	if (fd < 0)
+		return fd;
+	zeros = mem_zalloc(chunk);
+	for (uint32_t at = 0; rc == 0 && at < bytes; at += (uint32_t)chunk) {
+		if (bytes - at < chunk)
+			chunk = bytes - at;
+		rc = disk_write(fd, zeros, chunk, at);
+	}
+	free(zeros);
+	if (rc == 0)
+		rc = disk_sync(fd);
+	if (rc == 0)
+		rc = disk_sync(log_fd);
+	if (rc < 0) {
+		(void)close(fd); /* it goes */
+		(void)disk_unlink(log_fd, name);
+		return rc;
+	}
+	*out = segment_new(fd, slot, bytes);
+	return 0;
+}
+
+uint32_t
+keep_free_slot(struct spool *spool)
+{
+	uint32_t slot = 1;
+
+	while (slot <= spool->slot_count && spool->slots[slot - 1] != NULL)
+		slot++;
+	return slot;
+}
+
+/* A new segment: free, and known by its slot. */
+void
+keep_add(struct spool *spool, struct segment *segment)
+{
+	if (segment->slot > spool->slot_count) {
+		spool->slots = mem_resize(spool->slots, segment->slot,
+					  sizeof(*spool->slots));
+		for (uint32_t i = spool->slot_count; i < segment->slot; i++)
+			spool->slots[i] = NULL;
+		spool->slot_count = segment->slot;
+	}
+	spool->slots[segment->slot - 1] = segment;
+	spool->log_bytes += segment->bytes;
+	committer_add_segment(&spool->committer, segment);
+}
+
+static void
+run_make(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+
+	keep->status = keep_make_now(keep->spool->door.log_fd, keep->slot,
+				     keep->bytes, &keep->segment);
+}
+
+static void
+on_made(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+	struct spool *spool = keep->spool;
+
+	spool->is_making = false;
+	if (keep->status == 0) {
+		spool->is_full = false;
+		keep_add(spool, keep->segment);
+	} else {
+		if (!spool->is_full)
+			spool_report(spool, true, "log",
+				     "no new segment can be made: %s",
+				     uv_strerror(keep->status));
+		spool->is_full = true;
+	}
+	spool_go_on(spool);
+}
+
+static uint32_t
+next_size(const struct spool *spool, uint32_t wanted)
+{
+	uint64_t size = 0;
+
+	for (uint32_t i = 0; i < spool->slot_count; i++)
+		if (spool->slots[i] != NULL && spool->slots[i]->bytes > size)
+			size = spool->slots[i]->bytes;
+	size *= GROWTH;
+	if (size > spool->opts.segment_bytes)
+		size = spool->opts.segment_bytes;
+	if (size < wanted)
+		size = ((uint64_t)wanted + FORMAT_BLOCK - 1) &
+		       ~(uint64_t)(FORMAT_BLOCK - 1);
+	return (uint32_t)size;
+}
+
+/* Whether the log may grow by a segment of that size now. */
+static bool
+may_grow(const struct spool *spool, uint32_t size, bool is_pressing)
+{
+	uint64_t soft =
+		(uint64_t)spool->opts.segments_soft * spool->opts.segment_bytes;
+	uint64_t hard =
+		(uint64_t)spool->opts.segments_hard * spool->opts.segment_bytes;
+
+	if (spool->log_bytes + size <= soft)
+		return true;
+	return is_pressing && spool->log_bytes + size <= hard;
+}
+
+static void
+make_one(struct spool *spool, uint32_t size)
+{
+	struct keep_job keep = {.bytes = size};
+
+	keep.slot = keep_free_slot(spool);
+	spool->is_making = true;
+	start_job(spool, run_make, on_made, &keep);
+}
+
+/* -------------------------------------------------------- giving one back */
+
+static void
+run_drop(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+	char name[SEGMENT_NAME_MAX];
+
+	/* nothing in it is needed, so it may as well stay */
+	(void)disk_unlink(keep->spool->door.log_fd,
+			  segment_name(keep->slot, name));
+}
+
+static void
+on_dropped(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+
+	keep->spool->slots[keep->slot - 1] = NULL;
+	segment_free(keep->segment);
+}
+
+static void
+drop(struct spool *spool, struct segment *segment)
+{
+	struct keep_job keep = {.segment = segment, .slot = segment->slot};
+
+	segment->is_dropped = true;
+	if (segment->readers == 0)
+		start_job(spool, run_drop, on_dropped, &keep);
+}
+
+void
+keep_drop_reader(struct spool *spool, struct segment *segment)
+{
+	segment->readers--;
+	if (segment->is_dropped)
+		drop(spool, segment);
+}
+
+/* I2: only a segment below the durable head comes here. */
+static void
+recycle(struct spool *spool, struct segment *segment)
+{
+	uint64_t soft =
+		(uint64_t)spool->opts.segments_soft * spool->opts.segment_bytes;
+	unsigned free_count = spool->committer.free_count; /* under the lock */
+	bool is_spare = free_count >= FREE_WANTED &&
+			(spool->log_bytes > soft ||
+			 segment->bytes < spool->opts.segment_bytes / 2);
+
+	segment->is_used = false;
+	segment->has_unlinks = false;
+	segment->segno = 0;
+	if (!segment->is_tainted && !is_spare) {
+		list_push(&spool->committer.segments, &segment->link);
+		spool->committer.free_count++;
+		pthread_cond_signal(&spool->committer.wake);
+		return;
+	}
+	spool->log_bytes -= segment->bytes;
+	drop(spool, segment);
+}
+
+/* -------------------------------------------------------------- the head */
+
+static struct segment *
+first_used(const struct spool *spool)
+{
+	return container_of(spool->used.next, struct segment, link);
+}
+
+static bool
+is_passable(const struct segment *segment)
+{
+	return segment->entries.count == 0 && !segment->has_unlinks;
+}
+
+/*
+ * I3: head passes a segment only when nothing in it is needed: its messages
+ * are settled durably or stand in synced files, and the unlinks that its
+ * DONE records asked for are durable.
+ */
+static uint64_t
+find_head(const struct spool *spool)
+{
+	struct list *node = spool->used.next;
+
+	if (list_is_empty(&spool->used))
+		return spool->durable_head;
+	if (!spool->is_loading && !spool->is_retiring)
+		while (node->next != &spool->used &&
+		       is_passable(container_of(node, struct segment, link)))
+			node = node->next;
+	return container_of(node, struct segment, link)->segno;
+}
+
+/* ------------------------------------------------------------ stragglers */
+
+static void
+fill_move(struct spool *spool, struct move *move, struct entry *entry)
+{
+	size_t count = 0;
+
+	for (struct state_note *note = entry->notes; note != NULL;
+	     note = note->next)
+		count++;
+	move->id = entry->id;
+	move->is_append = (entry->flags & ENTRY_IN_FILE) != 0;
+	move->fd = spool_segment(spool, entry->slot)->fd;
+	move->at = entry->at * RECORD_ALIGN;
+	move->text_bytes = entry->text_bytes;
+	move->body_bytes = entry->body_bytes;
+	if (count == 0)
+		return;
+	move->notes = mem_alloc(count * sizeof(*move->notes));
+	for (struct state_note *note = entry->notes; note != NULL;
+	     note = note->next)
+		move->notes[move->note_count++] =
+			(struct move_note){spool_segment(spool, note->slot)->fd,
+					   note->at, note->bytes, note->number};
+}
+
+static struct straggler_job *
+take_unlinks(struct spool *spool)
+{
+	struct straggler_job *job = mem_zalloc(sizeof(*job));
+
+	list_init(&job->link);
+	job->unlinks = spool->unlinks;
+	job->unlink_count = spool->unlink_count;
+	spool->unlinks = NULL;
+	spool->unlink_count = spool->unlink_size = 0;
+	return job;
+}
+
+/* is_stuck: DONE records cannot be written until this segment is free, so
+ * what waits for them has to move as well. */
+static void
+start_retire(struct spool *spool, struct segment *segment, bool is_stuck)
+{
+	struct straggler_job *job = take_unlinks(spool);
+	uint32_t handle = segment->entries.first;
+
+	job->segment = segment;
+	if (segment->entries.count != 0)
+		job->moves = mem_zalloc(segment->entries.count *
+					sizeof(*job->moves));
+	for (; handle != 0; handle = index_at(&spool->index, handle)->next) {
+		struct entry *entry = index_at(&spool->index, handle);
+
+		if (!spool_is_live(entry) &&
+		    (!is_stuck || (entry->flags & ENTRY_DAMAGED) != 0))
+			continue; /* it leaves the list by itself */
+		entry->flags |= ENTRY_MOVING;
+		fill_move(spool, &job->moves[job->move_count++], entry);
+	}
+	spool->is_retiring = true;
+	straggler_give(&spool->straggler, job);
+}
+
+/* One message of a retired segment: its file counts from now on. */
+static void
+end_move(struct spool *spool, struct move *move, bool is_moved)
+{
+	uint32_t handle = index_find(&spool->index, move->id), last = 0;
+	struct entry *entry;
+
+	if (handle == 0)
+		return;
+	entry = index_at(&spool->index, handle);
+	entry->flags &= (uint32_t)~ENTRY_MOVING & 0xff;
+	if ((entry->flags & ENTRY_GONE) != 0) {
+		/* settled meanwhile; its segment waits for the unlink */
+		spool_unlink_later(spool, move->id);
+		spool_drop_entry(spool, handle);
+		return;
+	}
+	if (!is_moved)
+		return;
+	if (move->status < 0) {
+		read_set_aside(spool, move->id);
+		return;
+	}
+	if (move->note_count != 0)
+		last = move->notes[move->note_count - 1].number;
+	if ((entry->flags & (ENTRY_IN_FILE | ENTRY_DONE)) == 0)
+		spool->stats.in_files++;
+	entry->flags |= ENTRY_IN_FILE;
+	spool_unlist(spool, handle);
+	while (entry->notes != NULL && entry->notes->number <= last) {
+		struct state_note *note = entry->notes;
+
+		entry->notes = note->next;
+		spool->index.note_bytes -= sizeof(*note);
+		free(note);
+	}
+	spool_list_by_notes(spool, handle);
+}
+
+static void
+tell_move_failure(struct spool *spool, int status)
+{
+	spool->is_late = true; /* the tick tries again */
+	if (status == -ECANCELED)
+		return;
+	spool_report(spool, true, "msg",
+		     "old mail cannot be made into "
+		     "files: %s",
+		     uv_strerror(status));
+	if (status == -ENOSPC || status == -EDQUOT) {
+		spool->cannot_move = true;
+		return;
+	}
+	spool->move_failures++;
+	if (spool->move_failures == 2 && !spool->is_broken) {
+		spool->is_broken = true;
+		spool->callbacks.broken(spool->owner);
+	}
+}
+
+void
+keep_straggler(struct spool *spool, struct straggler_job *job)
+{
+	struct segment *segment = job->segment;
+
+	if (segment == NULL) {
+		if (job->status < 0)
+			spool_report(spool, true, "msg",
+				     "a file cannot be removed: %s",
+				     uv_strerror(job->status));
+	} else {
+		spool->is_retiring = false;
+		for (size_t i = 0; i < job->move_count; i++)
+			end_move(spool, &job->moves[i], job->status == 0);
+		if (job->status == 0) {
+			segment->has_unlinks = false;
+			spool->cannot_move = false;
+			spool->move_failures = 0;
+		} else {
+			tell_move_failure(spool, job->status);
+		}
+	}
+	straggler_job_free(job);
+}
+
+/* -------------------------------------------------------------- going on */
+
+void
+keep_first_seen(struct spool *spool, struct segment *segment)
+{
+	if (segment->is_used)
+		return;
+	segment->is_used = true;
+	list_push(&spool->used, &segment->link);
+}
+
+static void
+retire_or_grow(struct spool *spool, unsigned free_count, uint32_t wanted)
+{
+	uint32_t size = next_size(spool, wanted);
+	bool has_old = !list_is_empty(&spool->used) &&
+		       spool->used.next->next != &spool->used;
+	bool at_soft = !may_grow(spool, size, false);
+
+	if ((at_soft || spool->is_full) && has_old && !spool->is_retiring &&
+	    !spool->is_loading && !spool->is_late &&
+	    spool->life == SPOOL_OPEN &&
+	    first_used(spool)->segno == spool->durable_head &&
+	    !is_passable(first_used(spool)))
+		start_retire(spool, first_used(spool), wanted != 0);
+	if (spool->is_making)
+		return;
+	if (may_grow(spool, size, free_count == 0 || wanted != 0)) {
+		/* after a failure the tick tries again, not every turn */
+		if (!spool->is_full || spool->is_retry)
+			make_one(spool, size);
+		spool->is_retry = false;
+	} else if (free_count == 0 && (spool->is_late || spool->is_loading)) {
+		/* commits wait for a retiring, but not for a disaster */
+		if (!spool->is_full)
+			spool_report(spool, true, "log",
+				     "the log is at its hard limit");
+		spool->is_full = true;
+	}
+}
+
+void
+keep_go_on(struct spool *spool)
+{
+	struct committer *committer = &spool->committer;
+	uint64_t head = find_head(spool);
+	unsigned free_count;
+	uint32_t wanted;
+
+	pthread_mutex_lock(&committer->lock);
+	if (head > committer->head)
+		committer->head = head;
+	head = committer->head;
+	while (!list_is_empty(&spool->used) &&
+	       first_used(spool)->segno < spool->durable_head) {
+		struct segment *segment = first_used(spool);
+
+		list_remove(&segment->link);
+		recycle(spool, segment);
+	}
+	free_count = committer->free_count;
+	wanted = committer->wanted;
+	/* it may have what it wants by now, or a head to write */
+	if (wanted != 0 && (free_count > 0 || head > spool->durable_head))
+		pthread_cond_signal(&committer->wake);
+	pthread_mutex_unlock(&committer->lock);
+
+	if (free_count >= FREE_WANTED) {
+		spool->is_full = false;
+		if (wanted == 0)
+			return;
+	}
+	/* head is true but not yet durable, and no batch is on its way */
+	if (head > spool->durable_head && spool->in_flight == 0 &&
+	    spool->filling->item_count == 0 && !spool->is_broken)
+		spool->filling->is_urgent = true;
+	retire_or_grow(spool, free_count, wanted);
+}
+
+/* ------------------------------------------------------------- each second */
+
+static void
+run_statvfs(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+	struct statvfs st;
+
+	keep->status = fstatvfs(keep->spool->door.dir_fd, &st) < 0 ? -errno : 0;
+	if (keep->status == 0)
+		keep->disk_free = (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+static void
+on_statvfs(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+	struct spool *spool = keep->spool;
+
+	if (keep->status == 0) {
+		spool->disk_free = keep->disk_free;
+		spool->is_short = keep->disk_free < spool->opts.free_bytes;
+	}
+}
+
+void
+keep_tick(struct spool *spool)
+{
+	struct keep_job keep = {.status = 0};
+
+	start_job(spool, run_statvfs, on_statvfs, &keep);
+	spool->is_late = false;
+	spool->is_retry = true;
+	spool_go_on(spool);
+}

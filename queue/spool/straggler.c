@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: ISC */
+#include "queue/spool/straggler.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/mem.h"
+#include "queue/spool/disk.h"
+
+#define FSYNC_EACH_MAX 16 /* above it, one sync of the file system is less */
+
+void
+straggler_job_free(struct straggler_job *job)
+{
+	if (job == NULL)
+		return;
+	for (size_t i = 0; i < job->move_count; i++)
+		free(job->moves[i].notes);
+	free(job->moves);
+	free(job->unlinks);
+	free(job);
+}
+
+/* The pending states of a message as lines of its file. */
+static int
+format_notes(const struct move *move, char **out, size_t *out_len)
+{
+	size_t size = 1;
+	char *lines;
+	size_t len = 0;
+
+	for (size_t i = 0; i < move->note_count; i++)
+		size += move->notes[i].bytes + FILE_LINE_SUFFIX;
+	lines = mem_alloc(size);
+	for (size_t i = 0; i < move->note_count; i++) {
+		const struct move_note *note = &move->notes[i];
+		struct log_text text;
+		int rc = files_read_record(note->fd, note->at, move->id,
+					   RECORD_STATE, note->bytes, 0, false,
+					   &text);
+
+		if (rc == -EBADMSG)
+			continue; /* at least once: it will be tried again */
+		if (rc < 0) {
+			free(lines);
+			return rc;
+		}
+		len += file_state_encode(move->id, note->number, text.text,
+					 note->bytes, lines + len);
+		free(text.bytes);
+	}
+	*out = lines;
+	*out_len = len;
+	return 0;
+}
+
+static int
+open_move(struct straggler *straggler, struct move *move)
+{
+	struct log_text text;
+	char *lines;
+	size_t len;
+	int rc = format_notes(move, &lines, &len);
+
+	if (rc < 0)
+		return rc;
+	if (move->is_append) {
+		rc = files_append(straggler->files, move->id, lines, len);
+		free(lines);
+		return rc;
+	}
+	rc = files_read_record(move->fd, move->at, move->id, RECORD_MSG,
+			       move->text_bytes, move->body_bytes, true, &text);
+	if (rc == 0) {
+		rc = files_write(straggler->files, &text, lines, len);
+		free(text.bytes);
+	}
+	free(lines);
+	return rc;
+}
+
+static int
+do_move(struct straggler *straggler, struct move *move, bool sync_now)
+{
+	int fd = open_move(straggler, move), rc = 0;
+
+	if (fd == -EBADMSG || (fd == -ENOENT && move->is_append)) {
+		move->status = fd; /* this one alone */
+		return 0;
+	}
+	if (fd < 0)
+		return fd;
+	straggler->is_dirty[files_folder(move->id)] = true;
+	if (sync_now)
+		rc = disk_sync(fd);
+	(void)close(fd); /* what counts is the sync */
+	return rc;
+}
+
+static int
+sync_folders(struct straggler *straggler)
+{
+	for (unsigned i = 0; i < FILES_FOLDERS; i++) {
+		int rc;
+
+		if (!straggler->is_dirty[i])
+			continue;
+		rc = files_sync_folder(straggler->files, i);
+		if (rc < 0)
+			return rc;
+		straggler->is_dirty[i] = false;
+	}
+	return 0;
+}
+
+/*
+ * I3: head may pass a segment only after this returned 0 for it: every live
+ * message of it stands in a synced file within a synced folder, pending
+ * states are in their files, and every unlink asked for before is durable.
+ *
+ * A file that could not be synced is removed: its pages are never believed
+ * again, and the log still has the message.
+ */
+static int
+retire(struct straggler *straggler, struct straggler_job *job)
+{
+	bool each = job->move_count <= FSYNC_EACH_MAX || !disk_has_syncfs();
+	size_t done = 0;
+	int rc = 0;
+
+	for (; rc == 0 && done < job->move_count; done++) {
+		if (atomic_load(&straggler->is_stopping))
+			rc = -ECANCELED;
+		else
+			rc = do_move(straggler, &job->moves[done], each);
+	}
+	if (rc == 0 && !each)
+		rc = disk_syncfs(straggler->files->fd);
+	if (rc == 0)
+		rc = sync_folders(straggler);
+	if (rc == 0)
+		return 0;
+	for (size_t i = 0; i < done; i++)
+		if (!job->moves[i].is_append)
+			(void)files_unlink(straggler->files, job->moves[i].id);
+	return rc;
+}
+
+static void
+unlink_one(struct straggler *straggler, struct straggler_job *job, uint64_t id)
+{
+	int rc = files_unlink(straggler->files, id);
+
+	straggler->is_dirty[files_folder(id)] = true;
+	if (rc == 0)
+		return;
+	job->status = rc;
+	straggler->failed =
+		mem_resize(straggler->failed, straggler->failed_count + 1,
+			   sizeof(*straggler->failed));
+	straggler->failed[straggler->failed_count++] = id;
+}
+
+static void
+run_job(struct straggler *straggler, struct straggler_job *job)
+{
+	uint64_t *again = straggler->failed;
+	size_t count = straggler->failed_count;
+
+	straggler->failed = NULL;
+	straggler->failed_count = 0;
+	for (size_t i = 0; i < count; i++)
+		unlink_one(straggler, job, again[i]);
+	free(again);
+	for (size_t i = 0; i < job->unlink_count; i++)
+		unlink_one(straggler, job, job->unlinks[i]);
+	if (job->segment != NULL && job->status == 0)
+		job->status = retire(straggler, job);
+}
+
+static void *
+run(void *arg)
+{
+	struct straggler *straggler = arg;
+	struct list *node;
+
+	pthread_mutex_lock(&straggler->lock);
+	while (true) {
+		node = list_pop(&straggler->queue);
+		if (node == NULL) {
+			if (atomic_load(&straggler->is_stopping))
+				break;
+			pthread_cond_wait(&straggler->wake, &straggler->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&straggler->lock);
+		run_job(straggler,
+			container_of(node, struct straggler_job, link));
+		pthread_mutex_lock(&straggler->lock);
+		list_push(&straggler->done, node);
+		(void)uv_async_send(straggler->notify); /* cannot fail */
+	}
+	pthread_mutex_unlock(&straggler->lock);
+	return NULL;
+}
+
+void
+straggler_init(struct straggler *straggler, struct files *files,
+	       uv_async_t *notify)
+{
+	*straggler = (struct straggler){.files = files, .notify = notify};
+	pthread_mutex_init(&straggler->lock, NULL);
+	pthread_cond_init(&straggler->wake, NULL);
+	list_init(&straggler->queue);
+	list_init(&straggler->done);
+}
+
+int
+straggler_start(struct straggler *straggler)
+{
+	int rc = pthread_create(&straggler->thread, NULL, run, straggler);
+
+	straggler->is_started = rc == 0;
+	return -rc;
+}
+
+void
+straggler_stop(struct straggler *straggler)
+{
+	if (!straggler->is_started)
+		return;
+	pthread_mutex_lock(&straggler->lock);
+	atomic_store(&straggler->is_stopping, true);
+	pthread_cond_signal(&straggler->wake);
+	pthread_mutex_unlock(&straggler->lock);
+	(void)pthread_join(straggler->thread, NULL); /* it was started */
+	straggler->is_started = false;
+}
+
+void
+straggler_done(struct straggler *straggler)
+{
+	struct list *node, *after;
+
+	assert(!straggler->is_started);
+	list_each_safe (node, after, &straggler->done)
+		straggler_job_free(
+			container_of(node, struct straggler_job, link));
+	free(straggler->failed);
+	pthread_cond_destroy(&straggler->wake);
+	pthread_mutex_destroy(&straggler->lock);
+}
+
+void
+straggler_give(struct straggler *straggler, struct straggler_job *job)
+{
+	pthread_mutex_lock(&straggler->lock);
+	list_push(&straggler->queue, &job->link);
+	pthread_cond_signal(&straggler->wake);
+	pthread_mutex_unlock(&straggler->lock);
+}
