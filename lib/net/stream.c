@@ -17,7 +17,7 @@
 #define RESUME_AT  (STREAM_IN_MAX / 4 * 3)
 #define OUT_MAX	   ((size_t)1 << 40) /* the owner bounds it, see stream.h */
 /* A peer that makes TLS answer and never reads is not listened to further. */
-#define TLS_UNSENT_MAX ((size_t)1 << 20)
+#define TLS_UNSENT_MAX (4 * STREAM_OUT_LOW)
 
 /* Bytes that libuv sends when the socket takes them. */
 struct stream_write {

@@ -636,7 +636,7 @@ START_TEST(a_peer_that_only_asks_for_answers_is_heard_no_more)
 			most = stream_unsent(right.stream);
 	}
 	ck_assert_uint_eq(refused, 100);
-	ck_assert_uint_lt(most, 3 << 20);
+	ck_assert_uint_lt(most, 1 << 20);
 	foreign_end();
 	tls_done();
 }
