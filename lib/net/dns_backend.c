@@ -22,23 +22,16 @@
 #include <ares.h>
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "lib/random.h"
-#include "lib/work.h"
 
 #define TICK_MS		  50
-#define SETTLE_MS	  100 /* after a change of resolv.conf */
 #define CHANNEL_QUESTIONS 1000
 #define SOCKET_BUFFER	  (1 << 20)
-#define RESOLV_CONF_MAX	  65536
 #define RESOLV_CONF	  "/etc/resolv.conf"
 
 struct cares;
@@ -74,14 +67,6 @@ struct pending {
 	size_t len;
 };
 
-/* Reads the file in a worker. */
-struct reread {
-	struct work_job job;
-	struct cares *owner;
-	char *path;
-	char *text; /* NULL: could not be read */
-};
-
 struct cares {
 	struct dns_backend backend;
 	uv_loop_t *loop;
@@ -96,11 +81,7 @@ struct cares {
 	unsigned open_handles;	/* of ours; memory goes with the last */
 	uint8_t ids[65536 / 8]; /* identifiers under way, a bit each */
 	uv_timer_t tick;
-	/* resolv.conf; NULL when servers were given */
-	char *resolv_conf;
-	uv_fs_event_t *watches[2]; /* its folder, and that of a link's target */
-	uv_timer_t settle;
-	struct reread *reread;
+	struct resolv_conf *resolv_conf; /* NULL: servers were given */
 };
 
 static struct cares *
@@ -117,7 +98,6 @@ cares_release(struct cares *cares)
 	assert(cares->open_handles != 0);
 	if (--cares->open_handles != 0 || !cares->is_closing)
 		return;
-	free(cares->resolv_conf);
 	free(cares);
 	ares_library_cleanup();
 }
@@ -136,15 +116,6 @@ on_poll_closed(uv_handle_t *handle)
 	struct cares *cares = handle->data;
 
 	free(poll);
-	cares_release(cares);
-}
-
-static void
-on_watch_closed(uv_handle_t *handle)
-{
-	struct cares *cares = handle->data;
-
-	free(handle);
 	cares_release(cares);
 }
 
@@ -518,35 +489,6 @@ cares_servers(const struct dns_backend *backend, size_t *out_count)
 
 /* ---------------------------------------------------------------- servers */
 
-size_t
-dns_backend_resolv_conf(const char *text, struct dns_server *to, size_t max)
-{
-	struct str rest = str_of(text), line;
-	size_t count = 0;
-
-	while (count < max && str_cut(&rest, '\n', &line)) {
-		struct dns_server server = {.port = 53};
-		struct str host;
-
-		if (!str_starts_nocase(line, "nameserver") || line.len < 11 ||
-		    (line.at[10] != ' ' && line.at[10] != '\t'))
-			continue;
-		line = str_trim(str_from(line.at + 10, line.len - 10));
-		if (!ip_parse(line, &server.ip) &&
-		    (line.len == 0 || line.at[0] != '[' ||
-		     !ip_split_port(line, &host, &server.port) ||
-		     !ip_parse(host, &server.ip)))
-			continue; /* fe80::1%eth0 and the like */
-		to[count++] = server;
-	}
-	if (count == 0 && max != 0)
-		to[count++] = (struct dns_server){
-			.ip = {.family = IP_V4, .bytes = {127, 0, 0, 1}},
-			.port = 53,
-		};
-	return count;
-}
-
 /* Channels towards servers that are no longer asked end with what is under
  * way; the others are renewed too, for the timeout may have changed. */
 static void
@@ -563,139 +505,17 @@ cares_set_servers(struct cares *cares, const struct dns_server *servers,
 	(void)uv_timer_start(&cares->tick, on_tick, 0, TICK_MS);
 }
 
-static char *
-file_read(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char *text;
-	size_t len = 0;
-
-	if (fd < 0)
-		return NULL;
-	text = mem_alloc(RESOLV_CONF_MAX + 1);
-	while (len < RESOLV_CONF_MAX) {
-		ssize_t got = read(fd, text + len, RESOLV_CONF_MAX - len);
-
-		if (got <= 0)
-			break;
-		len += (size_t)got;
-	}
-	(void)close(fd); /* nothing was written */
-	text[len] = '\0';
-	return text;
-}
-
 static void
-reread_run(struct work_job *job)
+on_servers(void *owner, const struct dns_server *servers, size_t count)
 {
-	struct reread *reread = container_of(job, struct reread, job);
+	struct cares *cares = owner;
+	bool is_same = count == cares->server_count;
 
-	reread->text = file_read(reread->path);
-}
-
-static void cares_watch(struct cares *cares);
-
-static void
-reread_done(struct work_job *job)
-{
-	struct reread *reread = container_of(job, struct reread, job);
-	struct cares *cares = reread->owner;
-	struct dns_server servers[DNS_SERVERS_MAX];
-	size_t count;
-
-	cares->reread = NULL;
-	/* gone for a moment while it is replaced: the old servers stay */
-	if (reread->text == NULL)
-		return;
-	count = dns_backend_resolv_conf(reread->text, servers, DNS_SERVERS_MAX);
-	cares_set_servers(cares, servers, count);
-	cares_watch(cares); /* a link may lead elsewhere now */
-}
-
-static void
-reread_free(struct work_job *job)
-{
-	struct reread *reread = container_of(job, struct reread, job);
-
-	free(reread->path);
-	free(reread->text);
-	free(reread);
-}
-
-static void
-on_settle(uv_timer_t *timer)
-{
-	struct cares *cares = timer->data;
-	struct reread *reread;
-
-	if (cares->reread != NULL) {
-		(void)uv_timer_start(timer, on_settle, SETTLE_MS, 0);
-		return;
-	}
-	reread = mem_zalloc(sizeof(*reread));
-	reread->owner = cares;
-	reread->path = mem_strdup(cares->resolv_conf);
-	reread->job.run = reread_run;
-	reread->job.done = reread_done;
-	reread->job.free_job = reread_free;
-	cares->reread = reread;
-	work_start(cares->loop, &reread->job, NULL);
-}
-
-static void
-on_folder(uv_fs_event_t *handle, const char *name, int events, int status)
-{
-	struct cares *cares = handle->data;
-
-	/* one change comes as several events; the file's name is not looked
-	 * at, since a link's target may have any */
-	(void)uv_timer_start(&cares->settle, on_settle, SETTLE_MS, 0);
-}
-
-static void
-watch_close(struct cares *cares, size_t which)
-{
-	if (cares->watches[which] != NULL)
-		uv_close((uv_handle_t *)cares->watches[which], on_watch_closed);
-	cares->watches[which] = NULL;
-}
-
-static void
-watch_open(struct cares *cares, size_t which, const char *path)
-{
-	uv_fs_event_t *watch = mem_zalloc(sizeof(*watch));
-	char *copy = mem_strdup(path);
-
-	watch->data = cares;
-	if (uv_fs_event_init(cares->loop, watch) < 0) {
-		free(watch);
-		free(copy);
-		return;
-	}
-	cares->open_handles++;
-	cares->watches[which] = watch;
-	uv_unref((uv_handle_t *)watch);
-	/* without a watch (no inotify left) a reload brings news of it */
-	if (uv_fs_event_start(watch, on_folder, dirname(copy), 0) < 0)
-		watch_close(cares, which);
-	free(copy);
-}
-
-/* The folder, not the file: resolv.conf is replaced by rename. */
-static void
-cares_watch(struct cares *cares)
-{
-	char *target;
-
-	watch_close(cares, 0);
-	watch_close(cares, 1);
-	if (cares->resolv_conf == NULL)
-		return;
-	watch_open(cares, 0, cares->resolv_conf);
-	target = realpath(cares->resolv_conf, NULL);
-	if (target != NULL && strcmp(target, cares->resolv_conf) != 0)
-		watch_open(cares, 1, target);
-	free(target);
+	for (size_t i = 0; is_same && i < count; i++)
+		is_same = servers[i].port == cares->servers[i].port &&
+			  ip_equal(&servers[i].ip, &cares->servers[i].ip);
+	if (!is_same)
+		cares_set_servers(cares, servers, count);
 }
 
 /* -------------------------------------------------------------- beginning */
@@ -731,7 +551,7 @@ cares_configure(struct dns_backend *backend,
 {
 	struct cares *cares = cares_of(backend);
 	struct dns_server servers[DNS_SERVERS_MAX];
-	char *resolv_conf = NULL;
+	struct resolv_conf *resolv_conf = NULL;
 	size_t count = 0;
 	int rc = 0;
 
@@ -739,26 +559,17 @@ cares_configure(struct dns_backend *backend,
 		rc = servers_parse(opts->servers, servers, &count, err);
 	if (rc < 0)
 		return rc;
-	if (count == 0) {
-		char *text;
-
+	if (count == 0)
 		resolv_conf =
-			mem_strdup(opts->resolv_conf != NULL ? opts->resolv_conf
-							     : RESOLV_CONF);
-		text = file_read(resolv_conf);
-		count = dns_backend_resolv_conf(text != NULL ? text : "",
-						servers, DNS_SERVERS_MAX);
-		free(text);
-	}
-	if (cares->reread != NULL)
-		work_detach(&cares->reread->job);
-	cares->reread = NULL;
-	(void)uv_timer_stop(&cares->settle);
-	free(cares->resolv_conf);
+			resolv_conf_open(cares->loop,
+					 opts->resolv_conf != NULL
+						 ? opts->resolv_conf
+						 : RESOLV_CONF,
+					 on_servers, cares, servers, &count);
+	resolv_conf_close(cares->resolv_conf);
 	cares->resolv_conf = resolv_conf;
 	cares->timeout_ms = opts->timeout_ms;
 	cares_set_servers(cares, servers, count);
-	cares_watch(cares);
 	return 0;
 }
 
@@ -775,11 +586,7 @@ cares_close(struct dns_backend *backend)
 		channel_free(container_of(node, struct channel, link));
 	list_each_safe (node, after, &cares->ended)
 		pending_free(container_of(node, struct pending, link));
-	if (cares->reread != NULL)
-		work_detach(&cares->reread->job);
-	watch_close(cares, 0);
-	watch_close(cares, 1);
-	uv_close((uv_handle_t *)&cares->settle, on_handle_closed);
+	resolv_conf_close(cares->resolv_conf);
 	uv_close((uv_handle_t *)&cares->tick, on_handle_closed);
 }
 
@@ -807,10 +614,8 @@ dns_backend_new(uv_loop_t *loop, const struct dns_backend_opts *opts,
 	list_init(&cares->retired);
 	list_init(&cares->ended);
 	(void)uv_timer_init(loop, &cares->tick); /* cannot fail */
-	(void)uv_timer_init(loop, &cares->settle);
-	uv_unref((uv_handle_t *)&cares->settle);
-	cares->tick.data = cares->settle.data = cares;
-	cares->open_handles = 2;
+	cares->tick.data = cares;
+	cares->open_handles = 1;
 	rc = cares_configure(&cares->backend, opts, err);
 	if (rc < 0) {
 		cares_close(&cares->backend);

@@ -16,14 +16,7 @@
 #include <uv.h>
 
 #include "lib/err.h"
-#include "lib/ip.h"
-
-#define DNS_SERVERS_MAX 8
-
-struct dns_server {
-	struct ip ip;
-	uint16_t port;
-};
+#include "lib/net/resolv_conf.h" /* struct dns_server */
 
 enum dns_arrival_status {
 	DNS_ARRIVED,	 /* bytes is a packet with our identifier */
@@ -82,12 +75,5 @@ struct dns_backend {
  * a parent. */
 int dns_backend_new(uv_loop_t *loop, const struct dns_backend_opts *opts,
 		    struct dns_backend **out, struct err *err);
-
-/*
- * The nameserver lines of a resolv.conf, as "IP" or "[IP]:PORT"; at most max,
- * 127.0.0.1 port 53 when there is none (resolv.conf(5)). Others are ignored.
- */
-size_t dns_backend_resolv_conf(const char *text, struct dns_server *to,
-			       size_t max);
 
 #endif

@@ -41,7 +41,7 @@ struct dns_result {
 struct dns_exchange {
 	struct dns_request request;
 	struct dns_asker *asker;
-	char name[DNS_NAME_TEXT_MAX]; /* as sent: perhaps of mixed case */
+	char name[256]; /* as sent: perhaps of mixed case */
 	uint16_t type;
 	size_t server, server_count;
 	unsigned tries;

@@ -157,7 +157,8 @@ on_set(void *owner, struct dns_set *set)
 {
 	if (set->status != DNS_OK)
 		failures++;
-	waiting--;
+	if (--waiting == 0)
+		uv_stop(owner);
 }
 
 static double
@@ -190,10 +191,9 @@ measure(uv_loop_t *loop, unsigned count, const char *pattern)
 				       hole + 2);
 			waiting++;
 			(void)resolver_ask(resolver, name, DNS_MX, 0, on_set,
-					   NULL);
+					   loop);
 		}
-		while (waiting != 0)
-			(void)uv_run(loop, UV_RUN_ONCE);
+		(void)uv_run(loop, UV_RUN_DEFAULT); /* until on_set stops it */
 		cpu = cpu_s() - cpu;
 		printf("%s %u lookups: %" PRIu64 " failed, %" PRIu64
 		       " ms, %.1f us CPU each\n",
