@@ -124,6 +124,9 @@ read_target(const struct domain_row *row, struct str text, struct addr *out)
 	const char *problem =
 		addr_parse(text, ADDR_ALLOW_UTF8 | ADDR_ALLOW_NO_DOMAIN, out);
 
+	/* what other servers' tables may have: never a local part by mistake */
+	if (text.at[0] == '|' || text.at[0] == '/' || text.at[0] == ':')
+		return "programs, files and :include: are no targets";
 	if (problem != NULL)
 		return problem;
 	if (out->text[0] == '\0')
@@ -151,6 +154,7 @@ add_targets(struct builder *builder, struct domain_row *row,
 			continue;
 		problem = read_target(row, text, &addr);
 		if (problem != NULL) {
+			alias->is_broken = true;
 			builder_error(builder, at,
 				      "alias \"%s\": target \"%.*s\": %s",
 				      alias->key, STR_ARG(text), problem);
@@ -236,7 +240,7 @@ finish_aliases(struct builder *builder, struct domain_row *row)
 			alias_free_parts(alias);
 			continue;
 		}
-		if (alias->count == 0)
+		if (alias->count == 0 && !alias->is_broken)
 			builder_error(builder, alias->at,
 				      "alias \"%s\" has no address",
 				      alias->key);

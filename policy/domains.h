@@ -37,6 +37,7 @@ struct alias {
 	size_t count, room;
 	const char *at; /* lends: "FILE:LINE" */
 	enum alias_state state;
+	bool is_broken; /* a target was reported: the policy is never used */
 };
 
 struct domain_row {

@@ -285,7 +285,7 @@ values_of(struct load *load, const struct section *section,
 	struct sourced_list list = {NULL, 0};
 	struct sourced *values;
 
-	if (item == NULL)
+	if (item == NULL || item->is_broken)
 		return preset_of(load, key);
 	values = new_list(load, item->count);
 	list.at = values;
@@ -827,7 +827,7 @@ config_load(const char *file, struct config **out, struct buf *errors,
 	load.config->refs = 1;
 	load.config->file = mem_strdup(file);
 	config_scan(&load.scan, file, read_file, &load.report);
-	if (!load.report.has_syntax_error)
+	if (!load.report.has_syntax_error && load.scan.piece_count != 0)
 		parse(&load);
 	if (!load.report.has_syntax_error && load.cfg != NULL) {
 		load_all(&load);

@@ -30,9 +30,10 @@ struct reader {
 	struct str rest;
 	unsigned line;
 	unsigned depth;
-	size_t piece;	     /* of scan->pieces, being written */
-	unsigned piece_line; /* the line that its text has reached */
-	struct token token;  /* the current one */
+	size_t piece;	      /* of scan->pieces, being written */
+	unsigned piece_line;  /* the line that its text has reached */
+	struct token token;   /* the current one */
+	bool is_value_broken; /* a variable in it was not set */
 };
 
 /* ---------------------------------------------------------------- tokens */
@@ -287,6 +288,7 @@ emit_variable(struct reader *reader, struct str text, unsigned line)
 	if (value == NULL) {
 		char *where = place(reader, line);
 
+		reader->is_value_broken = true;
 		config_error(reader->report, where,
 			     "the environment variable %s is not set (write "
 			     "${%s:-default} if it need not be)",
@@ -446,7 +448,9 @@ add_value(struct reader *reader, struct scan_item *item)
 	item->value_at = mem_resize(item->value_at, item->count + 1,
 				    sizeof(item->value_at[0]));
 	item->value_at[item->count++] = place(reader, token->line);
+	reader->is_value_broken = false;
 	emit_value(reader, token);
+	item->is_broken |= reader->is_value_broken;
 }
 
 /* list = "{" [ value *( "," value ) [ "," ] ] "}" */

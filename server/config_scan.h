@@ -36,6 +36,7 @@ struct scan_item {
 	char *at;	 /* "FILE:LINE" of the name */
 	char **value_at; /* of each value */
 	size_t count;
+	bool is_broken; /* a variable was not set: reported, no value */
 };
 
 /* A section that was kept, or the top level of all files ("", title NULL). */
