@@ -663,8 +663,8 @@ resolver_servers(const struct resolver *resolver, char *to, size_t size)
 				i == 0 ? "" : " ", is_v6 ? "[" : "",
 				ip_format(&servers[i].ip, text),
 				is_v6 ? "]" : "", servers[i].port);
-		if (more > 0 && (size_t)more < size - used)
-			used += (size_t)more;
+		used += (size_t)more < size - used ? (size_t)more
+						   : size - used - 1;
 	}
 	return is_local;
 }

@@ -675,8 +675,6 @@ route_draft_finish(const struct route_draft *draft, uint64_t now_ms)
 	struct route *route = route_new(draft, draft->count, now_ms);
 
 	route->host_count = draft->count;
-	if (draft->mx != NULL)
-		route->expires_ms = draft->mx->expires_ms;
 	for (size_t i = 0; i < draft->count; i++) {
 		states[i] = host_fill(draft, &draft->candidates[i], now_ms,
 				      &route->hosts[i]);

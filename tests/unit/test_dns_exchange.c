@@ -130,6 +130,11 @@ static const struct {
 	 {"% rcode=4\n", "% rcode=4\n"},
 	 "S0 udp, S0 udp plain",
 	 "NOTIMP at 100"},
+	/* the next one may */
+	{2,
+	 {"% rcode=1\n", "% rcode=2\n", GOOD},
+	 "S0 udp, S0 udp plain, S1 udp",
+	 "records at 200"},
 	{1,
 	 {"%\nar . OPT 1 -1\n", "% tc\n", GOOD},
 	 "S0 udp, S0 udp plain, S0 tcp plain",

@@ -285,6 +285,44 @@ START_TEST(the_case_of_the_question_is_compared_apart)
 }
 END_TEST
 
+/* Labels of 63 octets, each with a pointer to the one before. */
+START_TEST(a_name_is_never_longer_than_255_octets)
+{
+	for (unsigned labels = 1; labels < 30; labels++) {
+		struct dns_writer writer = {packet, 0};
+		struct dns_answer answer;
+		size_t at = 0;
+
+		dns_put_head(&writer, "a TXT");
+		for (unsigned i = 0; i < labels; i++) {
+			size_t begin = writer.len;
+			uint8_t length = 63;
+
+			/* in the data of a record that nobody asked for */
+			dns_put(&writer, "\1b\0\0\20\0\1\0\0\0\0", 11);
+			dns_put_u16(&writer, 66);
+			at = writer.len;
+			dns_put(&writer, &length, 1);
+			for (unsigned x = 0; x < 63; x++)
+				dns_put(&writer, "\xff", 1);
+			if (i == 0)
+				dns_put(&writer, "\0\0", 2);
+			else
+				dns_put_u16(&writer, 0xc000 | (begin - 66));
+		}
+		dns_put_u16(&writer, 0xc000 | (unsigned)at);
+		dns_put(&writer, "\0\20\0\1\0\0\0\0\0\0", 10);
+		packet[7] = (uint8_t)(labels + 1);
+		dns_wire_answer(packet, writer.len, "a", DNS_TXT, &answer);
+		/* three such labels and the root are 193 octets, four 257 */
+		ck_assert_int_eq(answer.kind, labels < 4
+						      ? DNS_ANSWER_NODATA
+						      : DNS_ANSWER_MALFORMED);
+		dns_answer_done(&answer);
+	}
+}
+END_TEST
+
 START_TEST(too_many_records_are_refused)
 {
 	struct dns_writer writer = {packet, 0};
@@ -368,6 +406,7 @@ UNIT_MAIN("dns_wire", tcase_add_loop_test(tc, an_answer_is_what_its_records_say,
 			      (int)COUNT(answers));
 	  tcase_add_loop_test(tc, every_octet_is_checked, 0, (int)COUNT(raw));
 	  tcase_add_test(tc, the_case_of_the_question_is_compared_apart);
+	  tcase_add_test(tc, a_name_is_never_longer_than_255_octets);
 	  tcase_add_test(tc, too_many_records_are_refused);
 	  tcase_add_test(tc, a_question_is_written_as_the_rfc_says);
 	  tcase_add_test(tc, only_names_are_asked_for);

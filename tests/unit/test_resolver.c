@@ -386,6 +386,19 @@ START_TEST(strangers_cannot_pile_up_behind_one_name)
 }
 END_TEST
 
+START_TEST(strangers_who_leave_give_their_place_back)
+{
+	start(1, 0);
+	for (unsigned i = 0; i < 1000; i++)
+		resolver_cancel(ask("a.example", RESOLVER_STRANGER));
+	(void)ask("a.example", RESOLVER_STRANGER);
+	ck_assert_str_eq(news(), "");
+	fake_answer(fake, 0, MX_60);
+	ck_assert_str_eq(news(), "OK old.example\n");
+	stop();
+}
+END_TEST
+
 START_TEST(the_cache_stays_within_its_bytes)
 {
 	struct resolver_stats stats;
@@ -474,6 +487,22 @@ START_TEST(no_name_no_question)
 }
 END_TEST
 
+START_TEST(servers_are_named_and_known_to_be_near_or_not)
+{
+	char text[64], cut[8];
+
+	start(2, 0);
+	ck_assert(resolver_servers(resolver, text, sizeof(text)));
+	ck_assert_str_eq(text, "127.0.0.1:53 127.0.0.2:53");
+	(void)ip_parse(str_of("2001:db8::1"), &fake->servers[1].ip);
+	ck_assert(!resolver_servers(resolver, text, sizeof(text)));
+	ck_assert_str_eq(text, "127.0.0.1:53 [2001:db8::1]:53");
+	ck_assert(!resolver_servers(resolver, cut, sizeof(cut)));
+	ck_assert_str_eq(cut, "127.0.0");
+	stop();
+}
+END_TEST
+
 static void
 on_set_free(void *owner, struct dns_set *set)
 {
@@ -539,10 +568,12 @@ UNIT_MAIN(
 		tc,
 		strangers_have_a_small_window_and_deliveries_never_wait_there);
 	tcase_add_test(tc, strangers_cannot_pile_up_behind_one_name);
+	tcase_add_test(tc, strangers_who_leave_give_their_place_back);
 	tcase_add_test(tc, the_cache_stays_within_its_bytes);
 	tcase_add_loop_test(tc, only_this_host_is_believed_about_security, 0,
 			    (int)COUNT(trust));
 	tcase_add_test(tc, bogus_is_final_whatever_other_servers_say);
 	tcase_add_test(tc, no_name_no_question);
 	tcase_add_test(tc, everybody_hears_before_the_end_even_from_inside);
+	tcase_add_test(tc, servers_are_named_and_known_to_be_near_or_not);
 	tcase_add_test(tc, limits_change_and_the_cache_stays);)
