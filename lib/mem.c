@@ -39,6 +39,15 @@ mem_resize(void *old, size_t count, size_t size)
 	return mem_check(reallocarray(old, count, size));
 }
 
+void *
+mem_append(void *old, size_t count, size_t size)
+{
+	/* a power of two is full */
+	if ((count & (count - 1)) != 0)
+		return old;
+	return mem_resize(old, count != 0 ? count * 2 : 1, size);
+}
+
 char *
 mem_dup(const void *from, size_t len)
 {

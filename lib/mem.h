@@ -26,6 +26,15 @@ void *mem_zalloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_resize(void *old, size_t count, size_t size)
 	__attribute__((returns_nonnull));
 
+/*
+ * Room for one element more behind count, in an array that grows by this
+ * alone: memory doubles, so that many appends stay cheap.
+ *
+ * old  takes; NULL when count is 0. Never returns NULL.
+ */
+void *mem_append(void *old, size_t count, size_t size)
+	__attribute__((returns_nonnull));
+
 /* A copy of len bytes with a NUL behind them. from may be NULL when len is 0.
  */
 char *mem_dup(const void *from, size_t len) __attribute__((returns_nonnull));

@@ -133,10 +133,10 @@ add_trusted(struct builder *builder, const struct sourced *value)
 		return;
 	}
 	check_trusted(builder, value, &network);
-	policy->trusted = mem_resize(policy->trusted, policy->trusted_count + 1,
+	policy->trusted = mem_append(policy->trusted, policy->trusted_count,
 				     sizeof(policy->trusted[0]));
 	policy->trusted_at =
-		mem_resize(policy->trusted_at, policy->trusted_count + 1,
+		mem_append(policy->trusted_at, policy->trusted_count,
 			   sizeof(policy->trusted_at[0]));
 	policy->trusted[policy->trusted_count] = network;
 	policy->trusted_at[policy->trusted_count++] =
@@ -343,7 +343,7 @@ keep_row(struct builder *builder, struct domain_row *row)
 		domains->any = row;
 		return;
 	}
-	domains->rows = mem_resize(domains->rows, domains->count + 1,
+	domains->rows = mem_append(domains->rows, domains->count,
 				   sizeof(domains->rows[0]));
 	domains->rows[domains->count++] = row;
 }

@@ -76,7 +76,7 @@ add_via(struct builder *builder, struct route_row *row,
 	row->kind = target.kind;
 	if (target.kind == HOP_MX)
 		return;
-	row->targets = mem_resize(row->targets, row->target_count + 1,
+	row->targets = mem_append(row->targets, row->target_count,
 				  sizeof(row->targets[0]));
 	added = &row->targets[row->target_count++];
 	(void)str_copy(host, sizeof(host), target.host);
@@ -219,7 +219,7 @@ builder_add_route(struct builder *builder, const struct builder_route *route)
 
 	row->name = mem_strdup(route->name.text);
 	row->at = policy_keep(builder->policy, route->name.at);
-	routes->rows = mem_resize(routes->rows, routes->count + 1,
+	routes->rows = mem_append(routes->rows, routes->count,
 				  sizeof(routes->rows[0]));
 	routes->rows[routes->count++] = row;
 	if (strlen(row->name) > ROUTE_NAME_MAX || row->name[0] == '\0')

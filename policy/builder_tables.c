@@ -74,11 +74,28 @@ builder_add_recipients(struct builder *builder, struct domain_row *row,
 
 /* --------------------------------------------------------------- aliases */
 
+/* FNV-1a of the address as match_same sees it */
+static uint32_t
+address_hash(const struct addr *addr)
+{
+	char local[MATCH_LOCAL_SIZE];
+	struct str domain = addr_domain(addr);
+	uint32_t hash = 2166136261u;
+
+	for (const char *c = match_local(addr, local); *c != '\0'; c++)
+		hash = (hash ^ (unsigned char)*c) * 16777619u;
+	for (size_t i = 0; i < domain.len; i++)
+		hash = (hash ^ (unsigned char)str_lower(domain.at[i])) *
+		       16777619u;
+	return hash;
+}
+
 static struct mailbox
 keep_mailbox(struct policy *policy, const struct addr *addr)
 {
 	return (struct mailbox){
 		.text = policy_keep(policy, addr->text),
+		.hash = address_hash(addr),
 		.local_len = addr->local_len,
 		.domain_len = addr->domain_len,
 		.is_utf8 = addr->is_utf8,
@@ -88,11 +105,8 @@ keep_mailbox(struct policy *policy, const struct addr *addr)
 static void
 alias_add(struct alias *alias, const struct mailbox *target)
 {
-	if (alias->count == alias->room) {
-		alias->room = alias->room != 0 ? alias->room * 2 : 1;
-		alias->targets = mem_resize(alias->targets, alias->room,
-					    sizeof(alias->targets[0]));
-	}
+	alias->targets = mem_append(alias->targets, alias->count,
+				    sizeof(alias->targets[0]));
 	alias->targets[alias->count++] = *target;
 }
 
@@ -101,6 +115,8 @@ mailbox_equal(const struct mailbox *a, const struct mailbox *b)
 {
 	struct addr x, y;
 
+	if (a->hash != b->hash)
+		return false;
 	if (a->text == b->text)
 		return true;
 	x = mailbox_addr(a);
@@ -189,12 +205,8 @@ add_alias(struct builder *builder, struct domain_row *row, struct str name,
 		}
 		(void)match_local(&addr, local);
 	}
-	if (row->alias_count == row->alias_room) {
-		row->alias_room =
-			row->alias_room != 0 ? row->alias_room * 2 : 8;
-		row->aliases = mem_resize(row->aliases, row->alias_room,
-					  sizeof(row->aliases[0]));
-	}
+	row->aliases = mem_append(row->aliases, row->alias_count,
+				  sizeof(row->aliases[0]));
 	alias = &row->aliases[row->alias_count++];
 	memset(alias, 0, sizeof(*alias));
 	alias->key = mem_strdup(local);
@@ -370,7 +382,6 @@ flatten(struct builder *builder, struct alias *alias,
 	free(alias->targets);
 	alias->targets = flat.targets;
 	alias->count = flat.count;
-	alias->room = flat.room;
 	alias->state = ALIAS_FLAT;
 }
 
@@ -442,13 +453,9 @@ builder_add_senders(struct builder *builder, const struct table_source *source)
 				      STR_ARG(line.value), problem);
 			continue;
 		}
-		if (policy->sender_count == builder->sender_room) {
-			builder->sender_room = builder->sender_room * 2 + 8;
-			policy->senders =
-				mem_resize(policy->senders,
-					   builder->sender_room,
-					   sizeof(policy->senders[0]));
-		}
+		policy->senders =
+			mem_append(policy->senders, policy->sender_count,
+				   sizeof(policy->senders[0]));
 		policy->senders[policy->sender_count++] = (struct sender_row){
 			.login = mem_dup(line.key.at, line.key.len),
 			.address = mem_strdup(address),

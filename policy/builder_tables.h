@@ -18,7 +18,6 @@ struct builder {
 	bool has_errors, has_postmaster;
 	const char *postmaster_at;
 	const struct domain_row *first_domain; /* in file order, not "*" */
-	size_t sender_room;
 };
 
 void builder_error(struct builder *builder, const char *at, const char *format,

@@ -21,6 +21,8 @@
 /* struct addr in few bytes; text is shared by copies of it. */
 struct mailbox {
 	const char *text;
+	uint32_t hash; /* of what match_same compares: differs, then so do they
+			*/
 	uint16_t local_len, domain_len;
 	bool is_utf8;
 };
@@ -34,7 +36,7 @@ enum alias_state {
 struct alias {
 	char *key; /* match_local form; "*" */
 	struct mailbox *targets;
-	size_t count, room;
+	size_t count;
 	const char *at; /* lends: "FILE:LINE" */
 	enum alias_state state;
 	bool is_broken; /* a target was reported: the policy is never used */
@@ -52,7 +54,7 @@ struct domain_row {
 	struct names recipients; /* match_local form */
 	struct names targets;	 /* of its own aliases: mailboxes, too */
 	struct alias *aliases;	 /* sorted by key, without "*" */
-	size_t alias_count, alias_room;
+	size_t alias_count;
 	struct alias *catch_all; /* NULL: none */
 	const char *at;		 /* lends: "FILE:LINE" */
 	const char *recipients_at;

@@ -96,11 +96,7 @@ names_compare(const void *a, const void *b)
 void
 names_add(struct names *names, const char *text)
 {
-	if (names->count == names->room) {
-		names->room = names->room != 0 ? names->room * 2 : 8;
-		names->at = mem_resize(names->at, names->room,
-				       sizeof(names->at[0]));
-	}
+	names->at = mem_append(names->at, names->count, sizeof(names->at[0]));
 	names->at[names->count++] = mem_strdup(text);
 }
 

@@ -42,7 +42,7 @@ bool match_same(const struct addr *a, const struct addr *b);
 /* A set of texts: add all, sort once, then ask. */
 struct names {
 	char **at; /* owns each; sorted by names_sort, without repeats */
-	size_t count, room;
+	size_t count;
 };
 
 void names_add(struct names *names, const char *text);

@@ -16,9 +16,8 @@ routes_add_pattern(struct routes *routes, const char *pattern,
 {
 	struct route_pattern *added;
 
-	routes->patterns =
-		mem_resize(routes->patterns, routes->pattern_count + 1,
-			   sizeof(routes->patterns[0]));
+	routes->patterns = mem_append(routes->patterns, routes->pattern_count,
+				      sizeof(routes->patterns[0]));
 	added = &routes->patterns[routes->pattern_count];
 	added->text = mem_strdup(pattern);
 	added->row = row;

@@ -62,7 +62,7 @@ add_address(struct listener_config *listener, struct str text,
 	if (*out_problem != NULL)
 		return;
 	listener->addresses =
-		mem_resize(listener->addresses, listener->address_count + 1,
+		mem_append(listener->addresses, listener->address_count,
 			   sizeof(listener->addresses[0]));
 	listener->addresses[listener->address_count++] = address;
 }
@@ -86,7 +86,7 @@ add_proxy(struct listener_config *listener, const struct sourced *value,
 		return;
 	}
 	listener->proxy_from =
-		mem_resize(listener->proxy_from, listener->proxy_from_count + 1,
+		mem_append(listener->proxy_from, listener->proxy_from_count,
 			   sizeof(listener->proxy_from[0]));
 	listener->proxy_from[listener->proxy_from_count++] = network;
 }

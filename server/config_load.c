@@ -230,7 +230,7 @@ new_list(struct load *load, size_t count)
 {
 	struct sourced *list = mem_zalloc((count + 1) * sizeof(list[0]));
 
-	load->lists = mem_resize(load->lists, load->list_count + 1,
+	load->lists = mem_append(load->lists, load->list_count,
 				 sizeof(load->lists[0]));
 	load->lists[load->list_count++] = list;
 	return list;
@@ -240,7 +240,7 @@ new_list(struct load *load, size_t count)
 static char *
 keep_text(struct load *load, char *text)
 {
-	load->texts = mem_resize(load->texts, load->text_count + 1,
+	load->texts = mem_append(load->texts, load->text_count,
 				 sizeof(load->texts[0]));
 	load->texts[load->text_count++] = text;
 	return text;
@@ -364,8 +364,9 @@ load_listeners(struct load *load)
 			.addresses = list_of(load, &section, "address"),
 			.proxy_from = list_of(load, &section, "proxy_from"),
 		};
-		config->listeners = mem_resize(config->listeners, i + 1,
-					       sizeof(config->listeners[0]));
+		config->listeners =
+			mem_append(config->listeners, config->listener_count,
+				   sizeof(config->listeners[0]));
 		listener = &config->listeners[config->listener_count++];
 		memset(listener, 0, sizeof(*listener));
 		store_section(load, &section, listener);
@@ -691,13 +692,8 @@ spell_values(const struct key *key, struct sourced_list list)
 static void
 add_entry(struct config *config, char *name, char *value, const char *at)
 {
-	/* sizes double so that a thousand domains stay cheap */
-	if ((config->entry_count & (config->entry_count - 1)) == 0)
-		config->entries = mem_resize(config->entries,
-					     config->entry_count != 0
-						     ? config->entry_count * 2
-						     : 1,
-					     sizeof(config->entries[0]));
+	config->entries = mem_append(config->entries, config->entry_count,
+				     sizeof(config->entries[0]));
 	config->entries[config->entry_count++] =
 		(struct config_entry){.name = name,
 				      .value = value,

@@ -214,7 +214,7 @@ piece_begin(struct reader *reader)
 	struct scan *scan = reader->scan;
 	struct scan_piece *piece;
 
-	scan->pieces = mem_resize(scan->pieces, scan->piece_count + 1,
+	scan->pieces = mem_append(scan->pieces, scan->piece_count,
 				  sizeof(scan->pieces[0]));
 	reader->piece = scan->piece_count++;
 	reader->piece_line = 1;
@@ -422,7 +422,7 @@ add_item(struct reader *reader, size_t index, const struct token *name)
 			     "\"%s\" is set again (first at %s)", text,
 			     first->at);
 	} else {
-		section->items = mem_resize(section->items, section->count + 1,
+		section->items = mem_append(section->items, section->count,
 					    sizeof(section->items[0]));
 		item = &section->items[section->count++];
 		*item = (struct scan_item){.key = key, .at = at};
@@ -445,7 +445,7 @@ add_value(struct reader *reader, struct scan_item *item)
 		       SCAN_VALUES_MAX);
 		return;
 	}
-	item->value_at = mem_resize(item->value_at, item->count + 1,
+	item->value_at = mem_append(item->value_at, item->count,
 				    sizeof(item->value_at[0]));
 	item->value_at[item->count++] = place(reader, token->line);
 	reader->is_value_broken = false;
@@ -597,7 +597,7 @@ add_section(struct reader *reader, size_t parent, const struct token *name,
 		free(at);
 		return SIZE_MAX;
 	}
-	scan->sections = mem_resize(scan->sections, scan->section_count + 1,
+	scan->sections = mem_append(scan->sections, scan->section_count,
 				    sizeof(scan->sections[0]));
 	scan->sections[scan->section_count] =
 		(struct scan_section){.name = name_text,

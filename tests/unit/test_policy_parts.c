@@ -266,7 +266,7 @@ END_TEST
 
 START_TEST(names_are_a_set)
 {
-	struct names names = {NULL, 0, 0};
+	struct names names = {NULL, 0};
 
 	ck_assert(!names_has(&names, "a"));
 	names_sort(&names);
