@@ -10,6 +10,7 @@
 
 #include "lib/mem.h"
 #include "server/config.h"
+#include "server/config_keys.h"
 
 /* Every test works in a folder of its own; paths are relative to it. */
 static char folder[64], source_dir[PATH_MAX];
@@ -853,6 +854,59 @@ START_TEST(the_sample_loads)
 }
 END_TEST
 
+/* ---------------------------------------------------------------- manual */
+
+/* Is there a line that names the key and has all of the preset's words? */
+static bool
+manual_tells(const char *manual, const struct key *key)
+{
+	char *wanted = mem_printf("Ic %s ", key->name);
+	struct str rest = str_of(manual), line;
+	bool is_told = false;
+
+	while (!is_told && str_cut(&rest, '\n', &line)) {
+		char *text = mem_printf("%.*s ", STR_ARG(line));
+		struct str words =
+			str_of(key->preset != NULL ? key->preset : "");
+		struct str word;
+
+		is_told = strncmp(text, ".It ", 4) == 0 &&
+			  strstr(text, wanted) != NULL;
+		while (is_told && str_cut(&words, ',', &word)) {
+			word = str_trim(word);
+			is_told = memmem(text, strlen(text), word.at,
+					 word.len) != NULL;
+		}
+		free(text);
+	}
+	free(wanted);
+	return is_told;
+}
+
+START_TEST(the_manual_tells_every_name_and_its_default)
+{
+	char path[PATH_MAX + 32], manual[65536];
+	size_t len;
+	FILE *file;
+
+	enter();
+	(void)snprintf(path, sizeof(path), "%s/doc/ostler.conf.5", source_dir);
+	file = fopen(path, "r");
+	ck_assert_ptr_nonnull(file);
+	len = fread(manual, 1, sizeof(manual) - 1, file);
+	manual[len] = '\0';
+	ck_assert_int_eq(fclose(file), 0);
+	for (size_t i = 0; i < config_key_count; i++)
+		ck_assert_msg(manual_tells(manual, &config_keys[i]),
+			      "%s.%s = %s", config_keys[i].section,
+			      config_keys[i].name,
+			      config_keys[i].preset != NULL
+				      ? config_keys[i].preset
+				      : "");
+	leave();
+}
+END_TEST
+
 /* ------------------------------------------------------------------ fuzz */
 
 START_TEST(no_text_is_too_strange_to_be_refused)
@@ -922,4 +976,5 @@ UNIT_MAIN(
 			    (int)COUNT(doubtful));
 	tcase_add_test(tc, loopback_networks_and_good_files_are_no_doubt);
 	tcase_add_test(tc, the_sample_loads);
+	tcase_add_test(tc, the_manual_tells_every_name_and_its_default);
 	tcase_add_test(tc, no_text_is_too_strange_to_be_refused);)
