@@ -69,6 +69,18 @@ ns A 127.0.0.1
 """ + "".join(f"d{i} MX 10 mx{i}\n" for i in range(10000))
 
 
+SAFE = """\
+$ORIGIN safe.example.
+$TTL 60
+@ SOA ns hm 1 3600 600 86400 40
+@ NS ns
+ns A 127.0.0.1
+a MX 10 mx1
+mx1 A 192.0.2.1
+mixed MX 10 mx2.lab.example.
+"""
+
+
 def free_port():
     """A port that is free for UDP and TCP at this moment."""
     while True:
@@ -89,6 +101,15 @@ def wait_for(claim, seconds=10):
         time.sleep(0.02)
 
 
+def is_answering(port):
+    question = dns.message.make_query("lab.example", "SOA")
+    try:
+        dns.query.udp(question, HOST, port=port, timeout=0.2)
+    except (dns.exception.Timeout, OSError):
+        return False
+    return True
+
+
 class Knot:
     """An authoritative server whose records can be changed."""
 
@@ -99,6 +120,7 @@ class Knot:
         folder.mkdir()
         (folder / "lab.zone").write_text(ZONE)
         (folder / "bulk.zone").write_text(BULK)
+        (folder / "safe.zone").write_text(SAFE)
         (folder / "knot.conf").write_text(f"""\
 server:
   rundir: {folder}
@@ -117,6 +139,11 @@ zone:
     zonefile-load: whole
   - domain: bulk.example
     file: {folder}/bulk.zone
+  - domain: safe.example
+    file: {folder}/safe.zone
+    zonefile-sync: -1
+    zonefile-load: whole
+    dnssec-signing: on
 """)
         self.start()
 
@@ -124,16 +151,7 @@ zone:
         self.process = subprocess.Popen(
             ["knotd", "-c", str(self.folder / "knot.conf")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(self.is_answering)
-
-    def is_answering(self):
-        assert self.process.poll() is None, "knotd has ended"
-        question = dns.message.make_query("lab.example", "SOA")
-        try:
-            dns.query.udp(question, HOST, port=self.port, timeout=0.2)
-        except (dns.exception.Timeout, OSError):
-            return False
-        return True
+        wait_for(lambda: is_answering(self.port))
 
     def stop(self):
         self.process.terminate()
@@ -149,6 +167,49 @@ zone:
             verb, *words = command.split()
             control(f"zone-{verb}", "lab.example", *words)
         control("zone-commit", "lab.example")
+
+
+class Unbound:
+    """A validating resolver on this host, in front of knot."""
+
+    def __init__(self, folder, knot, is_anchor_right=True):
+        self.port = free_port()
+        folder.mkdir()
+        question = dns.message.make_query("safe.example", "DNSKEY")
+        answer = dns.query.udp(question, HOST, port=knot.port)
+        [key] = [record for records in answer.answer for record in records
+                 if record.flags == 257]
+        anchor = f"safe.example. IN DNSKEY {key}\n"
+        if not is_anchor_right:
+            anchor = anchor.replace(anchor.split()[-1][:8], "AAAAAAAA")
+        (folder / "anchor").write_text(anchor)
+        stubs = "".join(f"""\
+stub-zone:
+  name: "{zone}.example"
+  stub-addr: {HOST}@{knot.port}
+""" for zone in ("safe", "lab"))
+        (folder / "unbound.conf").write_text(f"""\
+server:
+  interface: {HOST}@{self.port}
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "{folder}"
+  pidfile: ""
+  use-syslog: no
+  do-not-query-localhost: no
+  trust-anchor-file: "{folder}/anchor"
+  ede: yes
+  num-threads: 1
+{stubs}""")
+        self.process = subprocess.Popen(
+            ["unbound", "-c", str(folder / "unbound.conf")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: is_answering(self.port))
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +373,29 @@ def test_ten_thousand_names_at_once_and_none_is_lost(knot, capsys):
     assert packets >= 10000
     with capsys.disabled():
         print("\n" + done.stdout, end="")
+
+
+@pytest.mark.skipif(shutil.which("unbound") is None, reason="no unbound")
+def test_security_is_what_a_validating_resolver_says(knot, tmp_path):
+    right = Unbound(tmp_path / "right", knot)
+    wrong = Unbound(tmp_path / "wrong", knot, is_anchor_right=False)
+    try:
+        safe, mixed, plain = sorted(
+            routes("-s", f"{HOST}:{right.port}", "a.safe.example",
+                   "mixed.safe.example", "two.lab.example"))
+        assert "host 10 mx1.safe.example 25 secure 192.0.2.1" in safe
+        assert "secure" not in mixed.replace("mixed.", "")
+        assert "secure" not in plain
+        # without validation in front nothing is secure
+        [direct] = routes("-s", f"{HOST}:{knot.port}", "a.safe.example")
+        assert "secure" not in direct
+        # a wrong anchor: no data at all, and mail waits
+        [bogus] = routes("-s", f"{HOST}:{wrong.port}", "a.safe.example")
+        assert re.match(r'none .* temporary ".* cannot be trusted: DNSSEC',
+                        bogus), bogus
+    finally:
+        right.stop()
+        wrong.stop()
 
 
 # ------------------------------------------------------------------ the stub

@@ -66,8 +66,9 @@ print_host(const struct route_host *host)
 {
 	char text[IP_TEXT_MAX];
 
-	printf("host %d %s %u%s", host->preference, host->name, host->port,
-	       host->is_cached ? " cached" : "");
+	printf("host %d %s %u%s%s", host->preference, host->name, host->port,
+	       host->is_cached ? " cached" : "",
+	       host->is_secure ? " secure" : "");
 	for (size_t i = 0; i < host->addr_count; i++)
 		printf(" %s", ip_format(&host->addrs[i], text));
 	if (host->why[0] != '\0')
