@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hash.h"
 #include "lib/list.h"
 #include "lib/mem.h"
+#include "lib/random.h"
 #include "lib/str.h"
 
 struct bucket {
@@ -21,19 +23,14 @@ struct limit {
 	struct bucket **slots;
 	size_t slot_count; /* a power of two */
 	size_t count, max_keys;
+	struct hash_seed seed; /* clients choose among their addresses */
 };
 
-/* FNV-1a: keys are logins and addresses, not chosen freely by strangers, and
- * a crowded slot costs time within max_keys only. */
 static size_t
 limit_slot(const struct limit *limit, struct str key)
 {
-	uint64_t hash = UINT64_C(14695981039346656037);
-
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (unsigned char)key.at[i]) *
-		       UINT64_C(1099511628211);
-	return (size_t)(hash ^ (hash >> 32)) & (limit->slot_count - 1);
+	return (size_t)hash_bytes(&limit->seed, key.at, key.len) &
+	       (limit->slot_count - 1);
 }
 
 static struct str
@@ -49,6 +46,7 @@ limit_new(size_t max_keys)
 
 	list_init(&limit->used);
 	limit->max_keys = max_keys;
+	random_bytes(&limit->seed, sizeof(limit->seed));
 	limit->slot_count = 16;
 	while (limit->slot_count < max_keys && limit->slot_count < 65536)
 		limit->slot_count *= 2;

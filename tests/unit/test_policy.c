@@ -651,6 +651,129 @@ START_TEST(policies_decide_as_their_case_files_say)
 }
 END_TEST
 
+/* ------------------------------------------------------------- property */
+
+static uint32_t random_state;
+
+static const char *
+pick(const char *const *words, size_t count)
+{
+	random_state = random_state * 1664525 + 1013904223;
+	return words[(random_state >> 16) % count];
+}
+
+/* What must hold for every stranger, whatever he writes. */
+static void
+check_stranger(struct run *run, const struct policy_facts *facts)
+{
+	struct verdict traced;
+	struct trace trace;
+
+	trace_init(&trace);
+	policy_decide(run->policy, facts, &run->verdict, NULL);
+	policy_decide(run->policy, facts, &traced, &trace);
+	ck_assert_int_eq(run->verdict.rule, traced.rule);
+	ck_assert_uint_eq(run->verdict.status.code, traced.status.code);
+	ck_assert_int_ne(run->verdict.rule, RULE_LOGIN);
+	ck_assert_int_ne(run->verdict.rule, RULE_TRUSTED_NETWORK);
+	if (run->verdict.is_accepted && facts->role == POLICY_SUBMISSION)
+		ck_abort_msg("submission without a login");
+	if (run->verdict.is_accepted)
+		policy_expand(run->policy, facts->recipient, on_final_is_local,
+			      run);
+}
+
+START_TEST(no_stranger_relays_whatever_the_address)
+{
+	static const char *const parts[] = {
+		"bob",	"sales", "+",	"%",	    "!", "far.example",
+		"\"",	"\\@",	 ".",	"x",	    "/", "postmaster",
+		"@",	" ",	 "a,b", ":",	    "=", "local.example",
+		"@b:c", "\"a\"", "|sh", "\xc3\xa9",
+	};
+	static const char *const domains[] = {
+		"local.example",
+		"list.example",
+		"inner.example",
+		"far.example",
+		"mail.example.org",
+		"sub.local.example",
+		"[127.0.0.1]",
+		"[IPv6:::1]",
+		"LOCAL.example.",
+		"b\xc3\xbc"
+		"cher.example",
+		"sub.inner.example",
+		"",
+	};
+	static const char *const clients[] = {"198.51.100.7", "127.0.0.1",
+					      "2001:db8::1", "10.2.0.1"};
+	static const char *const setup[] = {
+		"hostname mail.example.org",
+		"submission 587",
+		"trusted 10.1.0.0/16",
+		"domain local.example maildir:/m/%d/%u",
+		"domain list.example lmtp:unix:/l",
+		"domain inner.example smtp:in:25 subdomains",
+		"recipients list.example: bob",
+		"aliases list.example: sales: bob, x@local.example",
+	};
+	struct run *run = mem_zalloc(sizeof(*run));
+	struct addr sender = {.text = ""};
+	unsigned asked = 0, accepted = 0;
+
+	random_state = 20261121;
+	run->file = "random";
+	for (size_t i = 0; i < COUNT(setup); i++) {
+		char line[128];
+
+		(void)snprintf(line, sizeof(line), "%s", setup[i]);
+		setup_line(run, line);
+	}
+	build(run);
+	for (unsigned n = 0; n < 60000; n++) {
+		struct policy_facts facts = {.role = POLICY_MX};
+		char text[256] = "";
+		struct addr recipient;
+		size_t len = 0;
+
+		for (unsigned i = 0; i < 1 + n % 4; i++)
+			len += (size_t)snprintf(text + len, sizeof(text) - len,
+						"%s",
+						pick(parts, COUNT(parts)));
+		if (n % 3 == 0)
+			(void)snprintf(text + len, sizeof(text) - len, "@%s",
+				       pick(domains, COUNT(domains)));
+		else
+			len = (size_t)snprintf(text, sizeof(text),
+					       "\"%s%s\"@%s",
+					       pick(parts, COUNT(parts)),
+					       pick(parts, COUNT(parts)),
+					       pick(domains, COUNT(domains)));
+		if (addr_parse(str_of(text),
+			       ADDR_ALLOW_UTF8 | ADDR_ALLOW_NO_DOMAIN,
+			       &recipient) != NULL)
+			continue;
+		facts.role = n % 16 == 0 ? POLICY_SUBMISSION : POLICY_MX;
+		facts.sender = &sender;
+		facts.recipient = &recipient;
+		facts.points_here = (enum policy_points_here)(n % 3);
+		ck_assert(ip_parse(str_of(pick(clients, COUNT(clients))),
+				   &facts.client));
+		check_stranger(run, &facts);
+		asked++;
+		accepted += run->verdict.is_accepted;
+	}
+	/* both answers were met often, or nothing was tested */
+	ck_assert_uint_gt(asked, 10000);
+	ck_assert_uint_gt(accepted, 1000);
+	ck_assert_uint_gt(asked - accepted, 1000);
+	setup_end(run);
+	free(run);
+}
+END_TEST
+
 UNIT_MAIN("policy",
 	  tcase_add_loop_test(tc, policies_decide_as_their_case_files_say, 0,
-			      (int)COUNT(files));)
+			      (int)COUNT(files));
+	  tcase_add_test(tc, no_stranger_relays_whatever_the_address);)
