@@ -11,9 +11,6 @@
 #include "lib/mem.h"
 #include "queue/core.h"
 
-/* The report's text beside the original. */
-#define REPORT_MAX ((size_t)512 << 10)
-
 struct report {
 	struct queue_put put;
 	struct run *run;
@@ -137,7 +134,7 @@ report_format(struct report *report, const struct settlement *rest,
 			rest->classification;
 		input.recipient_count++;
 	}
-	buf_init(&text, REPORT_MAX);
+	buf_init(&text, DSN_ROOM);
 	dsn_format(&input, &text);
 	(void)queue_put_data(&report->put, buf_bytes(&text), buf_len(&text));
 	log_report(report, input.recipient_count);

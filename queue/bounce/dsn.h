@@ -46,10 +46,28 @@ struct dsn_input {
 	const uint8_t *original;
 	size_t original_len;
 	uint64_t original_size; /* of the whole */
+	/* The way back takes 8BITMIME, and the report's envelope will say so
+	 * when dsn_is_8bit does. */
+	bool may_be_8bit;
 };
 
-/* Appends the report; out's maximum must be 256 KiB above what it holds. The
- * original is returned whole below 64 KiB, else its header only (RET). */
+/* More than any report takes beside 5000 recipients with their replies; the
+ * rest of such a list is left out. */
+#define DSN_ROOM ((size_t)3 << 20)
+
+/*
+ * Appends the report, CR LF line ends, every byte below 128 unless
+ * dsn_is_8bit.
+ *
+ * out  its maximum must be DSN_ROOM above what it holds
+ *
+ * Of a failed message below 64 KiB all is returned, unless RET=HDRS asked
+ * otherwise or it has 8-bit bytes that may not travel; in all other cases its
+ * header is.
+ */
 void dsn_format(const struct dsn_input *input, struct buf *out);
+
+/* Will the report hold 8-bit bytes? Only when may_be_8bit. */
+bool dsn_is_8bit(const struct dsn_input *input);
 
 #endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue/bounce/dsn_parts.h - the parts of a report, for dsn.c alone
+ *
+ * Each appends its body with CR LF line ends; dsn.c puts the MIME around it.
+ */
+#ifndef OSTLER_QUEUE_BOUNCE_DSN_PARTS_H
+#define OSTLER_QUEUE_BOUNCE_DSN_PARTS_H
+
+#include "lib/buf.h"
+#include "lib/str.h"
+#include "queue/bounce/dsn.h"
+
+/* A header field of the original, unfolded by nobody; false: not there. */
+bool dsn_original_field(const struct dsn_input *input, const char *name,
+			struct str *out);
+
+/* The first part, for people: UTF-8, at most 72 columns where words allow. */
+void dsn_text(const struct dsn_input *input, struct buf *out);
+
+/* The second, for programs: RFC 3464 and, for addresses, RFC 6533; ASCII. */
+void dsn_status(const struct dsn_input *input, struct buf *out);
+
+#endif

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: ISC
+"""Reports as another program reads them: each case of tests/tools/dsn_demo is
+parsed by Python's email package and held against RFC 3464, 3834 and 6522.
+
+BUILD names the build tree (default: the source tree)."""
+
+import email
+import email.policy
+import functools
+import os
+import pathlib
+import re
+import subprocess
+import unicodedata
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BUILD", TOP))
+DEMO = BUILD / "tests" / "tools" / "dsn_demo"
+
+pytestmark = pytest.mark.skipif(not DEMO.exists(), reason=f"no {DEMO}")
+
+CATEGORIES = """other bad-configuration bad-connection bad-domain bad-mailbox
+content-related inactive-mailbox message-expired no-answer-from-host
+policy-related protocol-errors quota-issues relaying-issues routing-errors
+spam-related virus-related""".split()
+
+
+@functools.cache
+def demo(*arguments):
+    return subprocess.run([DEMO, *arguments], check=True,
+                          capture_output=True).stdout
+
+
+CASES = demo("--list").decode().split() if DEMO.exists() else []
+
+
+def parse(name):
+    wire = demo(name)
+    return wire, email.message_from_bytes(wire, policy=email.policy.default)
+
+
+def fields(message):
+    """The status part: (of the message, of each recipient)."""
+    part = message.get_payload()[1]
+    assert part.get_content_type() == "message/delivery-status"
+    groups = part.get_payload()
+    return groups[0], groups[1:]
+
+
+def text(message):
+    return message.get_payload()[0].get_content()
+
+
+def width(line):
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1
+               for c in line)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_report_is_a_well_formed_report(name):
+    wire, message = parse(name)
+    assert message.get_content_type() == "multipart/report"
+    assert message.get_param("report-type") == "delivery-status"
+    assert message["Auto-Submitted"] == "auto-replied"
+    assert message["MIME-Version"] == "1.0"
+    assert message["Message-ID"] == "<R000000001@mail.example.org>"
+    assert message["From"].addresses[0].addr_spec == "postmaster@example.org"
+    assert message["Date"].datetime is not None
+    assert len(message["Subject"]) > 10
+    for part in message.walk():
+        if name == "hostile" and part.get_content_type() == "message/rfc822":
+            continue
+        assert part.defects == [], part.get_content_type()
+    parts = message.get_payload()
+    assert parts[0].get_content_type() == "text/plain"
+    assert len(parts) == (2 if name == "headerless" else 3)
+    # RFC 5322, 2.1.1 and 2.3: line ends and lengths
+    assert re.search(rb"(?<!\r)\n|\r(?!\n)|\0", wire) is None
+    assert max(len(line) for line in wire.split(b"\r\n")) <= 998
+    assert wire.isascii() == (name != "8bit-whole")
+    assert demo(name, "--envelope") == (b"8bit\n" if name == "8bit-whole"
+                                        else b"7bit\n")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_status_part_has_what_rfc_3464_asks_for(name):
+    _, message = parse(name)
+    about, recipients = fields(message)
+    assert about["Reporting-MTA"] == "dns; mail.example.org"
+    assert about["X-Ostler-Queue-ID"] == "7F3K2"
+    assert "2026" in about["Arrival-Date"]
+    assert len(recipients) == (200 if name == "many" else 1)
+    for recipient in recipients:
+        assert recipient["Final-Recipient"].split("; ")[0] in (
+            "rfc822", "utf-8")
+        assert recipient["Action"] in ("failed", "delayed", "delivered",
+                                       "relayed")
+        assert re.fullmatch(r"[245]\.\d{1,3}\.\d{1,3}", recipient["Status"])
+        assert recipient["Diagnostic-Code"]
+        assert (recipient["Will-Retry-Until"] is not None) == (
+            name == "delayed")
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_every_category_has_a_report_that_says_so(name):
+    _, message = parse(name)
+    _, (recipient,) = fields(message)
+    assert recipient["X-Ostler-Category"] == name
+    body = text(message)
+    assert f"category {name} (" in body
+    order = [body.index(word) for word in (
+        "Your message", "anna@example.net", "Why:", "Who can act:",
+        "What to do:", "--- for your mail administrator")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_people_read_at_most_72_columns(name):
+    _, message = parse(name)
+    for line in text(message).splitlines():
+        assert width(line) <= 72 or len(line.split()) == 1, line
+
+
+def test_the_original_comes_back_unchanged():
+    wire, message = parse("bad-mailbox")
+    part = message.get_payload()[2]
+    assert part.get_content_type() == "message/rfc822"
+    inner = part.get_payload()[0]
+    assert inner["Message-ID"] == "<minutes-1@laptop.example.org>"
+    assert inner.get_content() == "Dear Anna,\r\n\r\nhere they are.\r\n"
+    assert message["In-Reply-To"] == "<minutes-1@laptop.example.org>"
+    assert message["References"] == "<minutes-1@laptop.example.org>"
+
+
+@pytest.mark.parametrize("name", ["delivered", "arguments"])
+def test_dsn_arguments_of_the_original_are_honoured(name):
+    _, message = parse(name)
+    about, (recipient,) = fields(message)
+    assert about["Original-Envelope-Id"] == "QQ=314+x"
+    assert recipient["Original-Recipient"] == "rfc822; Anna+news@example.net"
+    assert message.get_payload()[2].get_content_type() == (
+        "text/rfc822-headers")
+
+
+def test_utf8_addresses_travel_as_ascii():
+    _, message = parse("utf8")
+    _, (recipient,) = fields(message)
+    assert recipient["Final-Recipient"] == (
+        "utf-8; \\x{7528}\\x{6237}@example.net")
+    assert recipient["Original-Recipient"] == (
+        "utf-8; \\x{7528}\\x{6237}@example.net")
+    assert "\u7528\u6237@example.net" in message["Subject"]
+    assert "\u7528\u6237@example.net" in text(message)
+    assert message["To"].groups[0].display_name == "j\u00f6rg@example.org"
+
+
+def test_eight_bit_originals_return_whole_only_where_they_may():
+    _, message = parse("8bit-headers-only")
+    part = message.get_payload()[2]
+    assert part.get_content_type() == "text/rfc822-headers"
+    assert part["Content-Transfer-Encoding"] == "quoted-printable"
+    assert "Gr\u00fc\u00dfe".encode() in part.get_payload(decode=True)
+    _, message = parse("8bit-whole")
+    assert message["Content-Transfer-Encoding"] == "8bit"
+    part = message.get_payload()[2]
+    assert part.get_content_type() == "message/rfc822"
+    assert part["Content-Transfer-Encoding"] == "8bit"
+    assert "Sch\u00f6ne" in part.get_payload()[0].get_content()
+
+
+def test_encoded_subjects_are_shown_decoded():
+    _, message = parse("encoded-subject")
+    assert '"Gr\u00fc\u00dfe aus K\u00f6ln!"' in text(message)
+    assert "Empf\u00e4nger unbekannt" in text(message)
+
+
+def test_what_was_delivered_is_said():
+    _, message = parse("bad-mailbox")
+    body = " ".join(text(message).split())
+    assert ("It was delivered to 2 other recipients: bea@example.com, "
+            "carl@example.com. 1 other is still being tried.") in body
+
+
+def test_expiry_says_how_often_and_what_was_seen_last():
+    _, message = parse("message-expired")
+    body = " ".join(text(message).split())
+    assert "12 attempts in 5 days" in body
+    assert "The last reason seen, from mx1.example.net: 451 4.4.1" in body
+
+
+def test_foreign_text_cannot_add_fields_parts_or_controls():
+    wire, message = parse("hostile")
+    about, (recipient,) = fields(message)
+    assert recipient["Action"] == "failed"
+    assert recipient["Status"] == "5.1.1"
+    assert recipient.get_all("Action") == ["failed"]
+    assert about.get_all("Status") is None
+    assert message["X-Evil"] is None and recipient["X-Evil"] is None
+    # a broken Message-ID is not referred to
+    assert message["In-Reply-To"] is None
+    assert "\x1b" not in text(message) and "\u202e" not in text(message)
+    # what the author wrote comes back as it was, its boundaries harmless
+    assert message.get_payload()[2].get_content_type() == "message/rfc822"
+    assert wire.rstrip().endswith(b"--=_R000000001_2--")
+
+
+def test_a_report_about_many_recipients_stays_readable():
+    wire, message = parse("many")
+    assert message["Subject"].startswith(
+        "Not delivered to anna@example.net and 199 more")
+    body = text(message)
+    assert "and 150 more" in body
+    assert len(body.splitlines()) < 100
