@@ -2,7 +2,7 @@
 """Routes found in real DNS: knot as the server, a stub that misbehaves by
 name, and tests/tools/dnsroute as the resolver with its cache.
 
-BUILD names the build tree (default: the source tree)."""
+OSTLER_BUILD names the build tree (default: the source tree)."""
 
 import os
 import pathlib
@@ -23,7 +23,7 @@ import dns.rrset
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("BUILD", TOP))
+BUILD = pathlib.Path(os.environ.get("OSTLER_BUILD", TOP))
 DNSROUTE = BUILD / "tests" / "tools" / "dnsroute"
 HOST = "127.0.0.1"
 
