@@ -391,7 +391,7 @@ int
 auth_users_add(struct auth_users *users, const char *name, const char *password,
 	       struct err *err)
 {
-	bool is_there;
+	bool is_there = false;
 	int rc = users_check_name(users, name, err);
 
 	if (rc == 0)
@@ -407,7 +407,7 @@ auth_users_add(struct auth_users *users, const char *name, const char *password,
 static int
 users_need(struct auth_users *users, const char *name, struct err *err)
 {
-	bool is_there;
+	bool is_there = false;
 	int rc = users_find(users, name, &is_there, err);
 
 	if (rc == 0 && !is_there)

@@ -624,3 +624,9 @@ dns_backend_new(uv_loop_t *loop, const struct dns_backend_opts *opts,
 	*out = &cares->backend;
 	return 0;
 }
+
+const char *
+dns_backend_version(void)
+{
+	return ares_version(NULL);
+}

@@ -76,4 +76,7 @@ struct dns_backend {
 int dns_backend_new(uv_loop_t *loop, const struct dns_backend_opts *opts,
 		    struct dns_backend **out, struct err *err);
 
+/* "1.18.1": of c-ares, the one that runs. Static. */
+const char *dns_backend_version(void);
+
 #endif

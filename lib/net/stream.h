@@ -140,7 +140,7 @@ size_t stream_channel_binding(const struct stream *stream, uint8_t *to,
  */
 void stream_set_deadline(struct stream *stream, uint64_t ms);
 
-/* Addresses of both ends; IP_NONE for a unix socket. */
+/* Addresses of both ends; IP_NONE for a unix socket. out_port may be NULL. */
 void stream_peer(const struct stream *stream, struct ip *out_ip,
 		 uint16_t *out_port);
 void stream_local(const struct stream *stream, struct ip *out_ip,

@@ -200,7 +200,8 @@ void
 stream_peer(const struct stream *stream, struct ip *out_ip, uint16_t *out_port)
 {
 	*out_ip = stream->peer_ip;
-	*out_port = stream->peer_port;
+	if (out_port != NULL)
+		*out_port = stream->peer_port;
 }
 
 void

@@ -432,3 +432,9 @@ tls_ctx_expires(const struct tls_ctx *ctx)
 {
 	return ctx->expires;
 }
+
+const char *
+tls_library_version(void)
+{
+	return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

@@ -56,4 +56,7 @@ long long tls_ctx_expires(const struct tls_ctx *ctx);
 int tls_make_self_signed(const char *name, const char *certificate,
 			 const char *key, struct err *err);
 
+/* "3.0.19": of OpenSSL, the one that runs. Static. */
+const char *tls_library_version(void);
+
 #endif
