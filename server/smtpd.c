@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: ISC */
+#include "server/smtpd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/mem.h"
+#include "lib/net/stream.h"
+#include "lib/net/tls_ctx.h"
+#include "lib/random.h"
+#include "server/config.h"
+#include "server/smtpd_session.h"
+
+/* Replies to one burst of pipelined commands; flushed long before. */
+#define SMTPD_REPLY_MAX (256u << 10)
+
+/* A client address with open connections. */
+struct smtpd_client {
+	struct smtpd_client *next; /* in its slot */
+	struct ip ip;
+	unsigned connections;
+};
+
+/* ------------------------------------------------------------------ TLS */
+
+/* The certificate made for a relay that has none: spool/tls/. */
+static int
+smtpd_tls_make(const struct config *config, char **out_certificate,
+	       char **out_key, bool *out_made, struct err *err)
+{
+	char *dir = mem_printf("%s/tls", config->spool);
+	char *certificate = mem_printf("%s/tls/certificate.pem", config->spool);
+	char *key = mem_printf("%s/tls/key.pem", config->spool);
+	int rc = 0;
+
+	if (mkdir(config->spool, 0700) < 0 && errno != EEXIST)
+		rc = err_set(err, -errno, "folder '%s'", config->spool);
+	else if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		rc = err_set(err, -errno, "folder '%s'", dir);
+	else if (access(key, F_OK) < 0 && errno == ENOENT) {
+		rc = tls_make_self_signed(config->hostname, certificate, key,
+					  err);
+		*out_made = rc == 0;
+	}
+	free(dir);
+	if (rc < 0) {
+		free(certificate);
+		free(key);
+		return rc;
+	}
+	*out_certificate = certificate;
+	*out_key = key;
+	return 0;
+}
+
+static int
+smtpd_tls_open_one(const struct config *config,
+		   const struct listener_config *listener,
+		   const char *made_certificate, const char *made_key,
+		   struct tls_ctx **out, struct err *err)
+{
+	struct tls_server_opts opts = {
+		.client_ca = config->tls.client_ca,
+		.minimum = config->tls.minimum,
+	};
+
+	if (listener->certificate != NULL) {
+		opts.certificate = listener->certificate;
+		opts.key = listener->key;
+	} else if (config->tls.certificate != NULL) {
+		opts.certificate = config->tls.certificate;
+		opts.key = config->tls.key;
+	} else {
+		opts.certificate = made_certificate;
+		opts.key = made_key;
+	}
+	return tls_ctx_server(&opts, out, err);
+}
+
+static bool
+smtpd_tls_needs_own(const struct config *config)
+{
+	if (config->tls.certificate != NULL)
+		return false;
+	for (size_t i = 0; i < config->listener_count; i++)
+		if (config->listeners[i].tls != LISTENER_TLS_NONE &&
+		    config->listeners[i].certificate == NULL)
+			return true;
+	return false;
+}
+
+int
+smtpd_tls_open(const struct config *config, struct smtpd_tls **out,
+	       bool *out_made, struct err *err)
+{
+	struct smtpd_tls *tls = mem_zalloc(sizeof(*tls));
+	char *certificate = NULL, *key = NULL;
+	int rc = 0;
+
+	*out_made = false;
+	tls->count = config->listener_count;
+	tls->contexts = mem_zalloc(tls->count * sizeof(*tls->contexts));
+	if (smtpd_tls_needs_own(config))
+		rc = smtpd_tls_make(config, &certificate, &key, out_made, err);
+	for (size_t i = 0; rc == 0 && i < tls->count; i++)
+		if (config->listeners[i].tls != LISTENER_TLS_NONE)
+			rc = smtpd_tls_open_one(config, &config->listeners[i],
+						certificate, key,
+						&tls->contexts[i], err);
+	free(certificate);
+	free(key);
+	if (rc < 0) {
+		smtpd_tls_free(tls);
+		return rc;
+	}
+	*out = tls;
+	return 0;
+}
+
+void
+smtpd_tls_free(struct smtpd_tls *tls)
+{
+	if (tls == NULL)
+		return;
+	for (size_t i = 0; i < tls->count; i++)
+		tls_ctx_unref(tls->contexts[i]);
+	free(tls->contexts);
+	free(tls);
+}
+
+/* -------------------------------------------------------------- clients */
+
+static size_t
+smtpd_client_slot(const struct smtpd *smtpd, const struct ip *ip)
+{
+	uint64_t hash = hash_bytes(&smtpd->seed, ip->bytes, sizeof(ip->bytes));
+
+	return (size_t)(hash % smtpd->client_slots);
+}
+
+static void
+smtpd_clients_resize(struct smtpd *smtpd, size_t slots)
+{
+	struct smtpd_client **old = smtpd->clients;
+	size_t old_slots = smtpd->client_slots;
+
+	smtpd->clients = mem_zalloc(slots * sizeof(struct smtpd_client *));
+	smtpd->client_slots = slots;
+	for (size_t i = 0; i < old_slots; i++) {
+		while (old[i] != NULL) {
+			struct smtpd_client *client = old[i];
+			size_t slot = smtpd_client_slot(smtpd, &client->ip);
+
+			old[i] = client->next;
+			client->next = smtpd->clients[slot];
+			smtpd->clients[slot] = client;
+		}
+	}
+	free(old);
+}
+
+/* The entry of an address, one connection more; made when missing. Bounded
+ * by the number of open connections. */
+static struct smtpd_client *
+smtpd_client_come(struct smtpd *smtpd, const struct ip *ip)
+{
+	struct smtpd_client *client;
+	size_t slot = smtpd_client_slot(smtpd, ip);
+
+	for (client = smtpd->clients[slot]; client != NULL;
+	     client = client->next) {
+		if (ip_equal(&client->ip, ip)) {
+			client->connections++;
+			return client;
+		}
+	}
+	client = mem_zalloc(sizeof(*client));
+	client->ip = *ip;
+	client->connections = 1;
+	client->next = smtpd->clients[slot];
+	smtpd->clients[slot] = client;
+	if (++smtpd->client_count > smtpd->client_slots)
+		smtpd_clients_resize(smtpd, smtpd->client_slots * 2);
+	return client;
+}
+
+void
+smtpd_client_gone(struct smtpd *smtpd, struct smtpd_client *client)
+{
+	struct smtpd_client **at;
+
+	if (--client->connections != 0)
+		return;
+	at = &smtpd->clients[smtpd_client_slot(smtpd, &client->ip)];
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	smtpd->client_count--;
+	free(client);
+}
+
+/* ----------------------------------------------------------- connections */
+
+static void
+on_no_event(void *owner, enum stream_event event)
+{
+	(void)owner; /* the stream is not started, or being closed */
+	(void)event;
+}
+
+/* One line to a client that gets no session; the socket's buffer is empty,
+ * so it does not block and nothing is kept. */
+static void
+smtpd_refuse(struct smtpd *smtpd, struct stream *stream, const struct ip *ip,
+	     const char *listener, const char *why, bool is_tls)
+{
+	char text[IP_TEXT_MAX];
+	struct log_line line;
+
+	smtpd->stats.refused++;
+	log_begin(&line, LOG_LEVEL_WARN, "reject");
+	log_text(&line, "listener", listener);
+	log_text(&line, "client", ip_format(ip, text));
+	log_text(&line, "rule", "connections");
+	log_number(&line, "code", 421);
+	log_text(&line, "reply", why);
+	log_end(&line);
+	if (!is_tls) {
+		char reply[512];
+		size_t len = (size_t)snprintf(reply, sizeof(reply),
+					      "421 4.7.0 %s %s\r\n",
+					      smtpd->config->hostname, why);
+
+		(void)stream_write(stream, reply, len);
+	}
+	stream_close(stream);
+}
+
+static bool
+smtpd_find_listener(const struct config *config, const char *name, size_t *out)
+{
+	for (size_t i = 0; i < config->listener_count; i++) {
+		if (strcmp(config->listeners[i].name, name) == 0) {
+			*out = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
+{
+	struct smtpd *smtpd = arg;
+	const struct config *config = smtpd->config;
+	struct smtpd_client *client;
+	struct stream *stream;
+	struct ip ip;
+	size_t listener;
+	bool is_tls;
+
+	if (stream_accept(handle, on_no_event, NULL, &stream) < 0)
+		return; /* it went away */
+	if (!smtpd_find_listener(config, listener_name, &listener)) {
+		stream_abort(stream);
+		return;
+	}
+	stream_peer(stream, &ip, NULL);
+	is_tls = config->listeners[listener].tls == LISTENER_TLS_IMPLICIT;
+	smtpd->stats.connections++;
+	if (smtpd->stats.sessions >= config->limits.connections) {
+		smtpd_refuse(smtpd, stream, &ip, listener_name,
+			     "Too many connections, try again later", is_tls);
+		return;
+	}
+	client = smtpd_client_come(smtpd, &ip);
+	if (ip.family != IP_NONE &&
+	    client->connections > config->limits.connections_per_client) {
+		smtpd_client_gone(smtpd, client);
+		smtpd_refuse(smtpd, stream, &ip, listener_name,
+			     "Too many connections from your address", is_tls);
+		return;
+	}
+	session_open(smtpd, listener, client, stream);
+}
+
+/* ------------------------------------------------------------------ life */
+
+struct smtpd *
+smtpd_new(uv_loop_t *loop, struct config *config, struct smtpd_tls *tls,
+	  struct queue *queue, struct resolver *resolver,
+	  struct auth_server *auth)
+{
+	struct smtpd *smtpd = mem_zalloc(sizeof(*smtpd));
+
+	smtpd->loop = loop;
+	smtpd->config = config_ref(config);
+	smtpd->tls = tls;
+	smtpd->queue = queue;
+	smtpd->resolver = resolver;
+	smtpd->auth = auth;
+	list_init(&smtpd->sessions);
+	random_bytes(&smtpd->seed, sizeof(smtpd->seed));
+	smtpd_clients_resize(smtpd, 64);
+	buf_init(&smtpd->reply, SMTPD_REPLY_MAX);
+	random_bytes(&smtpd->next_session, 4); /* ids differ between runs */
+	return smtpd;
+}
+
+void
+smtpd_configure(struct smtpd *smtpd, struct config *config,
+		struct smtpd_tls *tls)
+{
+	config_unref(smtpd->config);
+	smtpd_tls_free(smtpd->tls);
+	smtpd->config = config_ref(config);
+	smtpd->tls = tls;
+}
+
+static void
+on_idle_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+/* On a turn of its own: the end of a session may lie deep in a callback. */
+static void
+on_idle_turn(uv_timer_t *timer)
+{
+	struct smtpd *smtpd = timer->data;
+
+	uv_close((uv_handle_t *)timer, on_idle_closed);
+	smtpd->on_idle(smtpd->owner);
+}
+
+void
+smtpd_check_idle(struct smtpd *smtpd)
+{
+	uv_timer_t *timer;
+
+	if (!smtpd->is_draining || smtpd->is_idle_told ||
+	    smtpd->stats.sessions != 0)
+		return;
+	smtpd->is_idle_told = true;
+	timer = mem_zalloc(sizeof(*timer));
+	timer->data = smtpd;
+	(void)uv_timer_init(smtpd->loop, timer);
+	(void)uv_timer_start(timer, on_idle_turn, 0, 0);
+}
+
+void
+smtpd_drain(struct smtpd *smtpd, void (*on_idle)(void *owner), void *owner)
+{
+	struct list *node, *after;
+
+	smtpd->is_draining = true;
+	smtpd->on_idle = on_idle;
+	smtpd->owner = owner;
+	list_each_safe (node, after, &smtpd->sessions)
+		session_drain(session_from_link(node));
+	smtpd_check_idle(smtpd);
+}
+
+void
+smtpd_drain_now(struct smtpd *smtpd)
+{
+	while (!list_is_empty(&smtpd->sessions))
+		session_cut(session_from_link(smtpd->sessions.next));
+}
+
+void
+smtpd_end_login(struct smtpd *smtpd, const char *login)
+{
+	struct list *node, *after;
+
+	list_each_safe (node, after, &smtpd->sessions)
+		session_end_login(session_from_link(node), login);
+}
+
+void
+smtpd_free(struct smtpd *smtpd)
+{
+	if (smtpd == NULL)
+		return;
+	config_unref(smtpd->config);
+	smtpd_tls_free(smtpd->tls);
+	free(smtpd->clients);
+	buf_done(&smtpd->reply);
+	free(smtpd);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/smtpd_session.h - one inbound connection
+ *
+ * The shell around smtpd_proto: reads the stream, carries out effects (policy
+ * decisions, logins, TLS, the message into the queue), writes the replies.
+ * While an answer is outstanding nothing is parsed. The session owns itself:
+ * it ends with its connection.
+ */
+#ifndef OSTLER_SERVER_SMTPD_SESSION_H
+#define OSTLER_SERVER_SMTPD_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/list.h"
+
+struct smtpd;
+struct smtpd_client;
+struct stream;
+
+/*
+ * Takes the stream (which has no owner yet) and begins to talk.
+ *
+ * listener   index in smtpd->config->listeners
+ * client     the caller's count for this address; given back at the end
+ */
+void session_open(struct smtpd *smtpd, size_t listener,
+		  struct smtpd_client *client, struct stream *stream);
+
+struct smtpd_session *session_from_link(struct list *link);
+
+/* Idle: says 421 and ends now. In a transaction: ends behind it. */
+void session_drain(struct smtpd_session *session);
+/* Ends now without a word. */
+void session_cut(struct smtpd_session *session);
+/* Ends with a 421 when its login is this one. */
+void session_end_login(struct smtpd_session *session, const char *login);
+
+/* smtpd.c: one connection of this client less. */
+void smtpd_client_gone(struct smtpd *smtpd, struct smtpd_client *client);
+
+#endif
