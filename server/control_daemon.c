@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/control_daemon.c - commands about the daemon as a whole
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/mem.h"
+#include "queue/queue.h"
+#include "queue/route/resolver.h"
+#include "server/config.h"
+#include "server/control.h"
+#include "server/daemon.h"
+#include "server/smtpd.h"
+#include "server/version.h"
+
+#define STATUS_DESTINATIONS 20
+
+static void
+on_destination(void *arg, const char *key, uint64_t waiting, uint64_t active,
+	       const char *last_error)
+{
+	json_t *list = arg;
+
+	json_array_append_new(list,
+			      json_pack("{s:s,s:I,s:I,s:s}", "destination", key,
+					"waiting", (json_int_t)waiting,
+					"active", (json_int_t)active,
+					"last_error",
+					last_error != NULL ? last_error : ""));
+}
+
+static json_t *
+status_queue(const struct queue_stats *q)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
+			 "messages", (json_int_t)q->messages, "queued",
+			 (json_int_t)q->queued, "deferred",
+			 (json_int_t)q->deferred, "active",
+			 (json_int_t)q->active, "held", (json_int_t)q->held,
+			 "accepted", (json_int_t)q->accepted, "delivered",
+			 (json_int_t)q->delivered, "bounced",
+			 (json_int_t)q->bounced, "expired",
+			 (json_int_t)q->expired, "deferrals",
+			 (json_int_t)q->deferrals, "entry_bytes",
+			 (json_int_t)q->entry_bytes);
+}
+
+static json_t *
+status_spool(const struct spool_stats *s)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "in_log",
+			 (json_int_t)s->in_log, "in_files",
+			 (json_int_t)s->in_files, "corrupt",
+			 (json_int_t)s->corrupt, "segments",
+			 (json_int_t)s->segments, "commits",
+			 (json_int_t)s->commits, "sync_errors",
+			 (json_int_t)s->sync_errors, "index_bytes",
+			 (json_int_t)s->index_bytes, "disk_free",
+			 (json_int_t)s->disk_free);
+}
+
+static json_t *
+status_sessions(const struct smtpd_stats *s)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "open",
+			 (json_int_t)s->sessions, "connections",
+			 (json_int_t)s->connections, "refused",
+			 (json_int_t)s->refused, "messages",
+			 (json_int_t)s->messages, "bytes", (json_int_t)s->bytes,
+			 "rejected", (json_int_t)s->rejected, "relay_denied",
+			 (json_int_t)s->relay_denied, "logins",
+			 (json_int_t)s->logins, "failed_logins",
+			 (json_int_t)s->failed_logins);
+}
+
+static json_t *
+status_dns(const struct resolver_stats *r)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "queries",
+			 (json_int_t)r->queries, "hits", (json_int_t)r->hits,
+			 "failed", (json_int_t)r->failed, "entries",
+			 (json_int_t)r->entries, "bytes", (json_int_t)r->bytes);
+}
+
+static json_t *
+status_warnings(const struct daemon *daemon, const struct queue_stats *queue)
+{
+	json_t *list = json_array();
+
+	if (queue_is_paused(daemon->queue))
+		json_array_append_new(list,
+				      json_string(
+					      "deliveries are paused: "
+					      "ostlerctl resume starts them"));
+	if (!daemon->config->queue.deliver)
+		json_array_append_new(list,
+				      json_string(
+					      "queue.deliver is false: mail is "
+					      "kept and not delivered"));
+	switch (queue_accepting(daemon->queue)) {
+	case QUEUE_ACCEPTS:
+		break;
+	case QUEUE_SHORT:
+		json_array_append_new(
+			list, json_string("the spool's disk is nearly full: "
+					  "new mail is answered 452"));
+		break;
+	case QUEUE_BROKEN:
+		json_array_append_new(list,
+				      json_string(
+					      "the spool cannot be written: no "
+					      "mail is accepted"));
+		break;
+	}
+	if (queue->spool.corrupt != 0)
+		json_array_append_new(
+			list, json_string("damaged messages were set aside in "
+					  "the spool's folder corrupt/"));
+	if (daemon->reload_error != NULL)
+		json_array_append_new(
+			list, json_string("the last reload found errors; the "
+					  "old configuration is in use"));
+	return list;
+}
+
+void
+control_status(struct control_request *request)
+{
+	struct daemon *daemon = request->daemon;
+	struct resolver_stats dns;
+	struct queue_stats queue;
+	json_t *destinations = json_array(), *warnings;
+	bool is_healthy;
+
+	queue_stats(daemon->queue, &queue);
+	resolver_stats(daemon->resolver, &dns);
+	queue_destinations(daemon->queue, STATUS_DESTINATIONS, on_destination,
+			   destinations);
+	warnings = status_warnings(daemon, &queue);
+	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
+	(void)control_row(
+		request,
+		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o}",
+			  "version", version_text(), "hostname",
+			  daemon->config->hostname, "pid", (json_int_t)getpid(),
+			  "uptime_s",
+			  (json_int_t)((clock_wall_ms() - daemon->started_ms) /
+				       1000),
+			  "paused", queue_is_paused(daemon->queue), "sessions",
+			  status_sessions(&daemon->smtpd->stats), "queue",
+			  status_queue(&queue), "spool",
+			  status_spool(&queue.spool), "dns", status_dns(&dns),
+			  "destinations", destinations, "warnings", warnings));
+	control_end(request, is_healthy ? EXIT_DONE : EXIT_NO, NULL);
+}
+
+void
+control_config(struct control_request *request)
+{
+	const struct config *config = request->daemon->config;
+
+	for (size_t i = 0; i < config->entry_count; i++) {
+		const struct config_entry *entry = &config->entries[i];
+
+		(void)control_row(
+			request,
+			json_pack("{s:s,s:s,s:s}", "name", entry->name, "value",
+				  entry->value != NULL ? entry->value : "",
+				  "from",
+				  entry->at != NULL ? entry->at : "default"));
+	}
+	control_end(request, EXIT_DONE, NULL);
+}
+
+static void
+control_set_paused(struct control_request *request, bool is_paused)
+{
+	struct err err = ERR_INIT;
+
+	if (queue_pause(request->daemon->queue, is_paused, &err) < 0)
+		control_end(request, EXIT_SYSTEM, err.text);
+	else
+		control_end(request, EXIT_DONE, NULL);
+}
+
+void
+control_pause(struct control_request *request)
+{
+	control_set_paused(request, true);
+}
+
+void
+control_resume(struct control_request *request)
+{
+	control_set_paused(request, false);
+}
+
+static void
+on_reloaded(void *arg, const char *errors)
+{
+	struct control_request *request = arg;
+
+	control_end(request, errors == NULL ? EXIT_DONE : EXIT_CONFIG, errors);
+}
+
+void
+control_reload(struct control_request *request)
+{
+	daemon_reload(request->daemon, on_reloaded, request);
+}
+
+void
+control_stop(struct control_request *request)
+{
+	struct daemon *daemon = request->daemon;
+
+	control_end(request, EXIT_DONE, NULL);
+	daemon_stop(daemon, "ostlerctl stop");
+}
+
+void
+control_logout(struct control_request *request)
+{
+	const char *login = control_arg(request, "user");
+
+	if (login == NULL) {
+		control_end(request, EXIT_USAGE, "which login?");
+		return;
+	}
+	smtpd_end_login(request->daemon->smtpd, login);
+	control_end(request, EXIT_DONE, NULL);
+}

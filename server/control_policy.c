@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/control_policy.c - ostlerctl explain and route, in the daemon
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/mem.h"
+#include "policy/policy.h"
+#include "queue/route/route.h"
+#include "server/config.h"
+#include "server/control.h"
+#include "server/daemon.h"
+#include "server/explain.h"
+#include "server/listener.h"
+
+void
+control_explain(struct control_request *request)
+{
+	struct explain_input input = {
+		.listener = control_arg(request, "listener"),
+		.client = control_arg(request, "client"),
+		.user = control_arg(request, "user"),
+		.helo = control_arg(request, "helo"),
+		.has_tls = control_arg_bool(request, "tls"),
+		.from = control_arg(request, "from"),
+		.to = control_arg(request, "to"),
+	};
+	struct err err = ERR_INIT;
+	json_t *explained;
+	bool is_accepted;
+
+	if (input.from == NULL || input.to == NULL) {
+		control_end(request, EXIT_USAGE, "--from and --to are needed");
+		return;
+	}
+	explained = explain(request->daemon->config, &input, &err);
+	if (explained == NULL) {
+		control_end(request, EXIT_USAGE, err.text);
+		return;
+	}
+	is_accepted = strcmp(json_string_value(
+				     json_object_get(explained, "decision")),
+			     "accepted") == 0;
+	(void)control_row(request, explained);
+	control_end(request, is_accepted ? EXIT_DONE : EXIT_NO, NULL);
+}
+
+/* ----------------------------------------------------------------- route */
+
+struct route_request {
+	struct control_request *request;
+	struct route_query *query;
+	struct policy *policy; /* shares: hop lends from it */
+	struct next_hop hop;
+};
+
+static json_t *
+route_host_json(const struct route_host *host, uint64_t now_ms)
+{
+	json_t *addrs = json_array();
+	char ip[IP_TEXT_MAX];
+	int64_t ttl_s = -1;
+
+	for (size_t i = 0; i < host->addr_count; i++)
+		json_array_append_new(addrs,
+				      json_string(
+					      ip_format(&host->addrs[i], ip)));
+	if (host->expires_ms != UINT64_MAX)
+		ttl_s = host->expires_ms > now_ms
+				? (int64_t)((host->expires_ms - now_ms) / 1000)
+				: 0;
+	return json_pack("{s:s,s:i,s:i,s:o,s:I,s:b,s:b,s:s}", "host",
+			 host->name, "preference", host->preference, "port",
+			 (int)host->port, "addresses", addrs, "ttl_s",
+			 (json_int_t)ttl_s, "secure", host->is_secure, "cached",
+			 host->is_cached, "why", host->why);
+}
+
+static void
+route_request_end(struct route_request *query, int exit_code, const char *error)
+{
+	struct control_request *request = query->request;
+
+	policy_unref(query->policy);
+	free(query);
+	control_end(request, exit_code, error);
+}
+
+static void
+on_route(void *owner, struct route *route)
+{
+	struct route_request *query = owner;
+	struct control_request *request = query->request;
+	uint64_t now_ms = resolver_now_ms(request->daemon->resolver);
+	json_t *hosts = json_array();
+	bool is_usable = route->cause == CAUSE_REPLY;
+
+	for (size_t i = 0; i < route->host_count; i++)
+		json_array_append_new(hosts, route_host_json(&route->hosts[i],
+							     now_ms));
+	(void)control_row(request,
+			  json_pack("{s:o,s:b,s:s,s:b,s:s,s:b,s:o}", "next_hop",
+				    explain_next_hop(&query->hop), "usable",
+				    is_usable, "cause",
+				    is_usable ? "" : cause_name(route->cause),
+				    "permanent",
+				    !is_usable && route->is_permanent, "why",
+				    route->why, "implicit_mx",
+				    route->is_implicit_mx, "hosts", hosts));
+	route_request_end(query, is_usable ? EXIT_DONE : EXIT_NO, NULL);
+}
+
+static void
+on_route_cancel(struct control_request *request)
+{
+	struct route_request *query = request->priv;
+
+	route_cancel(query->query);
+	route_request_end(query, EXIT_NO, NULL);
+}
+
+static bool
+is_ours(void *arg, const struct ip *ip, uint16_t port)
+{
+	struct daemon *daemon = arg;
+
+	return listeners_accept_on(daemon->listeners, ip, port);
+}
+
+/* A domain, or an address (with --from, the sender's routes count). */
+static bool
+route_address(const struct control_request *request, struct addr *out,
+	      struct err *err)
+{
+	const char *target = control_arg(request, "target");
+	char domain[ADDR_DOMAIN_MAX + 1];
+	const char *wrong;
+
+	if (target == NULL) {
+		(void)err_text(err, -EINVAL, "which domain or address?");
+		return false;
+	}
+	if (strchr(target, '@') != NULL) {
+		wrong = addr_parse(str_of(target), ADDR_ALLOW_UTF8, out);
+		if (wrong != NULL)
+			(void)err_text(err, -EINVAL, "'%s': %s", target, wrong);
+		return wrong == NULL;
+	}
+	if (!addr_normalize_domain(str_of(target), domain, sizeof(domain))) {
+		(void)err_text(err, -EINVAL, "'%s' is no domain name", target);
+		return false;
+	}
+	memset(out, 0, sizeof(*out));
+	(void)str_copy(out->text, sizeof(out->text), str_of("postmaster"));
+	out->local_len = 10;
+	return addr_qualify(out, domain);
+}
+
+void
+control_route(struct control_request *request)
+{
+	struct daemon *daemon = request->daemon;
+	const struct config *config = daemon->config;
+	struct route_opts opts = {
+		.port = config->queue.port,
+		.private_targets = config->resolver.private_targets,
+		.hostname = config->hostname,
+		.is_ours = is_ours,
+		.is_ours_arg = daemon,
+		.is_fresh = control_arg_bool(request, "fresh"),
+	};
+	const char *from = control_arg(request, "from");
+	struct addr sender = {0}, recipient;
+	struct route_request *query;
+	struct err err = ERR_INIT;
+
+	if (!route_address(request, &recipient, &err)) {
+		control_end(request, EXIT_USAGE, err.text);
+		return;
+	}
+	if (from != NULL)
+		(void)addr_parse(str_of(from), ADDR_ALLOW_UTF8, &sender);
+	query = mem_zalloc(sizeof(*query));
+	query->request = request;
+	query->policy = policy_ref(config->policy);
+	policy_next_hop(query->policy, &sender, &recipient, &query->hop, NULL);
+	if (query->hop.kind == HOP_MAILDIR || query->hop.kind == HOP_DISCARD ||
+	    (query->hop.target_count != 0 &&
+	     query->hop.targets[0].unix_path != NULL)) {
+		(void)control_row(request,
+				  json_pack("{s:o,s:b,s:[]}", "next_hop",
+					    explain_next_hop(&query->hop),
+					    "usable", 1, "hosts"));
+		route_request_end(query, EXIT_DONE, NULL);
+		return;
+	}
+	request->priv = query;
+	request->on_cancel = on_route_cancel;
+	query->query = route_find(daemon->resolver, &query->hop, &opts,
+				  on_route, query);
+}

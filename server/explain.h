@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/explain.h - the decision that a session would get, and why
+ *
+ * Asks the very functions that sessions ask (policy_decide_sender,
+ * policy_decide, policy_next_hop), with a trace. Pure; inside the daemon for
+ * its running configuration, in ostlerctl for a file.
+ */
+#ifndef OSTLER_SERVER_EXPLAIN_H
+#define OSTLER_SERVER_EXPLAIN_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "lib/err.h"
+
+struct config;
+
+struct explain_input {
+	const char *listener; /* NULL: submission for a user, else mx */
+	const char *client;   /* IP; NULL: 192.0.2.1, a stranger */
+	const char *user;     /* NULL: not logged in */
+	const char *helo;
+	bool has_tls;
+	const char *from; /* "" or "<>": the null sender */
+	const char *to;
+	/* a name for when DNS was asked: "here", "elsewhere", NULL */
+	const char *points_here;
+};
+
+/*
+ * Returns a new JSON object: decision, code, status, reply, rule, scenario,
+ * config, steps, advice, recipients with their next hops; NULL with the reason
+ * in err when an input cannot be read.
+ */
+json_t *explain(const struct config *config, const struct explain_input *input,
+		struct err *err);
+
+/* A next hop as JSON; the caller owns it. */
+struct next_hop;
+json_t *explain_next_hop(const struct next_hop *hop);
+
+/* Lines for people from what explain returned; to standard output. */
+void explain_print(const json_t *explained);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: ISC */
+#include "server/queue_json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/mem.h"
+#include "lib/str.h"
+#include "queue/deliver/outcome.h"
+#include "queue/queue.h"
+
+char *
+queue_json_clean(const char *text)
+{
+	char *copy = mem_strdup(text != NULL ? text : "");
+	bool is_utf8 = str_is_utf8(str_of(copy));
+
+	for (char *c = copy; *c != '\0'; c++) {
+		unsigned char byte = (unsigned char)*c;
+
+		if ((byte < ' ' && byte != '\n') || byte == 0x7f ||
+		    (byte >= 0x80 && !is_utf8))
+			*c = '?';
+	}
+	return copy;
+}
+
+static json_t *
+clean_string(const char *text)
+{
+	char *copy = queue_json_clean(text);
+	json_t *value = json_string(copy);
+
+	free(copy);
+	return value;
+}
+
+json_t *
+queue_json_item(const struct queue_item *item)
+{
+	char id[SPOOL_ID_MAX];
+
+	return json_pack("{s:s,s:I,s:I,s:o,s:o,s:I,s:s,s:I,s:I,s:s,s:o}", "id",
+			 spool_id_format(item->id, id), "received_ms",
+			 (json_int_t)item->received_ms, "size",
+			 (json_int_t)item->size, "sender",
+			 clean_string(item->sender), "recipient",
+			 clean_string(item->recipient), "recipients_left",
+			 (json_int_t)item->recipients_left, "state",
+			 item->state, "next_try_ms",
+			 (json_int_t)item->next_try_ms, "attempts",
+			 (json_int_t)item->attempts, "category", item->category,
+			 "why", clean_string(item->why));
+}
+
+struct attempts {
+	json_t *list;
+	const struct envelope *envelope;
+};
+
+static void
+on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
+{
+	static const char *const kinds[] = {"delivered", "deferred", "failed"};
+	struct attempts *attempts = arg;
+	const struct envelope *envelope = attempts->envelope;
+	const char *to = recipient < envelope->recipient_count
+				 ? envelope->recipients[recipient].address
+				 : "";
+
+	json_array_append_new(
+		attempts->list,
+		json_pack("{s:I,s:o,s:s,s:s,s:s,s:o,s:s,s:i,s:s,s:i,s:s,s:o,"
+			  "s:s}",
+			  "at_ms", (json_int_t)attempt->at_ms, "to",
+			  clean_string(to), "result", kinds[attempt->kind % 3],
+			  "cause", cause_name(attempt->cause), "command",
+			  smtp_phase_name(attempt->phase), "host",
+			  clean_string(attempt->host), "ip", attempt->ip,
+			  "port", (int)attempt->port, "tls", attempt->tls,
+			  "code", (int)attempt->code, "status",
+			  attempt->enhanced, "reply",
+			  clean_string(attempt->reply), "category",
+			  attempt->category));
+}
+
+static json_t *
+recipient_json(const struct recipient *r)
+{
+	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:s}", "address",
+			 clean_string(r->address), "state",
+			 recipient_state_name(r->state), "attempts",
+			 (json_int_t)r->attempts, "next_try_ms",
+			 (json_int_t)r->next_try_ms, "host",
+			 clean_string(r->last_host), "reply",
+			 clean_string(r->last_reply), "category",
+			 r->category != NULL ? r->category : "");
+}
+
+json_t *
+queue_json_envelope(const struct envelope *envelope, const char *states)
+{
+	struct attempts attempts = {json_array(), envelope};
+	json_t *recipients = json_array();
+	char id[SPOOL_ID_MAX];
+
+	for (size_t i = 0; i < envelope->recipient_count; i++)
+		json_array_append_new(recipients,
+				      recipient_json(&envelope->recipients[i]));
+	envelope_each_attempt(states, on_attempt, &attempts);
+	return json_pack("{s:s,s:I,s:I,s:o,s:s,s:s,s:o,s:s,s:b,s:o,s:o}", "id",
+			 spool_id_format(envelope->id, id), "received_ms",
+			 (json_int_t)envelope->received_ms, "size",
+			 (json_int_t)envelope->size, "sender",
+			 clean_string(envelope->sender), "listener",
+			 envelope->listener != NULL ? envelope->listener : "",
+			 "client",
+			 envelope->client != NULL ? envelope->client : "",
+			 "helo", clean_string(envelope->helo), "user",
+			 envelope->login != NULL ? envelope->login : "", "held",
+			 envelope->is_held, "recipients", recipients, "tries",
+			 attempts.list);
+}
+
+json_t *
+queue_json_bytes(const uint8_t *bytes, size_t len)
+{
+	char *text = mem_alloc(len * 2 + 1);
+	size_t at = 0;
+	json_t *row;
+
+	for (size_t i = 0; i < len; i++) {
+		if (bytes[i] < 0x80) {
+			text[at++] = (char)bytes[i];
+		} else {
+			text[at++] = (char)(0xc0 | bytes[i] >> 6);
+			text[at++] = (char)(0x80 | (bytes[i] & 0x3f));
+		}
+	}
+	row = json_pack("{s:o}", "data", json_stringn(text, at));
+	free(text);
+	return row;
+}
+
+uint8_t *
+queue_json_to_bytes(const json_t *row, size_t *out_len)
+{
+	const json_t *data = json_object_get(row, "data");
+	const uint8_t *text = (const uint8_t *)json_string_value(data);
+	size_t len = json_string_length(data), at = 0;
+	uint8_t *bytes;
+
+	if (text == NULL)
+		return NULL;
+	bytes = mem_alloc(len + 1);
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < 0x80) {
+			bytes[at++] = text[i];
+		} else if (i + 1 < len && (text[i] & 0xfc) == 0xc0) {
+			bytes[at++] =
+				(uint8_t)(text[i] << 6 | (text[i + 1] & 0x3f));
+			i++;
+		} else {
+			free(bytes);
+			return NULL;
+		}
+	}
+	*out_len = at;
+	return bytes;
+}
