@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/ctl_client.c - ostlerctl's side of the control socket
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lib/buf.h"
+#include "lib/str.h"
+#include "server/config.h"
+#include "server/ctl.h"
+#include "server/daemon.h"
+
+#define CTL_ROW_MAX (4u << 20)
+
+int
+ctl_config(struct ctl *ctl)
+{
+	struct buf errors, warnings;
+	int rc;
+
+	if (ctl->config != NULL)
+		return EXIT_DONE;
+	buf_init(&errors, 1u << 20);
+	buf_init(&warnings, 1u << 20);
+	rc = config_load(ctl->config_file, &ctl->config, &errors, &warnings);
+	if (rc < 0)
+		(void)fputs(buf_text(&errors), stderr);
+	buf_done(&errors);
+	buf_done(&warnings);
+	return rc < 0 ? EXIT_CONFIG : EXIT_DONE;
+}
+
+void
+ctl_print_json(const json_t *row)
+{
+	char *text = json_dumps(row, JSON_COMPACT);
+
+	if (text != NULL)
+		(void)puts(text);
+	free(text);
+}
+
+/* A connected socket, -1: nobody answers, -2: not allowed. */
+static int
+ctl_connect(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (!str_copy(un.sun_path, sizeof(un.sun_path), str_of(path)))
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0) {
+		bool is_denied = errno == EACCES || errno == EPERM;
+
+		(void)close(fd);
+		return is_denied ? -2 : -1;
+	}
+	return fd;
+}
+
+static bool
+ctl_send(int fd, const char *command, json_t *args)
+{
+	json_t *root = json_pack("{s:s,s:o}", "command", command, "args", args);
+	char *text = json_dumps(root, JSON_COMPACT);
+	size_t len = strlen(text), at = 0;
+	bool is_sent = true;
+
+	text[len++] = '\n'; /* in the place of the NUL */
+	while (at < len && is_sent) {
+		ssize_t n = send(fd, text + at, len - at, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		is_sent = n > 0;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	free(text);
+	json_decref(root);
+	return is_sent;
+}
+
+/* The last line of an answer: its exit code, after its error is printed. */
+static int
+ctl_end(const json_t *row)
+{
+	const char *error = json_string_value(json_object_get(row, "error"));
+
+	if (error != NULL) {
+		size_t len = strlen(error);
+
+		(void)fflush(stdout);
+		(void)fprintf(stderr, "ostlerctl: %s%s", error,
+			      len != 0 && error[len - 1] == '\n' ? "" : "\n");
+	}
+	return (int)json_integer_value(json_object_get(row, "exit"));
+}
+
+/* Reads rows up to the end; -1 when the connection breaks before it. */
+static int
+ctl_receive(int fd, ctl_row_fn *on_row, void *arg)
+{
+	struct buf in;
+	int exit_code = -1;
+
+	buf_init(&in, CTL_ROW_MAX);
+	while (exit_code < 0) {
+		uint8_t *to = buf_reserve(&in, 65536);
+		const uint8_t *newline;
+		ssize_t n = to != NULL ? read(fd, to, 65536) : 0;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		buf_grow(&in, (size_t)n);
+		for (;;) {
+			size_t len;
+			json_t *row;
+
+			newline = buf_len(&in) != 0 ? memchr(buf_bytes(&in),
+							     '\n', buf_len(&in))
+						    : NULL;
+			if (newline == NULL)
+				break;
+			len = (size_t)(newline - buf_bytes(&in));
+			row = json_loadb((const char *)buf_bytes(&in), len,
+					 JSON_ALLOW_NUL, NULL);
+			if (json_is_true(json_object_get(row, "end")))
+				exit_code = ctl_end(row);
+			else if (row != NULL)
+				on_row(arg, row);
+			json_decref(row);
+			buf_consume(&in, len + 1);
+		}
+	}
+	buf_done(&in);
+	return exit_code;
+}
+
+int
+ctl_ask(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *on_row,
+	void *arg)
+{
+	int fd, rc;
+
+	rc = ctl_config(ctl);
+	if (rc != EXIT_DONE) {
+		json_decref(args);
+		return rc;
+	}
+	fd = ctl_connect(ctl->config->control_socket);
+	if (fd < 0) {
+		json_decref(args);
+		if (fd == -1)
+			return -1;
+		(void)fprintf(stderr,
+			      "ostlerctl: '%s' may be used by root and '%s' "
+			      "only\n",
+			      ctl->config->control_socket, ctl->config->user);
+		return EXIT_PERMISSION;
+	}
+	if (!ctl_send(fd, command, args)) {
+		(void)close(fd);
+		return -1;
+	}
+	rc = ctl_receive(fd, on_row, arg);
+	(void)close(fd);
+	return rc;
+}
+
+static void
+on_json_row(void *arg, const json_t *row)
+{
+	(void)arg;
+	ctl_print_json(row);
+}
+
+int
+ctl_show(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *print,
+	 void *arg)
+{
+	int rc = ctl_ask(ctl, command, args, ctl->is_json ? on_json_row : print,
+			 arg);
+
+	if (rc >= 0)
+		return rc;
+	(void)fprintf(stderr, "ostlerctl: no daemon answers at '%s'\n",
+		      ctl->config->control_socket);
+	return EXIT_NO_DAEMON;
+}
+
+bool
+ctl_options(struct ctl *ctl, const struct ctl_option *options, size_t count,
+	    json_t *args)
+{
+	int kept = 1;
+
+	for (int i = 1; i < ctl->argc; i++) {
+		const char *word = ctl->argv[i];
+		const struct ctl_option *found = NULL;
+
+		if (strncmp(word, "--", 2) != 0) {
+			ctl->argv[kept++] = ctl->argv[i];
+			continue;
+		}
+		if (strcmp(word, "--json") == 0) {
+			ctl->is_json = true;
+			continue;
+		}
+		for (size_t j = 0; j < count; j++)
+			if (strcmp(options[j].name, word + 2) == 0)
+				found = &options[j];
+		if (found == NULL || (found->has_value && i + 1 == ctl->argc)) {
+			(void)fprintf(stderr, "ostlerctl: %s: %s\n", word,
+				      found == NULL ? "no such option"
+						    : "needs a value");
+			return false;
+		}
+		if (found->has_value)
+			json_object_set_new(args, found->name,
+					    json_string(ctl->argv[++i]));
+		else
+			json_object_set_new(args, found->name, json_true());
+	}
+	ctl->argc = kept;
+	return true;
+}

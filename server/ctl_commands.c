@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/ctl_commands.c - ostlerctl's other commands
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/units.h"
+#include "queue/bounce/classify.h"
+#include "server/config.h"
+#include "server/ctl.h"
+#include "server/daemon.h"
+#include "server/explain.h"
+
+static const char *
+get(const json_t *row, const char *name)
+{
+	const char *text = json_string_value(json_object_get(row, name));
+
+	return text != NULL ? text : "";
+}
+
+static long long
+number(const json_t *row, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(row, name));
+}
+
+static bool
+no_more_words(struct ctl *ctl)
+{
+	json_t *args = json_object();
+	bool is_fine = ctl_options(ctl, NULL, 0, args) && ctl->argc == 1;
+
+	json_decref(args);
+	if (!is_fine)
+		(void)fprintf(stderr, "usage: ostlerctl %s\n", ctl->argv[0]);
+	return is_fine;
+}
+
+/* ---------------------------------------------------------------- status */
+
+static void
+print_status(void *arg, const json_t *row)
+{
+	const json_t *queue = json_object_get(row, "queue");
+	const json_t *sessions = json_object_get(row, "sessions");
+	const json_t *spool = json_object_get(row, "spool");
+	char uptime[24], room[16];
+	json_t *one;
+	size_t index;
+
+	(void)arg;
+	(void)printf("ostler %s on %s, up %s, pid %lld%s\n",
+		     get(row, "version"), get(row, "hostname"),
+		     units_format_duration((uint64_t)number(row, "uptime_s"),
+					   uptime, sizeof(uptime)),
+		     number(row, "pid"),
+		     json_is_true(json_object_get(row, "paused")) ? ", PAUSED"
+								  : "");
+	(void)printf("sessions  %lld open, %lld since start, %lld refused\n",
+		     number(sessions, "open"), number(sessions, "connections"),
+		     number(sessions, "refused"));
+	(void)printf("logins    %lld, %lld failed\n",
+		     number(sessions, "logins"),
+		     number(sessions, "failed_logins"));
+	(void)printf("incoming  %lld accepted, %lld refused (%lld relaying "
+		     "denied)\n",
+		     number(queue, "accepted"), number(sessions, "rejected"),
+		     number(sessions, "relay_denied"));
+	(void)printf("outgoing  %lld delivered, %lld bounced, %lld expired\n",
+		     number(queue, "delivered"), number(queue, "bounced"),
+		     number(queue, "expired"));
+	(void)printf("queue     %lld messages: %lld due, %lld deferred, %lld "
+		     "active, %lld held\n",
+		     number(queue, "messages"), number(queue, "queued"),
+		     number(queue, "deferred"), number(queue, "active"),
+		     number(queue, "held"));
+	(void)printf("spool     %lld in the log, %lld in files, %s free\n",
+		     number(spool, "in_log"), number(spool, "in_files"),
+		     units_format_size((uint64_t)number(spool, "disk_free"),
+				       room, sizeof(room)));
+	json_array_foreach(json_object_get(row, "destinations"), index, one)(
+		void) printf("  %-32s %lld waiting, %lld active%s%s\n",
+			     get(one, "destination"), number(one, "waiting"),
+			     number(one, "active"),
+			     get(one, "last_error")[0] != '\0' ? ": " : "",
+			     get(one, "last_error"));
+	json_array_foreach(json_object_get(row, "warnings"), index, one)(void)
+		printf("warning: %s\n", json_string_value(one));
+}
+
+int
+ctl_status(struct ctl *ctl)
+{
+	if (!no_more_words(ctl))
+		return EXIT_USAGE;
+	return ctl_show(ctl, "status", json_object(), print_status, NULL);
+}
+
+static void
+print_nothing(void *arg, const json_t *row)
+{
+	(void)arg;
+	(void)row;
+}
+
+int
+ctl_simple(struct ctl *ctl)
+{
+	if (!no_more_words(ctl))
+		return EXIT_USAGE;
+	return ctl_show(ctl, ctl->argv[0], json_object(), print_nothing, NULL);
+}
+
+/* --------------------------------------------------------------- explain */
+
+static void
+print_explained(void *arg, const json_t *row)
+{
+	(void)arg;
+	explain_print(row);
+}
+
+/* No daemon answers: the file decides, by the same functions. */
+static int
+explain_offline(struct ctl *ctl, const json_t *args)
+{
+	struct explain_input input = {
+		.listener =
+			json_string_value(json_object_get(args, "listener")),
+		.client = json_string_value(json_object_get(args, "client")),
+		.user = json_string_value(json_object_get(args, "user")),
+		.helo = json_string_value(json_object_get(args, "helo")),
+		.has_tls = json_is_true(json_object_get(args, "tls")),
+		.from = get(args, "from"),
+		.to = get(args, "to"),
+	};
+	struct err err = ERR_INIT;
+	json_t *explained = explain(ctl->config, &input, &err);
+	bool is_accepted;
+
+	if (explained == NULL) {
+		(void)fprintf(stderr, "ostlerctl: %s\n", err.text);
+		return EXIT_USAGE;
+	}
+	is_accepted = strcmp(get(explained, "decision"), "accepted") == 0;
+	if (ctl->is_json)
+		ctl_print_json(explained);
+	else
+		explain_print(explained);
+	json_decref(explained);
+	return is_accepted ? EXIT_DONE : EXIT_NO;
+}
+
+static void
+on_explained(void *arg, const json_t *row)
+{
+	const struct ctl *ctl = arg;
+
+	if (ctl->is_json)
+		ctl_print_json(row);
+	else
+		print_explained(NULL, row);
+}
+
+int
+ctl_explain(struct ctl *ctl)
+{
+	static const struct ctl_option options[] = {
+		{"listener", true}, {"client", true}, {"user", true},
+		{"helo", true},	    {"tls", false},   {"from", true},
+		{"to", true},
+	};
+	json_t *args = json_object();
+	int rc = EXIT_USAGE;
+
+	if (!ctl_options(ctl, options, 7, args)) {
+		/* it has said why */
+	} else if (ctl->argc != 1 || json_object_get(args, "from") == NULL ||
+		   json_object_get(args, "to") == NULL) {
+		(void)fprintf(stderr,
+			      "usage: ostlerctl explain [--listener N] "
+			      "[--client IP] [--user U] [--helo H] [--tls] "
+			      "--from A --to B\n");
+	} else {
+		rc = ctl_ask(ctl, "explain", json_incref(args), on_explained,
+			     ctl);
+		if (rc == -1)
+			rc = explain_offline(ctl, args);
+	}
+	json_decref(args);
+	return rc;
+}
+
+/* ----------------------------------------------------------------- route */
+
+static void
+print_route(void *arg, const json_t *row)
+{
+	const json_t *hop = json_object_get(row, "next_hop");
+	json_t *host, *addr;
+	size_t i, j;
+
+	(void)arg;
+	(void)printf("%s (%s), TLS %s\n", get(hop, "key"), get(hop, "config"),
+		     get(hop, "tls"));
+	if (get(hop, "maildir")[0] != '\0')
+		(void)printf("  %s\n", get(hop, "maildir"));
+	if (json_is_true(json_object_get(row, "implicit_mx")))
+		(void)printf("  no MX: the domain's own address is used\n");
+	json_array_foreach(json_object_get(row, "hosts"), i, host)
+	{
+		long long preference = number(host, "preference");
+		long long ttl_s = number(host, "ttl_s");
+
+		(void)printf("  ");
+		if (preference >= 0)
+			(void)printf("%5lld ", preference);
+		(void)printf("%s:%lld", get(host, "host"),
+			     number(host, "port"));
+		json_array_foreach(json_object_get(host, "addresses"), j, addr)(
+			void) printf(" [%s]", json_string_value(addr));
+		if (ttl_s >= 0)
+			(void)printf("  %s, %llds left",
+				     json_is_true(
+					     json_object_get(host, "cached"))
+					     ? "cached"
+					     : "fresh",
+				     ttl_s);
+		if (json_is_true(json_object_get(host, "secure")))
+			(void)printf(", DNSSEC");
+		if (get(host, "why")[0] != '\0')
+			(void)printf("  %s", get(host, "why"));
+		(void)printf("\n");
+	}
+	if (!json_is_true(json_object_get(row, "usable")))
+		(void)printf("not usable: %s (%s, %s)\n", get(row, "why"),
+			     get(row, "cause"),
+			     json_is_true(json_object_get(row, "permanent"))
+				     ? "final"
+				     : "mail waits");
+}
+
+int
+ctl_route(struct ctl *ctl)
+{
+	static const struct ctl_option options[] = {
+		{"fresh", false},
+		{"from", true},
+	};
+	json_t *args = json_object();
+
+	if (!ctl_options(ctl, options, 2, args) || ctl->argc != 2) {
+		(void)fprintf(stderr, "usage: ostlerctl route DOMAIN|ADDRESS "
+				      "[--fresh] [--from SENDER]\n");
+		json_decref(args);
+		return EXIT_USAGE;
+	}
+	json_object_set_new(args, "target", json_string(ctl->argv[1]));
+	return ctl_show(ctl, "route", args, print_route, NULL);
+}
+
+/* -------------------------------------------------------------- classify */
+
+int
+ctl_classify(struct ctl *ctl)
+{
+	struct classifier *classifier = classifier_builtin();
+	struct classification found;
+	json_t *args = json_object();
+	const char *text, *kind = "unknown";
+	struct str rest;
+
+	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 2) {
+		(void)fprintf(stderr,
+			      "usage: ostlerctl classify 'REPLY TEXT'\n");
+		json_decref(args);
+		classifier_unref(classifier);
+		return EXIT_USAGE;
+	}
+	json_decref(args);
+	text = ctl->argv[1];
+	rest = str_trim(str_of(text));
+	if (rest.len != 0 && rest.at[0] == '4')
+		kind = "transient";
+	else if (rest.len != 0 && rest.at[0] == '5')
+		kind = "permanent";
+	classify_reply(classifier, text, PHASE_NONE, &found);
+	if (ctl->is_json) {
+		json_t *row =
+			json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "category",
+				  category_name(found.category), "permanence",
+				  kind, "rule", found.rule, "explanation",
+				  advice_explanation(found.category), "who",
+				  advice_who(found.category), "author",
+				  advice_author(found.category), "admin",
+				  advice_admin(found.category));
+
+		ctl_print_json(row);
+		json_decref(row);
+	} else {
+		(void)printf("category     %s\n"
+			     "permanence   %s\n"
+			     "rule         %s\n"
+			     "meaning      %s\n"
+			     "who can act  %s\n"
+			     "author       %s\n"
+			     "admin        %s\n",
+			     category_name(found.category), kind, found.rule,
+			     advice_explanation(found.category),
+			     advice_who(found.category),
+			     advice_author(found.category),
+			     advice_admin(found.category));
+	}
+	classifier_unref(classifier);
+	return EXIT_DONE;
+}
+
+/* ---------------------------------------------------------------- config */
+
+struct config_print {
+	struct ctl *ctl;
+	bool is_diff; /* only what differs from the defaults */
+};
+
+static void
+print_setting(void *arg, const json_t *row)
+{
+	const struct config_print *print = arg;
+	const char *from = get(row, "from");
+	bool is_default = strcmp(from, "default") == 0;
+
+	if (print->is_diff && is_default)
+		return;
+	if (print->ctl->is_json)
+		ctl_print_json(row);
+	else
+		(void)printf("%-32s = %-32s # %s\n", get(row, "name"),
+			     get(row, "value"), from);
+}
+
+int
+ctl_show_config(struct ctl *ctl)
+{
+	static const struct ctl_option options[] = {{"diff", false}};
+	struct config_print print = {.ctl = ctl};
+	json_t *args = json_object();
+	int rc;
+
+	if (!ctl_options(ctl, options, 1, args) || ctl->argc != 1) {
+		(void)fprintf(stderr, "usage: ostlerctl config [--diff]\n");
+		json_decref(args);
+		return EXIT_USAGE;
+	}
+	print.is_diff = json_is_true(json_object_get(args, "diff"));
+	rc = ctl_ask(ctl, "config", args, print_setting, &print);
+	if (rc != -1)
+		return rc;
+	for (size_t i = 0; i < ctl->config->entry_count; i++) {
+		const struct config_entry *entry = &ctl->config->entries[i];
+		json_t *row =
+			json_pack("{s:s,s:s,s:s}", "name", entry->name, "value",
+				  entry->value != NULL ? entry->value : "",
+				  "from",
+				  entry->at != NULL ? entry->at : "default");
+
+		print_setting(&print, row);
+		json_decref(row);
+	}
+	return EXIT_DONE;
+}
