@@ -2,77 +2,20 @@
 #include "server/smtpd_session.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "auth/auth_server.h"
 #include "lib/clock.h"
-#include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/net/stream.h"
 #include "lib/net/tls_ctx.h"
-#include "lib/wire/header_scan.h"
-#include "lib/wire/smtp_data.h"
-#include "queue/queue.h"
 #include "server/client_name.h"
-#include "server/config.h"
-#include "server/received.h"
-#include "server/smtpd.h"
-#include "server/smtpd_proto.h"
+#include "server/smtpd_internal.h"
 
 /* Replies to pipelined commands are gathered up to this before they leave. */
 #define SESSION_REPLY_FLUSH 32768
-#define SESSION_ID_MAX	    12
-
-/* What exists only while a message is on its way in. */
-struct transaction {
-	struct config *config; /* shares: the one of its MAIL */
-	struct addr sender;
-	struct envelope envelope;
-	struct queue_put put;
-	bool is_put; /* put was begun and not yet ended */
-	struct smtp_data_decoder decoder;
-	struct header_scan header;
-	uint64_t size;
-	struct status refusal; /* code 0: none so far */
-	uint64_t id;
-};
-
-enum session_wait {
-	WAIT_NONE, /* the client's turn */
-	WAIT_TLS,  /* handshake */
-	WAIT_AUTH, /* a worker checks */
-	WAIT_ROOM, /* the spool has no room for more content just now */
-	WAIT_SAVE, /* the message becomes durable */
-};
-
-struct smtpd_session {
-	struct list link; /* smtpd->sessions */
-	struct smtpd *smtpd;
-	struct smtpd_client *client;
-	struct stream *stream;
-	struct config *config; /* shares: the current one at the last MAIL */
-	size_t listener;       /* index in config->listeners */
-	struct smtpd_proto proto;
-	enum session_wait wait;
-	bool is_blocked; /* the peer does not read its replies */
-	bool is_eof;
-	bool is_esmtps; /* TLS is on */
-	bool is_unix;
-	struct ip ip;
-	char id[SESSION_ID_MAX];
-	char *login;	   /* owns; NULL: not logged in */
-	char *client_name; /* owns; NULL: none (yet) */
-	struct client_name *lookup;
-	struct auth_exchange *exchange;
-	struct transaction *transaction;
-	uint64_t started_ms; /* boot clock */
-	uint64_t messages;
-};
-
-static void session_pump(struct smtpd_session *s);
 
 struct smtpd_session *
 session_from_link(struct list *link)
@@ -80,15 +23,15 @@ session_from_link(struct list *link)
 	return container_of(link, struct smtpd_session, link);
 }
 
-static const struct listener_config *
+const struct listener_config *
 session_listener(const struct smtpd_session *s)
 {
 	return &s->config->listeners[s->listener];
 }
 
-/* --------------------------------------------------------------- logging */
+/* ------------------------------------------------------------------ logging */
 
-static void
+void
 session_log(struct smtpd_session *s, struct log_line *line,
 	    enum log_level level, const char *event)
 {
@@ -104,7 +47,7 @@ session_log(struct smtpd_session *s, struct log_line *line,
 		log_text(line, "user", s->login);
 }
 
-static void
+void
 session_log_reject(struct smtpd_session *s, const struct addr *to,
 		   const struct status *status, const char *rule,
 		   enum policy_scenario scenario)
@@ -128,21 +71,9 @@ session_log_reject(struct smtpd_session *s, const struct addr *to,
 	log_end(&line);
 }
 
-/* ------------------------------------------------------------------ end */
+/* ---------------------------------------------------------------------- end */
 
-static void
-transaction_free(struct transaction *t)
-{
-	if (t == NULL)
-		return;
-	if (t->is_put)
-		queue_put_abort(&t->put);
-	envelope_done(&t->envelope);
-	config_unref(t->config);
-	free(t);
-}
-
-static void
+void
 session_forget_transaction(struct smtpd_session *s)
 {
 	transaction_free(s->transaction);
@@ -191,16 +122,16 @@ session_flush(struct smtpd_session *s)
 	buf_clear(out);
 }
 
-static void
+void
 session_close(struct smtpd_session *s, const char *why)
 {
 	session_flush(s);
 	session_free(s, why, false);
 }
 
-/* ---------------------------------------------------------- environment */
+/* -------------------------------------------------------------- environment */
 
-static void
+void
 session_env(struct smtpd_session *s, struct smtpd_env *env)
 {
 	const struct config *config = s->config;
@@ -260,7 +191,7 @@ session_tls_ctx(const struct smtpd_session *s)
 	return NULL;
 }
 
-static void
+void
 session_facts(const struct smtpd_session *s, struct policy_facts *facts)
 {
 	memset(facts, 0, sizeof(*facts));
@@ -272,435 +203,7 @@ session_facts(const struct smtpd_session *s, struct policy_facts *facts)
 	facts->points_here = POINTS_UNKNOWN;
 }
 
-/* -------------------------------------------------------------- envelope */
-
-/* Can mail be taken at all? Fills the refusal when not. */
-static bool
-session_can_accept(struct smtpd_session *s, struct status *refusal)
-{
-	if (s->smtpd->is_draining) {
-		status_set(refusal, 421, "4.3.2", "%s is shutting down",
-			   s->config->hostname);
-		return false;
-	}
-	switch (queue_accepting(s->smtpd->queue)) {
-	case QUEUE_ACCEPTS:
-		return true;
-	case QUEUE_SHORT:
-		status_set(refusal, 452, "4.3.1",
-			   "Insufficient system storage, try again later");
-		return false;
-	case QUEUE_BROKEN:
-		break;
-	}
-	status_set(refusal, 421, "4.3.0", "%s cannot take mail now",
-		   s->config->hostname);
-	return false;
-}
-
-static enum smtpd_effect
-session_refuse_sender(struct smtpd_session *s, const struct smtpd_env *env,
-		      const struct addr *sender, const struct status *status,
-		      const char *rule, struct buf *out)
-{
-	struct log_line line;
-	char enhanced[12];
-
-	s->smtpd->stats.rejected++;
-	session_log(s, &line, LOG_LEVEL_INFO, "reject");
-	log_text(&line, "from", sender->text);
-	log_text(&line, "helo", s->proto.helo);
-	log_number(&line, "code", status->code);
-	log_text(&line, "status", status_enhanced(status, enhanced));
-	log_text(&line, "rule", rule);
-	log_text(&line, "reply", status->text);
-	log_end(&line);
-	return smtpd_proto_sender(&s->proto, env, status, out);
-}
-
-static void
-session_begin_transaction(struct smtpd_session *s, const struct smtp_mail *mail)
-{
-	struct transaction *t = mem_zalloc(sizeof(*t));
-	char ip[IP_TEXT_MAX];
-
-	t->config = config_ref(s->config);
-	t->sender = mail->sender;
-	envelope_init(&t->envelope);
-	t->envelope.sender = mem_strdup(mail->sender.text);
-	t->envelope.listener = mem_strdup(session_listener(s)->name);
-	t->envelope.client =
-		mem_strdup(s->is_unix ? "unix" : ip_format(&s->ip, ip));
-	t->envelope.helo = mem_strdup(s->proto.helo);
-	t->envelope.login = mem_strdup(s->login);
-	if (mail->envid[0] != '\0')
-		t->envelope.envid = mem_strdup(mail->envid);
-	t->envelope.ret = mail->ret;
-	t->envelope.is_8bit = mail->body == SMTP_BODY_8BIT;
-	t->envelope.is_utf8 = mail->is_utf8;
-	s->transaction = t;
-}
-
-static enum smtpd_effect
-session_sender(struct smtpd_session *s, const struct smtpd_env *env,
-	       struct smtp_mail *mail, struct buf *out)
-{
-	struct policy *policy = s->config->policy;
-	struct policy_facts facts;
-	struct verdict verdict;
-	struct status refusal;
-
-	if (!session_can_accept(s, &refusal))
-		return session_refuse_sender(s, env, &mail->sender, &refusal,
-					     "resources", out);
-	/* RFC 6409, 6: only submission completes addresses */
-	if (mail->sender.text[0] != '\0' && mail->sender.domain_len == 0 &&
-	    !addr_qualify(&mail->sender, policy_qualify(policy))) {
-		status_set(&refusal, 501, "5.1.7", "Sender address too long");
-		return session_refuse_sender(s, env, &mail->sender, &refusal,
-					     "no-domain", out);
-	}
-	session_facts(s, &facts);
-	facts.sender = &mail->sender;
-	policy_decide_sender(policy, &facts, &verdict, NULL);
-	if (!verdict.is_accepted)
-		return session_refuse_sender(s, env, &mail->sender,
-					     &verdict.status,
-					     policy_rule_name(verdict.rule),
-					     out);
-	session_begin_transaction(s, mail);
-	return smtpd_proto_sender(&s->proto, env, NULL, out);
-}
-
-struct expansion {
-	struct transaction *transaction;
-	const struct smtp_rcpt *rcpt;
-};
-
-static void
-on_final_recipient(void *arg, const struct addr *final)
-{
-	struct expansion *expansion = arg;
-	struct envelope *envelope = &expansion->transaction->envelope;
-	struct recipient *recipient;
-
-	/* an alias may lead to somebody who was named before */
-	for (size_t i = 0; i < envelope->recipient_count; i++)
-		if (strcmp(envelope->recipients[i].address, final->text) == 0)
-			return;
-	recipient = envelope_add(envelope, final->text);
-	recipient->notify = expansion->rcpt->notify;
-	if (expansion->rcpt->orcpt[0] != '\0')
-		recipient->orcpt = mem_strdup(expansion->rcpt->orcpt);
-}
-
-static enum smtpd_effect
-session_recipient(struct smtpd_session *s, const struct smtpd_env *env,
-		  struct smtp_rcpt *rcpt, struct buf *out)
-{
-	struct transaction *t = s->transaction;
-	struct policy *policy = t->config->policy;
-	struct expansion expansion = {t, rcpt};
-	struct policy_facts facts;
-	struct verdict verdict;
-
-	if (rcpt->address.domain_len == 0 && env->is_submission)
-		(void)addr_qualify(&rcpt->address, policy_qualify(policy));
-	session_facts(s, &facts);
-	facts.sender = &t->sender;
-	facts.recipient = &rcpt->address;
-	policy_decide(policy, &facts, &verdict, NULL);
-	if (!verdict.is_accepted) {
-		s->smtpd->stats.rejected++;
-		if (verdict.rule == RULE_RELAY_DENIED ||
-		    verdict.rule == RULE_MX_POINTS_HERE)
-			s->smtpd->stats.relay_denied++;
-		session_log_reject(s, &rcpt->address, &verdict.status,
-				   policy_rule_name(verdict.rule),
-				   verdict.scenario);
-		return smtpd_proto_recipient(&s->proto, env, &verdict.status,
-					     NULL, out);
-	}
-	s->smtpd->stats.recipients++;
-	policy_expand(policy, &rcpt->address, on_final_recipient, &expansion);
-	if (log_is_on(LOG_LEVEL_DEBUG)) {
-		struct log_line line;
-
-		session_log(s, &line, LOG_LEVEL_DEBUG, "rcpt");
-		log_text(&line, "from", t->sender.text);
-		log_text(&line, "to", rcpt->address.text);
-		log_text(&line, "rule", policy_rule_name(verdict.rule));
-		log_end(&line);
-	}
-	return smtpd_proto_recipient(&s->proto, env, NULL, rcpt->address.text,
-				     out);
-}
-
-/* --------------------------------------------------------------- content */
-
-static void
-on_put_room(void *owner)
-{
-	struct smtpd_session *s = owner;
-
-	s->wait = WAIT_NONE;
-	session_pump(s);
-}
-
-static void
-session_log_queued(struct smtpd_session *s)
-{
-	struct transaction *t = s->transaction;
-	char id[SPOOL_ID_MAX];
-	struct log_line line;
-
-	session_log(s, &line, LOG_LEVEL_INFO, "queued");
-	log_text(&line, "id", spool_id_format(t->id, id));
-	log_text(&line, "from", t->sender.text);
-	log_number(&line, "recipients", (int64_t)s->proto.recipients);
-	log_number(&line, "size", (int64_t)t->size);
-	log_text(&line, "helo", s->proto.helo);
-	log_end(&line);
-}
-
-static void
-on_put_end(void *owner, int status)
-{
-	struct smtpd_session *s = owner;
-	struct transaction *t = s->transaction;
-	struct status reply;
-	char id[SPOOL_ID_MAX];
-
-	s->wait = WAIT_NONE;
-	t->is_put = false;
-	if (status == 0) {
-		s->messages++;
-		s->smtpd->stats.messages++;
-		s->smtpd->stats.bytes += t->size;
-		session_log_queued(s);
-		status_set(&reply, 250, "2.0.0", "Queued as %s",
-			   spool_id_format(t->id, id));
-	} else {
-		if (status == -ENOSPC || status == -EDQUOT)
-			status_set(&reply, 452, "4.3.1",
-				   "Insufficient system storage, try again "
-				   "later");
-		else
-			status_set(&reply, 451, "4.3.0",
-				   "The message could not be stored, try "
-				   "again later");
-		session_log_reject(s, NULL, &reply, "spool", SCENARIO_NONE);
-	}
-	session_forget_transaction(s);
-	(void)smtpd_proto_content_end(&s->proto, &reply, &s->smtpd->reply);
-	session_pump(s);
-}
-
-static void
-session_begin_content(struct smtpd_session *s)
-{
-	struct transaction *t = s->transaction;
-	struct stream_tls_info tls = {0};
-	char id[SPOOL_ID_MAX];
-	struct received received = {
-		.helo = s->proto.helo,
-		.client_name = s->client_name,
-		.client = s->ip,
-		.hostname = t->config->hostname,
-		.is_esmtp = s->proto.is_esmtp,
-		.is_utf8 = t->envelope.is_utf8,
-		.is_authenticated = s->proto.is_authenticated,
-		.now_ms = clock_wall_ms(),
-	};
-	struct buf field;
-
-	if (stream_tls_info(s->stream, &tls)) {
-		received.tls_version = tls.version;
-		received.tls_cipher = tls.cipher;
-	}
-	if (t->envelope.recipient_count == 1)
-		received.recipient = t->envelope.recipients[0].address;
-	t->envelope.received_ms = received.now_ms;
-	t->put.owner = s;
-	t->put.on_room = on_put_room;
-	t->put.on_end = on_put_end;
-	buf_init(&field, 4096);
-	/* formatted before the queue takes the envelope, with the id after */
-	queue_put_begin(s->smtpd->queue, &t->put, &t->envelope);
-	t->is_put = true;
-	t->id = t->put.spool.id;
-	received.id = spool_id_format(t->id, id);
-	if (t->put.envelope != NULL && received.recipient != NULL)
-		received.recipient = t->put.envelope->recipients[0].address;
-	received_format(&received, &field);
-	(void)queue_put_data(&t->put, buf_bytes(&field), buf_len(&field));
-	t->size = buf_len(&field);
-	buf_done(&field);
-}
-
-/* The message will not be taken; its bytes are read and dropped. */
-static void
-session_refuse_content(struct smtpd_session *s, unsigned code,
-		       const char *enhanced, const char *text)
-{
-	struct transaction *t = s->transaction;
-
-	if (t->refusal.code != 0)
-		return;
-	status_set(&t->refusal, code, enhanced, "%s", text);
-	queue_put_abort(&t->put);
-	t->is_put = false;
-}
-
-/* RFC 5321: what the content itself may be refused for, when it is over. */
-static void
-session_judge_content(struct smtpd_session *s)
-{
-	struct transaction *t = s->transaction;
-	const struct smtp_data_facts *facts = &t->decoder.facts;
-
-	header_scan_end(&t->header);
-	if (facts->has_bare_lf || facts->has_bare_cr)
-		session_refuse_content(s, 554, "5.6.0",
-				       "Message has a CR or LF alone; lines "
-				       "end in CR LF");
-	else if (facts->has_nul)
-		session_refuse_content(s, 554, "5.6.0",
-				       "Message has a NUL character");
-	else if (t->header.received >= t->config->limits.hops)
-		/* 6.3: counting Received lines finds loops */
-		session_refuse_content(s, 554, "5.4.6",
-				       "Too many hops: the message is "
-				       "probably looping");
-}
-
-static void
-session_end_content(struct smtpd_session *s)
-{
-	struct transaction *t = s->transaction;
-
-	session_judge_content(s);
-	if (t->refusal.code == 0) {
-		s->wait = WAIT_SAVE;
-		queue_put_end(&t->put);
-		return;
-	}
-	s->smtpd->stats.rejected++;
-	session_log_reject(s, NULL, &t->refusal, "content", SCENARIO_NONE);
-	(void)smtpd_proto_content_end(&s->proto, &t->refusal, &s->smtpd->reply);
-	session_forget_transaction(s);
-}
-
-/* Takes message bytes; returns how many were used. */
-static size_t
-session_content(struct smtpd_session *s, const uint8_t *bytes, size_t len)
-{
-	struct transaction *t = s->transaction;
-	uint64_t max_bytes = t->config->limits.message_size;
-	size_t used = 0;
-	bool is_end = false;
-
-	while (used < len && !is_end && s->wait == WAIT_NONE) {
-		struct str run;
-
-		used += smtp_data_decode(&t->decoder, bytes + used, len - used,
-					 &run, &is_end);
-		if (run.len == 0 || t->refusal.code != 0)
-			continue;
-		if (!t->header.is_done)
-			header_scan_feed(&t->header, (const uint8_t *)run.at,
-					 run.len);
-		t->size += run.len;
-		if (max_bytes != 0 && t->decoder.facts.bytes > max_bytes)
-			session_refuse_content(s, 552, "5.3.4",
-					       "Message too big");
-		else if (queue_put_data(&t->put, run.at, run.len) && !is_end)
-			s->wait = WAIT_ROOM;
-	}
-	if (is_end)
-		session_end_content(s);
-	return used;
-}
-
-/* ----------------------------------------------------------------- login */
-
-static void
-session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
-		 const char *reason)
-{
-	struct log_line line;
-
-	session_log(s, &line, is_ok ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "auth");
-	log_text(&line, "result", is_ok ? "ok" : "failed");
-	if (!is_ok)
-		log_text(&line, "user", login);
-	log_bool(&line, "tls", s->is_esmtps);
-	log_text(&line, "reason", reason);
-	log_end(&line);
-}
-
-static void
-on_auth(void *owner, const struct auth_answer *answer)
-{
-	static const enum smtpd_auth_result results[] = {
-		[AUTH_CHALLENGE] = SMTPD_AUTH_CHALLENGE,
-		[AUTH_OK] = SMTPD_AUTH_OK,
-		[AUTH_DENIED] = SMTPD_AUTH_DENIED,
-		[AUTH_BAD_DATA] = SMTPD_AUTH_BAD_DATA,
-		[AUTH_TEMPORARY] = SMTPD_AUTH_TEMPORARY,
-	};
-	struct smtpd_session *s = owner;
-	struct smtpd_env env;
-	enum smtpd_effect effect;
-
-	s->wait = WAIT_NONE;
-	if (answer->result == AUTH_OK) {
-		s->login = mem_strdup(answer->login);
-		s->smtpd->stats.logins++;
-	} else if (answer->result == AUTH_DENIED) {
-		s->smtpd->stats.failed_logins++;
-	}
-	if (answer->result != AUTH_CHALLENGE)
-		session_log_auth(s, answer->result == AUTH_OK, answer->login,
-				 answer->reason);
-	session_env(s, &env);
-	effect = smtpd_proto_auth(&s->proto, &env, results[answer->result],
-				  answer->challenge, &s->smtpd->reply);
-	if (answer->result != AUTH_CHALLENGE) {
-		auth_free(s->exchange);
-		s->exchange = NULL;
-	}
-	if (effect == SMTPD_DO_CLOSE) {
-		session_close(s, "too many failed logins");
-		return;
-	}
-	session_pump(s);
-}
-
-static void
-session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth)
-{
-	uint8_t binding[128];
-	struct auth_start start = {
-		.mechanism = str_of(auth->mechanism),
-		.has_initial = auth->has_initial,
-		.initial = auth->initial,
-		.is_secure =
-			s->is_esmtps || s->config->auth.plaintext_without_tls,
-		.client = s->ip,
-	};
-
-	start.binding_len =
-		stream_channel_binding(s->stream, binding, sizeof(binding),
-				       &start.binding_type);
-	if (start.binding_len != 0)
-		start.binding = binding;
-	stream_local(s->stream, &start.local, &start.local_port);
-	s->wait = WAIT_AUTH;
-	s->exchange = auth_begin(s->smtpd->auth, &start, on_auth, s);
-}
-
-/* --------------------------------------------------------------- effects */
+/* ------------------------------------------------------------------ effects */
 
 /* Carries out an effect. False: the session is gone. */
 static bool
@@ -827,7 +330,7 @@ session_goodbye(struct smtpd_session *s, const char *enhanced, const char *text,
 }
 
 /* Works on what the client has sent until it is our turn to wait. */
-static void
+void
 session_pump(struct smtpd_session *s)
 {
 	while (s->wait == WAIT_NONE && !s->is_blocked) {
@@ -862,7 +365,7 @@ session_pump(struct smtpd_session *s)
 	session_set_deadline(s);
 }
 
-/* ---------------------------------------------------------------- events */
+/* ------------------------------------------------------------------- events */
 
 static void
 on_name(void *owner, const char *name)
@@ -985,25 +488,7 @@ on_stream(void *owner, enum stream_event event)
 	}
 }
 
-/* ------------------------------------------------------------------ life */
-
-/* RFC 4954 does not know this: the kernel says who is on the other side. */
-static void
-session_login_by_uid(struct smtpd_session *s)
-{
-	int64_t uid = stream_peer_uid(s->stream);
-	struct passwd entry, *found = NULL;
-	char room[1024];
-
-	if (uid < 0)
-		return;
-	if (getpwuid_r((uid_t)uid, &entry, room, sizeof(room), &found) == 0 &&
-	    found != NULL)
-		s->login = mem_printf("unix:%s", found->pw_name);
-	else
-		s->login = mem_printf("unix:%lld", (long long)uid);
-	s->proto.is_authenticated = true;
-}
+/* --------------------------------------------------------------------- life */
 
 void
 session_open(struct smtpd *smtpd, size_t listener, struct smtpd_client *client,

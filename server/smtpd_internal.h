@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/smtpd_internal.h - an inbound session, for the files that are it
+ *
+ * smtpd_session.c    its life, its events, the pump that drives it
+ * smtpd_envelope.c   MAIL and RCPT: facts, policy, the envelope
+ * smtpd_content.c    DATA: the message into the queue
+ * smtpd_login.c      AUTH
+ */
+#ifndef OSTLER_SERVER_SMTPD_INTERNAL_H
+#define OSTLER_SERVER_SMTPD_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/addr.h"
+#include "lib/ip.h"
+#include "lib/list.h"
+#include "lib/log.h"
+#include "lib/wire/header_scan.h"
+#include "lib/wire/smtp_data.h"
+#include "queue/queue.h"
+#include "server/config.h"
+#include "server/smtpd.h"
+#include "server/smtpd_proto.h"
+
+#define SESSION_ID_MAX 12
+
+struct auth_exchange;
+struct client_name;
+struct stream;
+
+/* What exists only while a message is on its way in. */
+struct transaction {
+	struct config *config; /* shares: the one of its MAIL */
+	struct addr sender;
+	struct envelope envelope;
+	struct queue_put put;
+	bool is_put; /* put was begun and not yet ended */
+	struct smtp_data_decoder decoder;
+	struct header_scan header;
+	uint64_t size;
+	struct status refusal; /* code 0: none so far */
+	uint64_t id;
+};
+
+enum session_wait {
+	WAIT_NONE, /* the client's turn */
+	WAIT_TLS,  /* handshake */
+	WAIT_AUTH, /* a worker checks */
+	WAIT_ROOM, /* the spool has no room for more content just now */
+	WAIT_SAVE, /* the message becomes durable */
+};
+
+struct smtpd_session {
+	struct list link; /* smtpd->sessions */
+	struct smtpd *smtpd;
+	struct smtpd_client *client;
+	struct stream *stream;
+	struct config *config; /* shares: the current one at the last MAIL */
+	size_t listener;       /* index in config->listeners */
+	struct smtpd_proto proto;
+	enum session_wait wait;
+	bool is_blocked; /* the peer does not read its replies */
+	bool is_eof;
+	bool is_esmtps; /* TLS is on */
+	bool is_unix;
+	struct ip ip;
+	char id[SESSION_ID_MAX];
+	char *login;	   /* owns; NULL: not logged in */
+	char *client_name; /* owns; NULL: none (yet) */
+	struct client_name *lookup;
+	struct auth_exchange *exchange;
+	struct transaction *transaction;
+	uint64_t started_ms; /* boot clock */
+	uint64_t messages;
+};
+
+/* ------------------------------------------- smtpd_session.c for the others */
+
+const struct listener_config *session_listener(const struct smtpd_session *s);
+
+/* What the conversation has to know; policy's facts without addresses. */
+void session_env(struct smtpd_session *s, struct smtpd_env *env);
+void session_facts(const struct smtpd_session *s, struct policy_facts *facts);
+
+/* Works on what the client has sent until it is our turn to wait. The session
+ * may be gone afterwards. */
+void session_pump(struct smtpd_session *s);
+
+/* Sends what was written, then ends the session; it is gone afterwards. */
+void session_close(struct smtpd_session *s, const char *why);
+
+void session_forget_transaction(struct smtpd_session *s);
+
+/* Begins a line of the log with what every event of a session says. */
+void session_log(struct smtpd_session *s, struct log_line *line,
+		 enum log_level level, const char *event);
+
+/* The event reject; to may be NULL. */
+void session_log_reject(struct smtpd_session *s, const struct addr *to,
+			const struct status *status, const char *rule,
+			enum policy_scenario scenario);
+
+/* ------------------------------------------------------- smtpd_envelope.c */
+
+enum smtpd_effect session_sender(struct smtpd_session *s,
+				 const struct smtpd_env *env,
+				 struct smtp_mail *mail, struct buf *out);
+enum smtpd_effect session_recipient(struct smtpd_session *s,
+				    const struct smtpd_env *env,
+				    struct smtp_rcpt *rcpt, struct buf *out);
+
+/* -------------------------------------------------------- smtpd_content.c */
+
+/* Behind 354: the Received line, the message opened in the queue. */
+void session_begin_content(struct smtpd_session *s);
+
+/* Takes message bytes; returns how many were used. */
+size_t session_content(struct smtpd_session *s, const uint8_t *bytes,
+		       size_t len);
+
+void transaction_free(struct transaction *t); /* NULL is fine */
+
+/* ---------------------------------------------------------- smtpd_login.c */
+
+void session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth);
+
+/* A unix socket's peer is logged in as the user that the kernel names. */
+void session_login_by_uid(struct smtpd_session *s);
+
+#endif
