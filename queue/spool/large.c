@@ -32,7 +32,7 @@ struct large {
 	uint64_t at; /* body bytes written */
 	int status;
 	uint8_t *writing;
-	size_t writing_len;
+	size_t writing_len, writing_size;
 	struct file_head head;
 	char *envelope; /* owns; NULL: not the end yet */
 
@@ -204,13 +204,14 @@ static void
 start(struct large *large)
 {
 	uint8_t *bytes = large->writing;
+	size_t size = large->writing_size;
 
 	large->writing = large->filling;
 	large->writing_len = large->filling_len;
+	large->writing_size = large->filling_size;
 	large->filling = bytes;
 	large->filling_len = 0;
-	if (bytes == NULL)
-		large->filling_size = 0;
+	large->filling_size = size;
 	if (large->end_envelope != NULL) {
 		large->envelope = large->end_envelope;
 		large->end_envelope = NULL;
