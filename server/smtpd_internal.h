@@ -90,7 +90,7 @@ void session_facts(const struct smtpd_session *s, struct policy_facts *facts);
 void session_pump(struct smtpd_session *s);
 
 /* Sends what was written, then ends the session; it is gone afterwards. */
-void session_close(struct smtpd_session *s, const char *why);
+void session_finish(struct smtpd_session *s, const char *why);
 
 void session_forget_transaction(struct smtpd_session *s);
 

@@ -55,7 +55,7 @@ on_auth(void *owner, const struct auth_answer *answer)
 		s->exchange = NULL;
 	}
 	if (effect == SMTPD_DO_CLOSE) {
-		session_close(s, "too many failed logins");
+		session_finish(s, "too many failed logins");
 		return;
 	}
 	session_pump(s);

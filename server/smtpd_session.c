@@ -123,7 +123,7 @@ session_flush(struct smtpd_session *s)
 }
 
 void
-session_close(struct smtpd_session *s, const char *why)
+session_finish(struct smtpd_session *s, const char *why)
 {
 	session_flush(s);
 	session_free(s, why, false);
@@ -216,9 +216,9 @@ session_apply(struct smtpd_session *s, const struct smtpd_env *env,
 	case SMTPD_DO_NOTHING:
 		return true;
 	case SMTPD_DO_CLOSE:
-		session_close(s, s->proto.errors >= env->errors
-					 ? "too many errors"
-					 : "quit");
+		session_finish(s, s->proto.errors >= env->errors
+					  ? "too many errors"
+					  : "quit");
 		return false;
 	case SMTPD_DO_TLS:
 		session_flush(s);
@@ -326,7 +326,7 @@ session_goodbye(struct smtpd_session *s, const char *enhanced, const char *text,
 	session_env(s, &env);
 	(void)smtpd_proto_goodbye(&s->proto, &env, enhanced, text,
 				  &s->smtpd->reply);
-	session_close(s, why);
+	session_finish(s, why);
 }
 
 /* Works on what the client has sent until it is our turn to wait. */
@@ -398,7 +398,7 @@ session_greet(struct smtpd_session *s)
 						   QUEUE_BROKEN,
 				   &s->smtpd->reply);
 	if (effect == SMTPD_DO_CLOSE) {
-		session_close(s, "not accepting");
+		session_finish(s, "not accepting");
 		return;
 	}
 	session_pump(s);
