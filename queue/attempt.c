@@ -34,6 +34,8 @@ message_new(struct queue *queue, struct entry *entry)
 
 	message->queue = queue;
 	message->entry = entry;
+	list_init(&message->link);
+	list_push(&queue->messages, &message->link);
 	envelope_init(&message->envelope);
 	entry->message = message;
 	return message;
@@ -66,9 +68,7 @@ message_keep(struct queue *queue, struct entry *entry,
 void
 message_drop(struct message *message)
 {
-	if (message == NULL)
-		return;
-	assert(message->refs == 0);
+	list_remove(&message->link);
 	if (message->load != NULL)
 		spool_load_cancel(message->load);
 	message->queue->kept_bytes -= message->kept_bytes;
@@ -78,6 +78,28 @@ message_drop(struct message *message)
 	policy_unref(message->assigned_by);
 	free(message->leg_of);
 	free(message);
+}
+
+void
+message_detach(struct message *message)
+{
+	if (message == NULL)
+		return;
+	message->entry->message = NULL;
+	message->entry = NULL;
+	if (message->refs == 0)
+		message_drop(message);
+}
+
+void
+message_hand_over(struct message *message, const struct leg *from,
+		  struct leg *to)
+{
+	if (message->leg_of == NULL)
+		return;
+	for (size_t i = 0; i < message->envelope.recipient_count; i++)
+		if (message->leg_of[i] == from)
+			message->leg_of[i] = to;
 }
 
 /* One worker less. The last one leaves the entry as the envelope says. */
@@ -777,6 +799,14 @@ run_settle(struct run *run, const struct outcome *outcomes)
 		run_commit(run);
 }
 
+/* Only now a reader of the spool would see it. */
+static void
+on_saved(void *arg, int status)
+{
+	/* lost: it may be delivered twice after a crash, no more */
+	message_unref(arg);
+}
+
 static void
 write_state(struct run *run, const struct settlement *settled)
 {
@@ -803,8 +833,9 @@ write_state(struct run *run, const struct settlement *settled)
 	buf_init(&line, SIZE_MAX / 4);
 	envelope_format_state(&run->message->envelope, (int)settled->recipient,
 			      &attempt, &line);
+	run->message->refs++;
 	spool_state(run->queue->spool, run->leg->entry->id, buf_text(&line),
-		    NULL, NULL);
+		    on_saved, run->message);
 	buf_done(&line);
 }
 
@@ -946,8 +977,6 @@ run_finish(struct run *run)
 	if (message_is_settled(message)) {
 		if (!message->is_done)
 			spool_done(queue->spool, entry->id);
-		message->entry = NULL;
-		entry->message = NULL;
 		entry_end(queue, entry);
 	} else {
 		leg_sum(message, leg, &sum);

@@ -59,6 +59,7 @@ struct queue {
 	struct entry_index index;
 	uint64_t max_id;
 	uint64_t entry_bytes;
+	struct list messages;
 	size_t kept_bytes; /* of messages nobody works on yet */
 	struct list runs;
 	size_t run_count;
@@ -82,7 +83,11 @@ struct message {
 	struct queue *queue;
 	struct entry *entry;	  /* NULL: it is settled and gone */
 	struct envelope envelope; /* empty while load runs */
-	unsigned refs;		  /* runs; 0: kept for the first attempt */
+	struct list link;	  /* of queue->messages */
+	/* Runs, and states on their way to the disk: until they are there,
+	 * nobody may read the envelope from the spool. 0: kept for the first
+	 * attempt. */
+	unsigned refs;
 	unsigned reports;  /* of it on their way to the disk: not settled yet */
 	size_t kept_bytes; /* counted in queue->kept_bytes while refs is 0 */
 	struct spool_load *load;
@@ -150,8 +155,13 @@ void addr_stored(const char *text, struct addr *out);
 /* Keeps the envelope (moved) for the first attempt, when there is room. */
 void message_keep(struct queue *queue, struct entry *entry,
 		  struct envelope *envelope);
-/* Nobody works on it: gives the memory back. NULL is fine. */
+/* Gives the memory back, whoever works on it. */
 void message_drop(struct message *message);
+/* The recipients of a leg that ends go with another one. */
+void message_hand_over(struct message *message, const struct leg *from,
+		       struct leg *to);
+/* Its entry goes; it follows when nobody works on it. NULL is fine. */
+void message_detach(struct message *message);
 /* The leg has its slot. */
 void run_start(struct queue *queue, struct leg *leg);
 /* Cuts it: no delivery, no settlement. The leg stays as it is. */

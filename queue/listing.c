@@ -242,6 +242,8 @@ order_bounce(struct queue *queue, struct entry *entry)
 			leg_wait(queue, leg, 0);
 		} else {
 			first->recipients += leg->recipients;
+			if (entry->message != NULL)
+				message_hand_over(entry->message, leg, first);
 			leg_end(queue, leg);
 		}
 	}

@@ -223,7 +223,7 @@ void
 entry_end(struct queue *queue, struct entry *entry)
 {
 	listing_forget(queue, entry);
-	message_drop(entry->message);
+	message_detach(entry->message);
 	while (entry->leg.next != NULL)
 		leg_end(queue, entry->leg.next);
 	leg_end(queue, &entry->leg);
@@ -510,6 +510,10 @@ queue_free(struct queue *queue)
 	while (!list_is_empty(&queue->entries))
 		entry_end(queue, container_of(queue->entries.next, struct entry,
 					      link));
+	/* states on their way when the spool was closed */
+	while (!list_is_empty(&queue->messages))
+		message_drop(container_of(queue->messages.next, struct message,
+					  link));
 	while (!list_is_empty(&queue->orphans))
 		free(container_of(list_pop(&queue->orphans), struct orphan,
 				  link));
@@ -573,6 +577,7 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	queue->owner = owner;
 	schedule_init(&queue->schedule, opts->connections);
 	list_init(&queue->entries);
+	list_init(&queue->messages);
 	list_init(&queue->runs);
 	list_init(&queue->listings);
 	list_init(&queue->shows);

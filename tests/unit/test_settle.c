@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: ISC */
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/mem.h"
+#include "queue/settle.h"
+
+#define SENDER "author@example.org"
+#define DAY_S  86400
+
+static const uint32_t delays[] = {60, 3600};
+static const struct settle_rules rules = {
+	.retry = {delays, COUNT(delays), 5 * DAY_S},
+	.bounce_expire_s = DAY_S,
+	.warn_s = 4 * 3600,
+	.grace_s = 2 * 3600,
+};
+
+/* the middle of the jitter's range */
+#define MIDDLE 1000
+
+enum said { TAKEN, TAKEN_DSN, LATER, NEVER, OWN_LATER, OWN_NEVER };
+
+static void
+outcome_make(enum said said, struct outcome *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->cause = CAUSE_REPLY;
+	out->phase = PHASE_RCPT;
+	switch (said) {
+	case TAKEN_DSN:
+		out->has_dsn = true;
+		/* fall through */
+	case TAKEN:
+		out->kind = OUTCOME_DELIVERED;
+		status_set(&out->status, 250, "2.0.0", "taken");
+		break;
+	case OWN_LATER:
+	case LATER:
+		out->kind = OUTCOME_DEFERRED;
+		status_set(&out->status, 450, "4.2.0", "later");
+		break;
+	case OWN_NEVER:
+	case NEVER:
+		out->kind = OUTCOME_FAILED;
+		status_set(&out->status, 550, "5.1.1", "never");
+		break;
+	}
+	out->is_own_fault = said == OWN_LATER || said == OWN_NEVER;
+}
+
+static const struct {
+	const char *sender;
+	unsigned notify, attempts;
+	bool is_warned, is_local;
+	enum said said;
+	uint64_t age_s;
+	/* what follows */
+	enum recipient_state state;
+	int report;	 /* enum dsn_kind, -1: none */
+	uint64_t next_s; /* from now */
+} cases[] = {
+	/* taken: told only who asked, and only once along the way */
+	{SENDER, 0, 0, false, false, TAKEN, 1, RCPT_DELIVERED, -1, 0},
+	{SENDER, NOTIFY_SUCCESS, 0, false, false, TAKEN, 1, RCPT_DELIVERED,
+	 DSN_RELAYED, 0},
+	{SENDER, NOTIFY_SUCCESS, 0, false, true, TAKEN, 1, RCPT_DELIVERED,
+	 DSN_DELIVERED, 0},
+	{SENDER, NOTIFY_SUCCESS, 0, false, false, TAKEN_DSN, 1, RCPT_DELIVERED,
+	 -1, 0},
+	{SENDER, NOTIFY_FAILURE, 0, false, false, TAKEN, 1, RCPT_DELIVERED, -1,
+	 0},
+	{"", NOTIFY_SUCCESS, 0, false, false, TAKEN, 1, RCPT_DELIVERED, -1, 0},
+	/* refused for good */
+	{SENDER, 0, 0, false, false, NEVER, 1, RCPT_FAILED, DSN_FAILED, 0},
+	{SENDER, NOTIFY_FAILURE, 0, false, false, NEVER, 1, RCPT_FAILED,
+	 DSN_FAILED, 0},
+	{SENDER, NOTIFY_NEVER, 0, false, false, NEVER, 1, RCPT_FAILED, -1, 0},
+	{SENDER, NOTIFY_SUCCESS, 0, false, false, NEVER, 1, RCPT_FAILED, -1, 0},
+	{"", 0, 0, false, false, NEVER, 1, RCPT_FAILED, -1, 0},
+	/* refused for now: the schedule */
+	{SENDER, 0, 0, false, false, LATER, 1, RCPT_QUEUED, -1, 60},
+	{SENDER, 0, 1, false, false, LATER, 90, RCPT_QUEUED, -1, 3600},
+	{SENDER, 0, 9, false, false, LATER, 90, RCPT_QUEUED, -1, 3600},
+	/* an attempt when the warning is due, the warning, once */
+	{SENDER, 0, 4, false, false, LATER, 4 * 3600 - 600, RCPT_QUEUED, -1,
+	 600},
+	{SENDER, 0, 5, false, false, LATER, 4 * 3600, RCPT_QUEUED, DSN_DELAYED,
+	 3600},
+	{SENDER, 0, 6, true, false, LATER, 5 * 3600, RCPT_QUEUED, -1, 3600},
+	{SENDER, NOTIFY_DELAY, 5, false, false, LATER, 5 * 3600, RCPT_QUEUED,
+	 DSN_DELAYED, 3600},
+	{SENDER, NOTIFY_FAILURE, 5, false, false, LATER, 5 * 3600, RCPT_QUEUED,
+	 -1, 3600},
+	{SENDER, NOTIFY_NEVER, 5, false, false, LATER, 5 * 3600, RCPT_QUEUED,
+	 -1, 3600},
+	{"", 0, 5, false, false, LATER, 5 * 3600, RCPT_QUEUED, -1, 3600},
+	/* expiry: a last attempt at the time itself, then the end */
+	{SENDER, 0, 50, true, false, LATER, 5 * DAY_S - 100, RCPT_QUEUED, -1,
+	 100},
+	{SENDER, 0, 50, true, false, LATER, 5 * DAY_S, RCPT_EXPIRED, DSN_FAILED,
+	 0},
+	{SENDER, NOTIFY_NEVER, 50, true, false, LATER, 5 * DAY_S, RCPT_EXPIRED,
+	 -1, 0},
+	{"", 0, 50, false, false, LATER, DAY_S - 100, RCPT_QUEUED, -1, 100},
+	{"", 0, 50, false, false, LATER, DAY_S, RCPT_EXPIRED, -1, 0},
+	/* faults of our own have time to be repaired in */
+	{SENDER, 0, 0, false, false, OWN_NEVER, 1, RCPT_QUEUED, -1, 60},
+	{SENDER, 0, 9, false, false, OWN_NEVER, 2 * 3600 - 1, RCPT_QUEUED, -1,
+	 3600},
+	{SENDER, 0, 9, false, false, OWN_NEVER, 2 * 3600, RCPT_FAILED,
+	 DSN_FAILED, 0},
+	{SENDER, 0, 0, false, false, OWN_LATER, 1, RCPT_QUEUED, -1, 60},
+};
+
+static void
+envelope_make(const char *sender, struct envelope *out)
+{
+	envelope_init(out);
+	out->sender = mem_strdup(sender);
+	out->received_ms = 1000000;
+	(void)envelope_add(out, "somebody@example.net");
+}
+
+START_TEST(what_an_outcome_means_follows_from_rules_and_age)
+{
+	struct envelope envelope;
+	struct outcome outcome;
+	struct settlement got;
+	struct settle_input input = {
+		.envelope = &envelope,
+		.outcome = &outcome,
+		.is_local = cases[_i].is_local,
+		.now_ms = 1000000 + cases[_i].age_s * 1000,
+		.random = MIDDLE,
+	};
+
+	envelope_make(cases[_i].sender, &envelope);
+	envelope.recipients[0].notify = (uint8_t)cases[_i].notify;
+	envelope.recipients[0].attempts = cases[_i].attempts;
+	envelope.recipients[0].is_warned = cases[_i].is_warned;
+	outcome_make(cases[_i].said, &outcome);
+	settle_decide(&rules, &input, &got);
+	ck_assert_int_eq(got.state, cases[_i].state);
+	ck_assert_int_eq(got.has_report ? (int)got.report : -1,
+			 cases[_i].report);
+	ck_assert_uint_eq(got.next_try_ms,
+			  cases[_i].next_s != 0
+				  ? input.now_ms + cases[_i].next_s * 1000
+				  : 0);
+	envelope_done(&envelope);
+}
+END_TEST
+
+START_TEST(a_recipient_remembers_what_was_said)
+{
+	struct envelope envelope;
+	struct outcome outcome;
+	struct settlement got;
+	struct settle_input input = {
+		.envelope = &envelope,
+		.outcome = &outcome,
+		.now_ms = 1000000,
+	};
+	struct recipient *recipient;
+
+	envelope_make(SENDER, &envelope);
+	recipient = &envelope.recipients[0];
+	outcome_make(LATER, &outcome);
+	(void)snprintf(outcome.host, sizeof(outcome.host), "mx.example.net");
+	(void)snprintf(outcome.reply, sizeof(outcome.reply),
+		       "450-4.2.0 one\n450 4.2.0 two");
+	settle_decide(&rules, &input, &got);
+	got.classification.category = CATEGORY_QUOTA_ISSUES;
+	settle_apply(&got, recipient);
+	ck_assert_int_eq(recipient->state, RCPT_QUEUED);
+	ck_assert_uint_eq(recipient->attempts, 1);
+	ck_assert_uint_eq(recipient->next_try_ms, got.next_try_ms);
+	ck_assert_str_eq(recipient->last_reply, outcome.reply);
+	ck_assert_str_eq(recipient->last_host, "mx.example.net");
+	ck_assert_str_eq(recipient->category, "quota-issues");
+
+	memset(&outcome, 0, sizeof(outcome));
+	outcome_own(&outcome, CAUSE_CONNECT_REFUSED, PHASE_CONNECT,
+		    "nobody is there");
+	settle_decide(&rules, &input, &got);
+	settle_apply(&got, recipient);
+	ck_assert_str_eq(recipient->last_reply, "4.4.1 nobody is there");
+	ck_assert_ptr_null(recipient->last_host);
+
+	outcome_make(TAKEN, &outcome);
+	settle_decide(&rules, &input, &got);
+	settle_apply(&got, recipient);
+	ck_assert_int_eq(recipient->state, RCPT_DELIVERED);
+	ck_assert_uint_eq(recipient->attempts, 3);
+	ck_assert_ptr_null(recipient->category);
+	envelope_done(&envelope);
+}
+END_TEST
+
+static const struct {
+	enum outcome_kind kind;
+	enum cause cause;
+	enum smtp_phase phase;
+	unsigned code;
+	enum settle_lesson lesson;
+} lessons[] = {
+	{OUTCOME_DELIVERED, CAUSE_REPLY, PHASE_BODY, 250, LESSON_ANSWERED},
+	{OUTCOME_FAILED, CAUSE_REPLY, PHASE_RCPT, 550, LESSON_ANSWERED},
+	{OUTCOME_DEFERRED, CAUSE_REPLY, PHASE_RCPT, 450, LESSON_ANSWERED},
+	{OUTCOME_DEFERRED, CAUSE_REPLY, PHASE_GREETING, 421, LESSON_SLOW_DOWN},
+	{OUTCOME_DEFERRED, CAUSE_CONNECT_REFUSED, PHASE_CONNECT, 0,
+	 LESSON_DOWN},
+	{OUTCOME_DEFERRED, CAUSE_CONNECT_TIMEOUT, PHASE_CONNECT, 0,
+	 LESSON_DOWN},
+	{OUTCOME_DEFERRED, CAUSE_DNS_FAILED, PHASE_DNS, 0, LESSON_DOWN},
+	{OUTCOME_DEFERRED, CAUSE_CONNECTION_LOST, PHASE_GREETING, 0,
+	 LESSON_DOWN},
+	{OUTCOME_DEFERRED, CAUSE_CONNECTION_LOST, PHASE_BODY, 0, LESSON_NONE},
+	{OUTCOME_DEFERRED, CAUSE_AUTH_FAILED, PHASE_AUTH, 0, LESSON_DOWN},
+	{OUTCOME_FAILED, CAUSE_DNS_NO_DOMAIN, PHASE_DNS, 0, LESSON_NONE},
+	{OUTCOME_DEFERRED, CAUSE_LOCAL_QUOTA, PHASE_LOCAL, 0, LESSON_NONE},
+};
+
+START_TEST(an_attempt_teaches_about_its_destination)
+{
+	struct outcome outcomes[2];
+
+	outcome_make(LATER, &outcomes[0]);
+	outcomes[0].kind = lessons[_i].kind;
+	outcomes[0].cause = lessons[_i].cause;
+	outcomes[0].phase = lessons[_i].phase;
+	outcomes[0].status.code = (uint16_t)lessons[_i].code;
+	ck_assert_int_eq(settle_lesson(outcomes, 1), lessons[_i].lesson);
+	/* one that was taken says that it is well */
+	outcome_make(TAKEN, &outcomes[1]);
+	ck_assert_int_eq(settle_lesson(outcomes, 2), LESSON_ANSWERED);
+}
+END_TEST
+
+UNIT_MAIN("settle",
+	  tcase_add_loop_test(tc,
+			      what_an_outcome_means_follows_from_rules_and_age,
+			      0, (int)COUNT(cases));
+	  tcase_add_test(tc, a_recipient_remembers_what_was_said);
+	  tcase_add_loop_test(tc, an_attempt_teaches_about_its_destination, 0,
+			      (int)COUNT(lessons));)
