@@ -502,11 +502,8 @@ static bool
 delivery_may_try(const struct delivery *delivery, const struct route_host *host,
 		 const struct ip *ip)
 {
-	const struct ip *source = &delivery->hop.source;
 	const struct tried *tried = delivery_tried(delivery, ip, host->port);
 
-	if (source->family != IP_NONE && source->family != ip->family)
-		return false;
 	return tried == NULL || tried->is_clear_left;
 }
 
@@ -799,13 +796,9 @@ delivery_next(struct delivery *delivery)
 	}
 	if (!delivery_choose(delivery, NULL, IP_NONE, &target)) {
 		if (!delivery->has_failure)
-			delivery_note_own(
-				delivery,
-				delivery->hop.source.family != IP_NONE
-					? CAUSE_CONFIGURATION
-					: CAUSE_CONNECT_UNREACHABLE,
-				PHASE_CONNECT, NULL,
-				"no address can be connected to from here");
+			delivery_note_own(delivery, CAUSE_CONNECT_UNREACHABLE,
+					  PHASE_CONNECT, NULL,
+					  "no address is left to connect to");
 		delivery_end_failed(delivery);
 		return;
 	}

@@ -1,0 +1,959 @@
+/* SPDX-License-Identifier: ISC */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "queue/deliver/delivery.h"
+#include "queue/route/resolver.h"
+#include "tests/unit/fake_spool.h"
+#include "tests/unit/smtp_server.h"
+
+#define GREET "S 220 x\nC EHLO me.example\n"
+#define EHLO  GREET "S 250 x\n"
+#define MAIL  "C MAIL FROM:<a@from.example>\nS 250 ok\n"
+#define RCPT  "C RCPT TO:<r0@to.example>\nS 250 ok\n"
+#define BODY  "C DATA\nS 354 go\nBODY\n"
+#define GOOD  MAIL RCPT BODY "S 250 2.0.0 taken\n"
+#define QUIT  "C QUIT\nS 221 bye\nCLOSE\n"
+
+#define MESSAGE "Subject: x\r\n\r\nhello\r\n.dot\r\n"
+
+static struct {
+	uv_loop_t loop;
+	uv_timer_t guard;
+	struct resolver *resolver;
+	struct deliverer_opts opts;
+	struct deliverer *deliverer;
+	struct spool spool;
+	struct server servers[3];
+	size_t server_count;
+	char dir[64];
+
+	struct hop_target targets[3];
+	struct next_hop hop;
+	struct recipient recipients[4];
+	struct envelope envelope;
+
+	struct outcome outcomes[4];
+	size_t outcome_count;
+	unsigned done;
+	char attempts[512]; /* ports, as servers' indexes */
+} world;
+
+static void
+on_guard(uv_timer_t *timer)
+{
+	ck_abort_msg("nothing happened for too long");
+}
+
+static void
+on_attempt(void *arg, uint64_t id, const char *host, const struct ip *ip,
+	   uint16_t port, const char *next_hop, int64_t ttl_s)
+{
+	size_t at = strlen(world.attempts);
+
+	ck_assert_uint_eq(id, 77);
+	for (size_t i = 0; i < world.server_count; i++)
+		if (world.servers[i].port == port)
+			(void)snprintf(world.attempts + at,
+				       sizeof(world.attempts) - at, "%zu", i);
+}
+
+static void
+world_init(void)
+{
+	static char names[4][24];
+	const struct resolver_opts resolver = {
+		.servers = (const char *const[]){"127.0.0.1:9", NULL},
+		.timeout_ms = 1000,
+		.attempts = 1,
+	};
+	struct err err = ERR_INIT;
+
+	memset(&world, 0, sizeof(world));
+	(void)snprintf(world.dir, sizeof(world.dir),
+		       "/tmp/ostler-delivery-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(world.dir));
+	ck_assert_int_eq(uv_loop_init(&world.loop), 0);
+	(void)uv_timer_init(&world.loop, &world.guard);
+	(void)uv_timer_start(&world.guard, on_guard, 60000, 0);
+	uv_unref((uv_handle_t *)&world.guard);
+	ck_assert_int_eq(resolver_new(&world.loop, &resolver, &world.resolver,
+				      &err),
+			 0);
+	world.spool.loop = &world.loop;
+	world.spool.body = MESSAGE;
+	world.spool.len = strlen(MESSAGE);
+	world.spool.is_in_memory = true;
+	world.opts.hostname = "me.example";
+	world.opts.connect_timeout_ms = 30000;
+	world.opts.idle_connection_ms = 30000;
+	world.opts.on_attempt = on_attempt;
+	world.deliverer = deliverer_new(&world.loop, &world.opts,
+					world.resolver, &world.spool);
+
+	world.hop.kind = HOP_SMTP;
+	(void)snprintf(world.hop.key, sizeof(world.hop.key), "route test");
+	world.hop.targets = world.targets;
+	world.hop.connections = 10;
+	world.hop.messages_per_connection = 100;
+	world.envelope.id = 77;
+	world.envelope.sender = (char *)"a@from.example";
+	world.envelope.size = strlen(MESSAGE);
+	world.envelope.recipients = world.recipients;
+	world.envelope.recipient_count = 1;
+	for (size_t i = 0; i < 4; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "r%zu@to.example",
+			       i);
+		world.recipients[i].address = names[i];
+	}
+}
+
+/* A server with a script for its first connection; NULL: it refuses. */
+static struct server *
+add_server(const char *script)
+{
+	struct server *server = &world.servers[world.server_count];
+	struct hop_target *target = &world.targets[world.server_count++];
+
+	server_init(server, &world.loop, script != NULL);
+	server->scripts[0] = script;
+	target->host = "127.0.0.1";
+	target->port = server->port;
+	world.hop.target_count = world.server_count;
+	return server;
+}
+
+static void
+add_tls(struct server *server)
+{
+	struct tls_server_opts opts = {.minimum = "1.2"};
+	char certificate[128], key[128];
+	struct err err = ERR_INIT;
+
+	(void)snprintf(certificate, sizeof(certificate), "%s/cert.pem",
+		       world.dir);
+	(void)snprintf(key, sizeof(key), "%s/key.pem", world.dir);
+	if (access(key, F_OK) != 0)
+		ck_assert_int_eq(tls_make_self_signed("mx.example", certificate,
+						      key, &err),
+				 0);
+	opts.certificate = certificate;
+	opts.key = key;
+	ck_assert_int_eq(tls_ctx_server(&opts, &server->tls, &err), 0);
+}
+
+static void
+on_done(void *owner, const struct outcome *outcomes, size_t count)
+{
+	ck_assert_ptr_eq(owner, &world);
+	ck_assert_uint_le(count, COUNT(world.outcomes));
+	memcpy(world.outcomes, outcomes, count * sizeof(*outcomes));
+	world.outcome_count = count;
+	world.done++;
+	/* a callback from a timer: do not go on to wait for sockets */
+	uv_stop(&world.loop);
+}
+
+static struct delivery *
+start(void)
+{
+	static const size_t indexes[4] = {0, 1, 2, 3};
+	struct delivery_request request = {
+		.hop = &world.hop,
+		.envelope = &world.envelope,
+		.recipients = indexes,
+		.recipient_count = world.envelope.recipient_count,
+	};
+	unsigned before = world.done;
+	struct delivery *delivery =
+		delivery_start(world.deliverer, &request, on_done, &world);
+
+	ck_assert_uint_eq(world.done, before);
+	return delivery;
+}
+
+static void
+run_until(const unsigned *counter, unsigned value)
+{
+	while (*counter < value)
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+}
+
+static const struct outcome *
+deliver(void)
+{
+	unsigned next = world.done + 1;
+
+	(void)start();
+	run_until(&world.done, next);
+	ck_assert_uint_eq(world.outcome_count, world.envelope.recipient_count);
+	return &world.outcomes[0];
+}
+
+static void
+world_done(void)
+{
+	struct deliverer_stats stats;
+	char command[128];
+
+	deliverer_stats(world.deliverer, &stats);
+	ck_assert_uint_eq(stats.connections, stats.idle);
+	deliverer_free(world.deliverer);
+	for (size_t i = 0; i < world.server_count; i++) {
+		ck_assert_str_eq(world.servers[i].wrong, "");
+		server_done(&world.servers[i]);
+	}
+	resolver_free(world.resolver);
+	uv_close((uv_handle_t *)&world.guard, NULL);
+	(void)uv_run(&world.loop, UV_RUN_DEFAULT);
+	ck_assert_uint_eq(stream_count(), 0);
+	ck_assert_uint_eq(world.spool.pins, 0);
+	ck_assert_int_eq(uv_loop_close(&world.loop), 0);
+	(void)snprintf(command, sizeof(command), "rm -rf '%s'", world.dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+#define assert_own(its_outcome, its_cause, its_phase)                          \
+	do {                                                                   \
+		const struct outcome *own = (its_outcome);                     \
+                                                                               \
+		ck_assert_str_eq(cause_name(own->cause),                       \
+				 cause_name(its_cause));                       \
+		ck_assert_str_eq(smtp_phase_name(own->phase),                  \
+				 smtp_phase_name(its_phase));                  \
+		ck_assert_int_eq((int)own->kind, OUTCOME_DEFERRED);            \
+	} while (0)
+
+static void
+assert_delivered(const struct outcome *outcome)
+{
+	ck_assert_msg(outcome->kind == OUTCOME_DELIVERED, "%s %s: %s",
+		      cause_name(outcome->cause),
+		      smtp_phase_name(outcome->phase), outcome->status.text);
+}
+
+/* ------------------------------------------------------------- one message */
+
+START_TEST(a_message_is_delivered_with_its_dots_stuffed)
+{
+	const struct outcome *outcome;
+	struct server *server;
+
+	world_init();
+	world.spool.is_in_memory = _i == 0;
+	server = add_server(EHLO GOOD QUIT);
+	outcome = deliver();
+	assert_delivered(outcome);
+	ck_assert_int_eq((int)outcome->cause, CAUSE_REPLY);
+	ck_assert_int_eq((int)outcome->phase, PHASE_BODY);
+	ck_assert_str_eq(outcome->reply, "250 2.0.0 taken");
+	ck_assert_str_eq(outcome->host, "127.0.0.1");
+	ck_assert_uint_eq(outcome->port, server->port);
+	ck_assert(ip_is_loopback(&outcome->ip));
+	ck_assert_str_eq(outcome->tls, "");
+	ck_assert_int_eq(outcome->mx_ttl_s, -1);
+	ck_assert_str_eq(world.attempts, "0");
+	ck_assert_uint_eq(server->messages, 1);
+	ck_assert_str_eq(buf_text(&server->body),
+			 "Subject: x\r\n\r\nhello\r\n..dot\r\n.\r\n");
+	world_done();
+}
+END_TEST
+
+START_TEST(each_recipient_has_its_own_outcome)
+{
+	world_init();
+	world.envelope.recipient_count = 3;
+	(void)add_server(EHLO MAIL
+			 "C RCPT TO:<r0@to.example>\nS 250 ok\n"
+			 "C RCPT TO:<r1@to.example>\nS 550 5.1.1 unknown\n"
+			 "C RCPT TO:<r2@to.example>\nS 451 4.7.1 later\n" BODY
+			 "S 250 ok\n");
+	assert_delivered(deliver());
+	ck_assert_int_eq((int)world.outcomes[1].kind, OUTCOME_FAILED);
+	ck_assert_str_eq(world.outcomes[1].reply, "550 5.1.1 unknown");
+	ck_assert_int_eq((int)world.outcomes[2].kind, OUTCOME_DEFERRED);
+	ck_assert_str_eq(world.outcomes[2].reply, "451 4.7.1 later");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_large_message_arrives_whole)
+{
+	size_t len = 8 << 20, at = 0, held;
+	const struct outcome *outcome;
+	struct server *server;
+	char *body = mem_alloc(len);
+	const uint8_t *got;
+
+	world_init();
+	for (size_t i = 0; i < len; i++)
+		body[i] = i % 64 == 62	 ? '\r'
+			  : i % 64 == 63 ? '\n'
+					 : (char)('a' + i / 64 % 26);
+	world.spool.body = body;
+	world.spool.len = len;
+	world.spool.is_in_memory = _i == 0;
+	server = add_server(EHLO GOOD);
+	outcome = deliver();
+	assert_delivered(outcome);
+	held = buf_len(&server->body);
+	got = buf_bytes(&server->body);
+	ck_assert_uint_eq(held, len + 3);
+	while (at < len && got[at] == (uint8_t)body[at])
+		at++;
+	ck_assert_uint_eq(at, len);
+	world_done();
+	free(body);
+}
+END_TEST
+
+START_TEST(a_body_that_cannot_be_read_is_never_ended)
+{
+	size_t len = 1 << 20;
+	struct server *server;
+	char *body = mem_alloc(len);
+
+	world_init();
+	memset(body, 'x', len);
+	world.spool.body = body;
+	world.spool.len = len;
+	world.spool.is_in_memory = false;
+	world.spool.fail_at = len / 2;
+	server = add_server(EHLO GOOD);
+	assert_own(deliver(), CAUSE_SPOOL, PHASE_DATA);
+	while (server->conns[0].stream != NULL)
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(server->messages, 0);
+	world_done();
+	free(body);
+}
+END_TEST
+
+/* What is lost and what it is called; always temporary. */
+static const struct {
+	const char *script;
+	enum cause cause;
+	enum smtp_phase phase;
+} losses[] = {
+	{"CLOSE\n", CAUSE_CONNECTION_LOST, PHASE_GREETING},
+	{"ABORT\n", CAUSE_CONNECTION_LOST, PHASE_GREETING},
+	{"S hello\n", CAUSE_REPLY_GARBLED, PHASE_GREETING},
+	{GREET "CLOSE\n", CAUSE_CONNECTION_LOST, PHASE_EHLO},
+	{EHLO "C MAIL FROM:<a@from.example>\nCLOSE\n", CAUSE_CONNECTION_LOST,
+	 PHASE_MAIL},
+	{EHLO MAIL "C RCPT TO:<r0@to.example>\nCLOSE\n", CAUSE_CONNECTION_LOST,
+	 PHASE_RCPT},
+	{EHLO MAIL RCPT "C DATA\nCLOSE\n", CAUSE_CONNECTION_LOST, PHASE_DATA},
+	{EHLO MAIL RCPT BODY "CLOSE\n", CAUSE_CONNECTION_LOST, PHASE_BODY},
+	{EHLO MAIL RCPT BODY "ABORT\n", CAUSE_CONNECTION_LOST, PHASE_BODY},
+	{EHLO MAIL RCPT BODY "S 250-taken\nCLOSE\n", CAUSE_CONNECTION_LOST,
+	 PHASE_BODY},
+};
+
+START_TEST(a_lost_connection_defers)
+{
+	world_init();
+	(void)add_server(losses[_i].script);
+	assert_own(deliver(), losses[_i].cause, losses[_i].phase);
+	world_done();
+}
+END_TEST
+
+/* ------------------------------------------------------------- other hosts */
+
+static const struct {
+	const char *first; /* NULL: refuses connections */
+} passed[] = {
+	{NULL},
+	{"S 421 busy\nCLOSE\n"},
+	{"S 450 busy\n"},
+	{"S 554 no\n"},
+	{"CLOSE\n"},
+	{"S garbage\n"},
+	{GREET "CLOSE\n"},
+	{GREET "S 451 later\n"},
+};
+
+START_TEST(the_next_host_is_tried_when_one_does_not_come_to_mail)
+{
+	world_init();
+	(void)add_server(passed[_i].first);
+	(void)add_server(EHLO GOOD);
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "01");
+	ck_assert_uint_eq(world.outcomes[0].port, world.servers[1].port);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_refused_message_is_not_carried_to_the_next_host)
+{
+	world_init();
+	(void)add_server(EHLO "C MAIL FROM:<a@from.example>\nS 451 no\n");
+	(void)add_server("HANG\n");
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	ck_assert_str_eq(world.outcomes[0].reply, "451 no");
+	ck_assert_str_eq(world.attempts, "0");
+	world_done();
+}
+END_TEST
+
+START_TEST(of_many_failures_the_weightiest_is_reported)
+{
+	world_init();
+	(void)add_server(NULL);
+	(void)add_server("S 451 4.3.2 busy\n");
+	(void)add_server("S 554 5.7.1 never\n");
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	ck_assert_str_eq(world.outcomes[0].reply, "451 4.3.2 busy");
+	ck_assert_uint_eq(world.outcomes[0].port, world.servers[1].port);
+	ck_assert_str_eq(world.attempts, "012");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_host_that_refused_is_tried_last_the_next_time)
+{
+	world_init();
+	world.hop.messages_per_connection = 1;
+	(void)add_server(NULL);
+	(void)add_server(EHLO GOOD QUIT);
+	world.servers[1].scripts[1] = EHLO GOOD QUIT;
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "01");
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "011");
+	world_done();
+}
+END_TEST
+
+START_TEST(all_hosts_refuse)
+{
+	world_init();
+	(void)add_server(NULL);
+	(void)add_server(NULL);
+	assert_own(deliver(), CAUSE_CONNECT_REFUSED, PHASE_CONNECT);
+	ck_assert_uint_eq(world.outcomes[0].port, world.servers[0].port);
+	/* marked ones are not left out */
+	assert_own(deliver(), CAUSE_CONNECT_REFUSED, PHASE_CONNECT);
+	ck_assert_str_eq(world.attempts, "0101");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_source_of_the_other_family_reaches_nobody)
+{
+	world_init();
+	(void)add_server(NULL);
+	ck_assert(ip_parse(str_of("::1"), &world.hop.source));
+	assert_own(deliver(), CAUSE_DNS_NO_ADDRESS, PHASE_DNS);
+	ck_assert_str_ne(world.outcomes[0].status.text, "");
+	ck_assert_str_eq(world.attempts, "");
+	world_done();
+}
+END_TEST
+
+/* ------------------------------------------------------------- reuse */
+
+START_TEST(a_connection_carries_one_message_after_the_other)
+{
+	struct deliverer_stats stats;
+
+	world_init();
+	(void)add_server(EHLO GOOD GOOD GOOD);
+	for (unsigned i = 0; i < 3; i++)
+		assert_delivered(deliver());
+	deliverer_stats(world.deliverer, &stats);
+	ck_assert_uint_eq(stats.opened, 1);
+	ck_assert_uint_eq(stats.reused, 2);
+	ck_assert_uint_eq(stats.idle, 1);
+	ck_assert_uint_eq(world.servers[0].accepted, 1);
+	ck_assert_uint_eq(world.servers[0].messages, 3);
+	world_done();
+}
+END_TEST
+
+START_TEST(an_idle_connection_says_quit_in_time)
+{
+	struct deliverer_stats stats;
+	struct server *server;
+
+	world_init();
+	world.opts.idle_connection_ms = 60;
+	deliverer_configure(world.deliverer, &world.opts);
+	server = add_server(EHLO GOOD QUIT);
+	assert_delivered(deliver());
+	while (server->conns[0].stream != NULL)
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+	deliverer_stats(world.deliverer, &stats);
+	ck_assert_uint_eq(stats.idle, 0);
+	world_done();
+}
+END_TEST
+
+START_TEST(idle_connections_are_closed_on_demand)
+{
+	struct server *server;
+
+	world_init();
+	server = add_server(EHLO GOOD QUIT);
+	assert_delivered(deliver());
+	deliverer_close_idle(world.deliverer);
+	while (server->conns[0].stream != NULL)
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_connection_is_used_for_so_many_messages)
+{
+	world_init();
+	world.hop.messages_per_connection = 2;
+	(void)add_server(EHLO GOOD GOOD QUIT);
+	world.servers[0].scripts[1] = EHLO GOOD;
+	for (unsigned i = 0; i < 3; i++)
+		assert_delivered(deliver());
+	ck_assert_uint_eq(world.servers[0].accepted, 2);
+	world_done();
+}
+END_TEST
+
+static const char *const stale[] = {
+	EHLO GOOD "C MAIL FROM:<a@from.example>\nS 421 idle\nCLOSE\n",
+	EHLO GOOD "C MAIL FROM:<a@from.example>\nCLOSE\n",
+	EHLO GOOD "C MAIL FROM:<a@from.example>\nABORT\n",
+	EHLO GOOD "CLOSE\n",
+	EHLO GOOD "S 421 idle\nCLOSE\n",
+};
+
+START_TEST(a_connection_that_was_given_up_is_replaced)
+{
+	world_init();
+	(void)add_server(stale[_i]);
+	world.servers[0].scripts[1] = EHLO GOOD;
+	assert_delivered(deliver());
+	assert_delivered(deliver());
+	ck_assert_uint_eq(world.servers[0].accepted, 2);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_connection_lost_in_the_middle_is_not_replaced)
+{
+	world_init();
+	(void)add_server(EHLO GOOD MAIL "C RCPT TO:<r0@to.example>\nCLOSE\n");
+	assert_delivered(deliver());
+	assert_own(deliver(), CAUSE_CONNECTION_LOST, PHASE_RCPT);
+	ck_assert_uint_eq(world.servers[0].accepted, 1);
+	world_done();
+}
+END_TEST
+
+START_TEST(another_policy_takes_another_connection)
+{
+	world_init();
+	(void)add_server(EHLO GOOD);
+	world.servers[0].scripts[1] = EHLO GOOD;
+	assert_delivered(deliver());
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	assert_delivered(deliver());
+	ck_assert_uint_eq(world.servers[0].accepted, 2);
+	world_done();
+}
+END_TEST
+
+/* ------------------------------------------------------------- TLS */
+
+#define STARTTLS GREET "S 250-x\nS 250 STARTTLS\nC STARTTLS\nS 220 go\n"
+
+START_TEST(starttls_is_used_where_it_is_offered)
+{
+	const struct outcome *outcome;
+
+	world_init();
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	add_tls(add_server(STARTTLS "TLS\nC EHLO me.example\nS 250 x\n" GOOD));
+	outcome = deliver();
+	assert_delivered(outcome);
+	ck_assert_str_eq(outcome->tls, "TLSv1.3");
+	world_done();
+}
+END_TEST
+
+START_TEST(tls_comes_before_the_greeting_for_smtps)
+{
+	world_init();
+	world.hop.tls = HOP_TLS_REQUIRED;
+	add_tls(add_server("TLS\n" EHLO GOOD));
+	world.targets[0].is_implicit_tls = true;
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.outcomes[0].tls, "TLSv1.3");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_failed_handshake_is_forgiven_where_nothing_was_promised)
+{
+	world_init();
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	(void)add_server(STARTTLS "S this is no TLS\n");
+	world.servers[0].scripts[1] = GREET "S 250-x\nS 250 STARTTLS\n" GOOD;
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.outcomes[0].tls, "");
+	ck_assert_str_eq(world.attempts, "00");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_530_in_the_clear_after_a_failed_handshake_is_temporary)
+{
+	world_init();
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	(void)add_server(STARTTLS "CLOSE\n");
+	world.servers[0].scripts[1] =
+		GREET "S 250-x\nS 250 STARTTLS\n"
+		      "C MAIL FROM:<a@from.example>\n"
+		      "S 530 5.7.0 Must issue a STARTTLS command first\n";
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	ck_assert_uint_eq(world.outcomes[0].status.code, 530);
+	world_done();
+}
+END_TEST
+
+static const struct {
+	enum hop_tls tls;
+	const char *script;
+	enum cause cause;
+	enum smtp_phase phase;
+} strict[] = {
+	{HOP_TLS_REQUIRED, STARTTLS "S this is no TLS\n", CAUSE_TLS_FAILED,
+	 PHASE_TLS},
+	{HOP_TLS_REQUIRED, STARTTLS "CLOSE\n", CAUSE_TLS_FAILED, PHASE_TLS},
+	{HOP_TLS_REQUIRED, EHLO "C QUIT\n", CAUSE_TLS_REQUIRED, PHASE_STARTTLS},
+	{HOP_TLS_REQUIRED,
+	 GREET "S 250-x\nS 250 STARTTLS\nC STARTTLS\nS 454 no\nC QUIT\n",
+	 CAUSE_TLS_REQUIRED, PHASE_STARTTLS},
+	/* the server's certificate is signed by nobody */
+	{HOP_TLS_VERIFIED, STARTTLS "TLS\n", CAUSE_TLS_FAILED, PHASE_TLS},
+	{HOP_TLS_DANE, "HANG\n", CAUSE_CONFIGURATION, PHASE_CONNECT},
+	{HOP_TLS_STS, "HANG\n", CAUSE_CONFIGURATION, PHASE_CONNECT},
+};
+
+START_TEST(without_the_tls_that_was_demanded_mail_waits)
+{
+	struct server *server;
+
+	world_init();
+	world.hop.tls = strict[_i].tls;
+	server = add_server(strict[_i].script);
+	add_tls(server);
+	assert_own(deliver(), strict[_i].cause, strict[_i].phase);
+	ck_assert_uint_le(server->accepted, 1);
+	while (server->accepted == 1 && server->conns[0].stream != NULL)
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+	world_done();
+}
+END_TEST
+
+START_TEST(what_comes_in_the_clear_behind_starttls_is_an_attack)
+{
+	world_init();
+	world.hop.tls = HOP_TLS_REQUIRED;
+	add_tls(add_server(GREET "S 250-x\nS 250 STARTTLS\nC STARTTLS\n"
+				 "S 220 go\nS 250 injected\nTLS\n"));
+	assert_own(deliver(), CAUSE_TLS_FAILED, PHASE_TLS);
+	world_done();
+}
+END_TEST
+
+/* ------------------------------------------------------------- logins */
+
+static void
+write_password(const char *text)
+{
+	static char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/password", world.dir);
+	fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	(void)close(fd);
+	world.hop.user = "joe";
+	world.hop.password_file = path;
+}
+
+START_TEST(a_login_comes_before_the_first_message_only)
+{
+	world_init();
+	write_password("secret\nsecond line\n");
+	(void)add_server(GREET "S 250-x\nS 250 AUTH PLAIN\n"
+			       "C AUTH PLAIN AGpvZQBzZWNyZXQ=\n"
+			       "S 235 2.7.0 welcome\n" GOOD GOOD);
+	assert_delivered(deliver());
+	assert_delivered(deliver());
+	ck_assert_uint_eq(world.servers[0].accepted, 1);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_refused_login_defers_and_is_not_tried_elsewhere)
+{
+	world_init();
+	write_password("wrong\n");
+	(void)add_server(GREET "S 250-x\nS 250 AUTH PLAIN\n"
+			       "C AUTH PLAIN AGpvZQB3cm9uZw==\n"
+			       "S 535 5.7.8 wrong\n");
+	(void)add_server("HANG\n");
+	assert_own(deliver(), CAUSE_AUTH_FAILED, PHASE_AUTH);
+	ck_assert(world.outcomes[0].is_own_fault);
+	ck_assert_str_eq(world.outcomes[0].reply, "535 5.7.8 wrong");
+	ck_assert_str_eq(world.attempts, "0");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_password_file_that_is_missing_or_empty_is_our_own_fault)
+{
+	world_init();
+	write_password("");
+	if (_i == 0)
+		ck_assert_int_eq(unlink(world.hop.password_file), 0);
+	(void)add_server(GREET "S 250-x\nS 250 AUTH PLAIN\nHANG\n");
+	assert_own(deliver(), CAUSE_CONFIGURATION, PHASE_AUTH);
+	ck_assert(world.outcomes[0].is_own_fault);
+	ck_assert_ptr_nonnull(
+		strstr(world.outcomes[0].status.text, world.hop.password_file));
+	world_done();
+}
+END_TEST
+
+START_TEST(a_server_without_auth_cannot_be_logged_in_to)
+{
+	world_init();
+	write_password("secret\n");
+	(void)add_server(EHLO "C QUIT\n");
+	assert_own(deliver(), CAUSE_AUTH_NOT_OFFERED, PHASE_AUTH);
+	ck_assert(world.outcomes[0].is_own_fault);
+	world_done();
+}
+END_TEST
+
+/* ------------------------------------------------------------- other kinds */
+
+START_TEST(lmtp_goes_over_a_unix_socket)
+{
+	static char path[128];
+	struct server *server = &world.servers[0];
+
+	world_init();
+	(void)snprintf(path, sizeof(path), "%s/lmtp", world.dir);
+	server_init_unix(server, &world.loop, path);
+	world.server_count = 1;
+	server->scripts[0] = "S 220 x\nC LHLO me.example\nS 250 x\n" MAIL
+			     "C RCPT TO:<r0@to.example>\nS 250 ok\n"
+			     "C RCPT TO:<r1@to.example>\nS 250 ok\n" BODY
+			     "S 250 2.0.0 saved\nS 452 4.2.2 full\n" MAIL RCPT
+			     "C RCPT TO:<r1@to.example>\nS 550 ok\n" BODY
+			     "S 250 2.0.0 saved\n";
+	world.hop.kind = HOP_LMTP;
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	world.targets[0].unix_path = path;
+	world.hop.target_count = 1;
+	world.envelope.recipient_count = 2;
+	assert_delivered(deliver());
+	ck_assert_int_eq((int)world.outcomes[1].kind, OUTCOME_DEFERRED);
+	ck_assert_str_eq(world.outcomes[1].reply, "452 4.2.2 full");
+	ck_assert_str_eq(world.outcomes[1].host, path);
+	assert_delivered(deliver());
+	ck_assert_uint_eq(server->accepted, 1);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_unix_socket_that_is_not_there_defers)
+{
+	world_init();
+	world.hop.kind = HOP_LMTP;
+	world.targets[0].unix_path = "/nonexistent/lmtp";
+	world.hop.target_count = 1;
+	assert_own(deliver(), CAUSE_CONNECT_REFUSED, PHASE_CONNECT);
+	ck_assert_str_eq(world.outcomes[0].host, "/nonexistent/lmtp");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_maildir_gets_the_message_and_bad_names_are_refused)
+{
+	static char path[128];
+	char command[400];
+
+	world_init();
+	(void)snprintf(path, sizeof(path), "%s/%%d/%%u", world.dir);
+	world.hop.kind = HOP_MAILDIR;
+	world.hop.maildir = path;
+	world.hop.delimiter = "+";
+	world.envelope.recipient_count = 3;
+	world.recipients[1].address = (char *)"\"../x\"@to.example";
+	world.recipients[2].address = (char *)"R0+ext@to.example";
+	world.spool.is_in_memory = _i == 0;
+	assert_delivered(deliver());
+	assert_delivered(&world.outcomes[2]);
+	ck_assert_int_eq((int)world.outcomes[0].phase, PHASE_LOCAL);
+	ck_assert_int_eq((int)world.outcomes[1].kind, OUTCOME_FAILED);
+	ck_assert_int_eq((int)world.outcomes[1].cause, CAUSE_LOCAL_ADDRESS);
+	(void)snprintf(command, sizeof(command),
+		       "cd '%s/to.example/r0/new' && test $(ls | wc -l) = 2 && "
+		       "test $(cat * | grep -cx hello) = 2 && "
+		       "test $(cat * | grep -cx .dot) = 2 && "
+		       "grep -qx 'Delivered-To: R0+ext@to.example' * && "
+		       "test -z \"$(ls ../tmp)\"",
+		       world.dir);
+	ck_assert_int_eq(system(command), 0);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_maildir_that_cannot_be_written_defers)
+{
+	world_init();
+	world.hop.kind = HOP_MAILDIR;
+	world.hop.maildir = "/dev/null/%u";
+	world.hop.delimiter = "";
+	world.spool.is_in_memory = _i == 0;
+	assert_own(deliver(), CAUSE_LOCAL_FILE, PHASE_LOCAL);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_maildir_never_shows_a_message_that_cannot_be_read)
+{
+	static char path[128];
+	char command[200];
+
+	world_init();
+	(void)snprintf(path, sizeof(path), "%s/box", world.dir);
+	world.hop.kind = HOP_MAILDIR;
+	world.hop.maildir = path;
+	world.hop.delimiter = "";
+	world.spool.is_in_memory = false;
+	world.spool.fail_at = _i == 0 ? 1 : strlen(MESSAGE) + 1;
+	world.spool.body = MESSAGE MESSAGE;
+	world.spool.len = 2 * strlen(MESSAGE);
+	assert_own(deliver(), CAUSE_SPOOL, PHASE_LOCAL);
+	/* the loop ends when the worker has tidied up */
+	(void)uv_run(&world.loop, UV_RUN_NOWAIT);
+	(void)snprintf(command, sizeof(command),
+		       "test -z \"$(ls '%s/new' 2>/dev/null)\"", path);
+	ck_assert_int_eq(system(command), 0);
+	world_done();
+}
+END_TEST
+
+START_TEST(what_is_discarded_is_delivered)
+{
+	world_init();
+	world.hop.kind = HOP_DISCARD;
+	assert_delivered(deliver());
+	ck_assert_int_eq((int)world.outcomes[0].phase, PHASE_LOCAL);
+	world_done();
+}
+END_TEST
+
+/* ------------------------------------------------------------- stopping */
+
+/* After every number of turns of the loop. */
+START_TEST(an_attempt_can_be_stopped_anywhere)
+{
+	for (unsigned turns = 0; turns < (_i == 0 ? 40 : 8);
+	     turns += 1 + turns / 10) {
+		struct delivery *delivery;
+		static char path[128];
+		unsigned i;
+
+		world_init();
+		(void)snprintf(path, sizeof(path), "%s/%%u", world.dir);
+		if (_i == 0) {
+			(void)add_server(NULL);
+			world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+			world.spool.is_in_memory = turns % 2 == 0;
+			write_password("secret\n");
+			add_tls(add_server(STARTTLS
+					   "TLS\nC EHLO me.example\n"
+					   "S 250-x\nS 250 AUTH PLAIN\n"
+					   "C AUTH PLAIN AGpvZQBzZWNyZXQ=\n"
+					   "S 235 ok\n" GOOD));
+		} else {
+			world.hop.kind = HOP_MAILDIR;
+			world.hop.maildir = path;
+			world.hop.delimiter = "";
+			world.spool.is_in_memory = _i == 1;
+		}
+		delivery = start();
+		for (i = 0; i < turns && world.done == 0; i++)
+			(void)uv_run(&world.loop, UV_RUN_ONCE);
+		if (world.done == 0)
+			delivery_abort(delivery);
+		world.servers[1].wrong[0] = '\0';
+		world_done();
+	}
+}
+END_TEST
+
+UNIT_MAIN(
+	"delivery",
+	tcase_add_loop_test(tc, a_message_is_delivered_with_its_dots_stuffed, 0,
+			    2);
+	tcase_add_test(tc, each_recipient_has_its_own_outcome);
+	tcase_add_loop_test(tc, a_large_message_arrives_whole, 0, 2);
+	tcase_add_test(tc, a_body_that_cannot_be_read_is_never_ended);
+	tcase_add_loop_test(tc, a_lost_connection_defers, 0,
+			    (int)COUNT(losses));
+	tcase_add_loop_test(
+		tc, the_next_host_is_tried_when_one_does_not_come_to_mail, 0,
+		(int)COUNT(passed));
+	tcase_add_test(tc, a_refused_message_is_not_carried_to_the_next_host);
+	tcase_add_test(tc, of_many_failures_the_weightiest_is_reported);
+	tcase_add_test(tc, a_host_that_refused_is_tried_last_the_next_time);
+	tcase_add_test(tc, all_hosts_refuse);
+	tcase_add_test(tc, a_source_of_the_other_family_reaches_nobody);
+	tcase_add_test(tc, a_connection_carries_one_message_after_the_other);
+	tcase_add_test(tc, an_idle_connection_says_quit_in_time);
+	tcase_add_test(tc, idle_connections_are_closed_on_demand);
+	tcase_add_test(tc, a_connection_is_used_for_so_many_messages);
+	tcase_add_loop_test(tc, a_connection_that_was_given_up_is_replaced, 0,
+			    (int)COUNT(stale));
+	tcase_add_test(tc, a_connection_lost_in_the_middle_is_not_replaced);
+	tcase_add_test(tc, another_policy_takes_another_connection);
+	tcase_add_test(tc, starttls_is_used_where_it_is_offered);
+	tcase_add_test(tc, tls_comes_before_the_greeting_for_smtps);
+	tcase_add_test(
+		tc, a_failed_handshake_is_forgiven_where_nothing_was_promised);
+	tcase_add_test(
+		tc, a_530_in_the_clear_after_a_failed_handshake_is_temporary);
+	tcase_add_loop_test(tc, without_the_tls_that_was_demanded_mail_waits, 0,
+			    (int)COUNT(strict));
+	tcase_add_test(tc,
+		       what_comes_in_the_clear_behind_starttls_is_an_attack);
+	tcase_add_test(tc, a_login_comes_before_the_first_message_only);
+	tcase_add_test(tc, a_refused_login_defers_and_is_not_tried_elsewhere);
+	tcase_add_loop_test(
+		tc, a_password_file_that_is_missing_or_empty_is_our_own_fault,
+		0, 2);
+	tcase_add_test(tc, a_server_without_auth_cannot_be_logged_in_to);
+	tcase_add_test(tc, lmtp_goes_over_a_unix_socket);
+	tcase_add_test(tc, a_unix_socket_that_is_not_there_defers);
+	tcase_add_loop_test(
+		tc, a_maildir_gets_the_message_and_bad_names_are_refused, 0, 2);
+	tcase_add_loop_test(tc, a_maildir_that_cannot_be_written_defers, 0, 2);
+	tcase_add_loop_test(tc,
+			    a_maildir_never_shows_a_message_that_cannot_be_read,
+			    0, 2);
+	tcase_add_test(tc, what_is_discarded_is_delivered);
+	tcase_add_loop_test(tc, an_attempt_can_be_stopped_anywhere, 0, 3);)
