@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/buf.h"
 #include "lib/mem.h"
 #include "lib/str.h"
 #include "queue/bounce/advice.h"
@@ -633,30 +634,69 @@ read_rule(const struct reader *r, struct str id, struct str rest)
 	return 0;
 }
 
+/* One rule or definition, its continuation lines joined. */
+static int
+read_line(const struct reader *r, struct str line)
+{
+	struct str first;
+
+	if (!next_field(&line, &first))
+		return 0;
+	if (!str_is_utf8(first) || !str_is_utf8(line))
+		return complain(r, "not UTF-8");
+	if (str_is(first, "let"))
+		return read_macro(r, line);
+	return read_rule(r, first, line);
+}
+
+/* Ends the line being gathered. */
+static int
+flush_line(const struct reader *r, struct buf *gathered)
+{
+	int rc = 0;
+
+	if (buf_len(gathered) != 0)
+		rc = read_line(r, str_from((const char *)buf_bytes(gathered),
+					   buf_len(gathered)));
+	buf_clear(gathered);
+	return rc;
+}
+
 int
 rules_add(struct rules *rules, const char *text, const char *name,
 	  struct err *err)
 {
 	struct reader r = {.rules = rules, .name = name, .err = err};
 	struct str rest = str_of(text);
-	struct str line, first;
+	struct str line;
+	struct buf gathered;
+	unsigned number = 0;
 	int rc = 0;
 
 	if (rest.len > RULES_BYTES_MAX)
 		return complain(&r, "more than %d bytes", RULES_BYTES_MAX);
+	buf_init(&gathered, RULES_BYTES_MAX + 1);
 	while (rc == 0 && str_cut(&rest, '\n', &line)) {
-		r.line++;
+		bool is_more = line.len != 0 &&
+			       (line.at[0] == ' ' || line.at[0] == '\t');
+
+		number++;
 		if (line.len != 0 && line.at[line.len - 1] == '\r')
 			line.len--;
-		if (!next_field(&line, &first) || first.at[0] == '#')
+		line = str_trim(line);
+		if (line.len == 0 || line.at[0] == '#')
 			continue;
-		if (!str_is_utf8(line))
-			rc = complain(&r, "not UTF-8");
-		else if (str_is(first, "let"))
-			rc = read_macro(&r, line);
-		else
-			rc = read_rule(&r, first, line);
+		if (!is_more) {
+			rc = flush_line(&r, &gathered);
+			r.line = number;
+		}
+		/* both fit: they are parts of one text below the maximum */
+		(void)buf_add(&gathered, line.at, line.len);
+		(void)buf_add(&gathered, " ", 1);
 	}
+	if (rc == 0)
+		rc = flush_line(&r, &gathered);
+	buf_done(&gathered);
 	/* Each file has its own names. */
 	forget_macros(rules);
 	return rc;

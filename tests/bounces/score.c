@@ -159,15 +159,19 @@ rules_for_fold(const char *rules, size_t fold)
 	struct str rest = str_of(rules), line;
 	struct buf out;
 	char *text;
+	bool is_needed = true;
 
 	buf_init(&out, 4u << 20);
 	while (str_cut(&rest, '\n', &line)) {
 		struct str left = line, id = line;
-		bool is_needed = line.len == 0 || line.at[0] == '#' ||
-				 str_starts_nocase(line, "let ");
+		bool is_more = line.len != 0 &&
+			       (line.at[0] == ' ' || line.at[0] == '\t');
 
+		if (!is_more)
+			is_needed = line.len == 0 || line.at[0] == '#' ||
+				    str_starts_nocase(line, "let ");
 		str_cut(&left, ' ', &id);
-		for (size_t i = 0; i < row_count && !is_needed; i++)
+		for (size_t i = 0; i < row_count && !is_needed && !is_more; i++)
 			is_needed =
 				i % FOLDS != fold && str_is(id, rows[i].rule);
 		if (is_needed && buf_addf(&out, "%.*s\n", STR_ARG(line)) != 0)

@@ -53,15 +53,14 @@ static const char eight_bit_original[] =
 	"e\r\n";
 
 /* Tries to end the part, to add fields, to close the report. */
-static const char hostile_original[] =
-	"From: Bob <bob@example.org>\r\n"
-	"Subject: hello\r\n"
-	" X-Folded: no\x1b[2J drowssap\r\n"
-	"Message-ID: <bad id@x>\r\n"
-	"\r\n"
-	"--=_R000000001_0--\r\n"
-	"--=_R000000001_1\r\n"
-	"the end\r\n";
+static const char hostile_original[] = "From: Bob <bob@example.org>\r\n"
+				       "Subject: hello\r\n"
+				       " X-Folded: no\x1b[2J drowssap\r\n"
+				       "Message-ID: <bad id@x>\r\n"
+				       "\r\n"
+				       "--=_R000000001_0--\r\n"
+				       "--=_R000000001_1\r\n"
+				       "the end\r\n";
 
 struct demo {
 	const char *name;

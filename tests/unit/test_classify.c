@@ -152,7 +152,8 @@ static const struct {
 	{"a other : red\nb other : blue", "red host said: blue", "b"},
 	{"a other : red\nb other : blue", "red host said: green", "a"},
 	{"a other whole : red\nb other : blue", "red host said: blue", "a"},
-	{"# a comment\n\n\ta other : red\r\n", "red", "a"},
+	{"# a comment\n\na other : red\r\n", "red", "a"},
+	{"a other :\n# why\n\tred\n  green\nb other : blue", "red green", "a"},
 };
 
 START_TEST(rules_mean_what_their_language_says)
