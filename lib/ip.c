@@ -57,6 +57,16 @@ ip_equal(const struct ip *a, const struct ip *b)
 }
 
 struct ip
+ip_block(const struct ip *ip)
+{
+	struct ip block = *ip;
+
+	if (block.family == IP_V6)
+		memset(block.bytes + 8, 0, 8);
+	return block;
+}
+
+struct ip
 ip_from_sockaddr(const struct sockaddr *sa, uint16_t *out_port)
 {
 	struct ip ip = {0};

@@ -33,6 +33,10 @@ char *ip_format(const struct ip *ip, char to[IP_TEXT_MAX]);
 
 bool ip_equal(const struct ip *a, const struct ip *b);
 
+/* What one client may be counted by: the address, of IPv6 its /64, of which
+ * everybody has plenty. */
+struct ip ip_block(const struct ip *ip);
+
 /* IP_NONE and port 0 for anything but AF_INET and AF_INET6. */
 struct ip ip_from_sockaddr(const struct sockaddr *sa, uint16_t *out_port);
 
