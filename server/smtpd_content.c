@@ -25,6 +25,9 @@ on_put_room(void *owner)
 {
 	struct smtpd_session *s = owner;
 
+	/* it may come behind the end, when nobody asks for room any more */
+	if (s->wait != WAIT_ROOM)
+		return;
 	s->wait = WAIT_NONE;
 	session_pump(s);
 }
@@ -96,6 +99,7 @@ session_begin_content(struct smtpd_session *s)
 	};
 	struct buf field;
 
+	t->is_begun = true;
 	if (stream_tls_info(s->stream, &tls)) {
 		received.tls_version = tls.version;
 		received.tls_cipher = tls.cipher;
@@ -142,6 +146,7 @@ session_judge_content(struct smtpd_session *s)
 	const struct smtp_data_facts *facts = &t->decoder.facts;
 
 	header_scan_end(&t->header);
+	smtp_data_inspect_end(&t->decoder.facts); /* nothing behind DATA */
 	if (facts->has_bare_lf || facts->has_bare_cr)
 		session_refuse_content(s, 554, "5.6.0",
 				       "Message has a CR or LF alone; lines "
@@ -156,11 +161,12 @@ session_judge_content(struct smtpd_session *s)
 				       "probably looping");
 }
 
-static void
+void
 session_end_content(struct smtpd_session *s)
 {
 	struct transaction *t = s->transaction;
 
+	s->wait = WAIT_NONE; /* what was taken last needs no room */
 	session_judge_content(s);
 	if (t->refusal.code == 0) {
 		s->wait = WAIT_SAVE;
@@ -173,12 +179,28 @@ session_end_content(struct smtpd_session *s)
 	session_forget_transaction(s);
 }
 
-/* Takes message bytes; returns how many were used. */
+/* Message bytes, dots removed, into the queue. */
+static void
+session_take(struct smtpd_session *s, struct str run)
+{
+	struct transaction *t = s->transaction;
+	uint64_t max_bytes = t->config->limits.message_size;
+
+	if (run.len == 0 || t->refusal.code != 0)
+		return;
+	if (!t->header.is_done)
+		header_scan_feed(&t->header, (const uint8_t *)run.at, run.len);
+	t->size += run.len;
+	if (max_bytes != 0 && t->decoder.facts.bytes > max_bytes)
+		session_refuse_content(s, 552, "5.3.4", "Message too big");
+	else if (queue_put_data(&t->put, run.at, run.len))
+		s->wait = WAIT_ROOM;
+}
+
 size_t
 session_content(struct smtpd_session *s, const uint8_t *bytes, size_t len)
 {
 	struct transaction *t = s->transaction;
-	uint64_t max_bytes = t->config->limits.message_size;
 	size_t used = 0;
 	bool is_end = false;
 
@@ -187,19 +209,18 @@ session_content(struct smtpd_session *s, const uint8_t *bytes, size_t len)
 
 		used += smtp_data_decode(&t->decoder, bytes + used, len - used,
 					 &run, &is_end);
-		if (run.len == 0 || t->refusal.code != 0)
-			continue;
-		if (!t->header.is_done)
-			header_scan_feed(&t->header, (const uint8_t *)run.at,
-					 run.len);
-		t->size += run.len;
-		if (max_bytes != 0 && t->decoder.facts.bytes > max_bytes)
-			session_refuse_content(s, 552, "5.3.4",
-					       "Message too big");
-		else if (queue_put_data(&t->put, run.at, run.len) && !is_end)
-			s->wait = WAIT_ROOM;
+		session_take(s, run);
 	}
 	if (is_end)
 		session_end_content(s);
 	return used;
+}
+
+void
+session_chunk(struct smtpd_session *s, const uint8_t *bytes, size_t len)
+{
+	struct transaction *t = s->transaction;
+
+	smtp_data_inspect(&t->decoder.facts, bytes, len);
+	session_take(s, str_from((const char *)bytes, len));
 }

@@ -4,7 +4,7 @@
  *
  * smtpd_session.c    its life, its events, the pump that drives it
  * smtpd_envelope.c   MAIL and RCPT: facts, policy, the envelope
- * smtpd_content.c    DATA: the message into the queue
+ * smtpd_content.c    DATA and BDAT: the message into the queue
  * smtpd_login.c      AUTH
  */
 #ifndef OSTLER_SERVER_SMTPD_INTERNAL_H
@@ -37,7 +37,8 @@ struct transaction {
 	struct addr sender;
 	struct envelope envelope;
 	struct queue_put put;
-	bool is_put; /* put was begun and not yet ended */
+	bool is_put;   /* put was begun and not yet ended */
+	bool is_begun; /* content is on its way, or was refused */
 	struct smtp_data_decoder decoder;
 	struct header_scan header;
 	uint64_t size;
@@ -120,6 +121,12 @@ void session_begin_content(struct smtpd_session *s);
 /* Takes message bytes; returns how many were used. */
 size_t session_content(struct smtpd_session *s, const uint8_t *bytes,
 		       size_t len);
+
+/* The same with octets of a chunk, all of which are used. */
+void session_chunk(struct smtpd_session *s, const uint8_t *bytes, size_t len);
+
+/* Nothing follows: judges the message and saves it. */
+void session_end_content(struct smtpd_session *s);
 
 void transaction_free(struct transaction *t); /* NULL is fine */
 

@@ -6,9 +6,16 @@
 #include <string.h>
 
 #include "lib/mem.h"
+#include "lib/wire/smtp_reply.h"
 
 #define SMTPD_EXTENSIONS                                                       \
 	(SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 | SMTP_EXT_DSN)
+
+/* What a BDAT is refused with, once its chunk was read. */
+struct smtpd_refusal {
+	unsigned code;
+	const char *enhanced, *text;
+};
 
 void
 smtpd_proto_init(struct smtpd_proto *proto)
@@ -27,13 +34,11 @@ smtpd_proto_done(struct smtpd_proto *proto)
 
 /* Cannot fail: the caller leaves room for it. */
 static void
-proto_write(struct buf *out, const struct status *status)
+proto_write(const struct smtpd_proto *proto, struct buf *out,
+	    const struct status *status)
 {
-	char enhanced[12];
-
-	status_enhanced(status, enhanced);
-	(void)buf_addf(out, "%u %s%s%s\r\n", status->code, enhanced,
-		       enhanced[0] != '\0' ? " " : "", status->text);
+	/* RFC 6531, 3.7.4.2: UTF-8 in replies only once it was asked for */
+	smtp_reply_add(out, status, proto->is_utf8);
 }
 
 /* A reply to a command; those that refuse are counted. */
@@ -42,14 +47,14 @@ proto_status(struct smtpd_proto *proto, const struct smtpd_env *env,
 	     const struct status *status, struct buf *out)
 {
 	if (status->code == 421) {
-		proto_write(out, status);
+		proto_write(proto, out, status);
 		proto->state = SMTPD_ENDED;
 		return SMTPD_DO_CLOSE;
 	}
 	if (status->code >= 400 && ++proto->errors >= env->errors)
 		return smtpd_proto_goodbye(proto, env, "4.7.0",
 					   "Too many errors", out);
-	proto_write(out, status);
+	proto_write(proto, out, status);
 	return SMTPD_DO_NOTHING;
 }
 
@@ -72,7 +77,7 @@ smtpd_proto_goodbye(struct smtpd_proto *proto, const struct smtpd_env *env,
 
 	status_set(&status, 421, enhanced, "%s %s, closing connection",
 		   env->hostname, text);
-	proto_write(out, &status);
+	proto_write(proto, out, &status);
 	proto->state = SMTPD_ENDED;
 	return SMTPD_DO_CLOSE;
 }
@@ -102,9 +107,22 @@ proto_forget_transaction(struct smtpd_proto *proto)
 {
 	proto->recipients = 0;
 	proto->is_utf8 = false;
-	if (proto->state == SMTPD_MAIL || proto->state == SMTPD_RCPT ||
-	    proto->state == SMTPD_CONTENT)
+	proto->content_bytes = 0;
+	switch (proto->state) {
+	case SMTPD_MAIL:
+	case SMTPD_RCPT:
+	case SMTPD_CONTENT:
+	case SMTPD_CHUNK:
+	case SMTPD_BETWEEN:
 		proto->state = SMTPD_READY;
+		break;
+	case SMTPD_FRESH:
+	case SMTPD_READY:
+	case SMTPD_AUTH:
+	case SMTPD_SKIP:
+	case SMTPD_ENDED:
+		break;
+	}
 }
 
 static bool
@@ -128,7 +146,11 @@ proto_write_ehlo(struct smtpd_proto *proto, const struct smtpd_env *env,
 	(void)buf_adds(out, "250-8BITMIME\r\n"
 			    "250-SMTPUTF8\r\n"
 			    "250-DSN\r\n"
-			    "250 ENHANCEDSTATUSCODES\r\n");
+			    "250-CHUNKING\r\n");
+	(void)buf_addf(out,
+		       "250-LIMITS RCPTMAX=%u\r\n"
+		       "250 ENHANCEDSTATUSCODES\r\n",
+		       env->recipients);
 }
 
 /* RFC 5321, 4.1.4: EHLO in a session acts as RSET */
@@ -190,6 +212,9 @@ proto_rcpt(struct smtpd_proto *proto, const struct smtpd_env *env,
 	unsigned ext = proto->is_esmtp ? SMTPD_EXTENSIONS : 0;
 	struct status status;
 
+	if (proto->state == SMTPD_BETWEEN)
+		return proto_reply(proto, env, out, 503, "5.5.1",
+				   "RCPT comes before BDAT");
 	if (proto->state != SMTPD_MAIL && proto->state != SMTPD_RCPT)
 		return proto_reply(proto, env, out, 503, "5.5.1",
 				   "MAIL comes before RCPT");
@@ -214,6 +239,10 @@ proto_data(struct smtpd_proto *proto, const struct smtpd_env *env,
 	if (proto->state == SMTPD_MAIL)
 		return proto_reply(proto, env, out, 554, "5.5.1",
 				   "No valid recipients");
+	/* RFC 3030, section 3: one message comes one way */
+	if (proto->state == SMTPD_BETWEEN)
+		return proto_reply(proto, env, out, 503, "5.5.1",
+				   "The message began with BDAT");
 	if (proto->state != SMTPD_RCPT)
 		return proto_reply(proto, env, out, 503, "5.5.1",
 				   "RCPT comes before DATA");
@@ -222,6 +251,97 @@ proto_data(struct smtpd_proto *proto, const struct smtpd_env *env,
 	proto->state = SMTPD_CONTENT;
 	(void)buf_adds(out, "354 End data with <CR><LF>.<CR><LF>\r\n");
 	return SMTPD_DO_CONTENT;
+}
+
+/* Why this BDAT cannot be taken; NULL: it can. */
+static const struct smtpd_refusal *
+proto_refuse_chunk(const struct smtpd_proto *proto, const struct smtpd_env *env)
+{
+	static const struct smtpd_refusal too_early = {503, "5.5.1",
+						       "Say EHLO first"};
+	static const struct smtpd_refusal no_mail = {503, "5.5.1",
+						     "RCPT comes before BDAT"};
+	static const struct smtpd_refusal no_recipient = {
+		554, "5.5.1", "No valid recipients"};
+	static const struct smtpd_refusal too_big = {552, "5.3.4",
+						     "Message too big"};
+
+	if (!proto->is_esmtp)
+		return &too_early;
+	if (proto->state == SMTPD_MAIL)
+		return &no_recipient;
+	if (proto->state != SMTPD_RCPT && proto->state != SMTPD_BETWEEN)
+		return &no_mail;
+	if (env->message_size != 0 &&
+	    proto->chunk_size > env->message_size - proto->content_bytes)
+		return &too_big;
+	return NULL;
+}
+
+/* RFC 3030, section 2 */
+static enum smtpd_effect
+proto_bdat(struct smtpd_proto *proto, const struct smtpd_env *env,
+	   struct str arg, struct buf *out)
+{
+	struct smtp_bdat bdat;
+	struct status status;
+
+	if (!smtp_args_bdat(arg, &bdat, &status)) {
+		/* where its octets end is not known, and none of them may be
+		 * read as a command */
+		status_set(&status, 501, "5.5.4",
+			   "Syntax: BDAT size [LAST]; closing connection");
+		proto_write(proto, out, &status);
+		proto->state = SMTPD_ENDED;
+		return SMTPD_DO_CLOSE;
+	}
+	proto->chunk_size = bdat.size;
+	proto->chunk_left = bdat.size;
+	proto->is_last_chunk = bdat.is_last;
+	proto->refusal = proto_refuse_chunk(proto, env);
+	if (proto->refusal == NULL) {
+		proto->content_bytes += bdat.size;
+		proto->state = SMTPD_CHUNK;
+		return SMTPD_DO_CHUNK;
+	}
+	/* what is left of a message when a chunk failed is nothing: the chunks
+	 * in the pipeline behind it are out of order */
+	if (proto->state == SMTPD_RCPT || proto->state == SMTPD_BETWEEN)
+		proto_forget_transaction(proto);
+	proto->after_skip = proto->state;
+	proto->state = SMTPD_SKIP;
+	if (proto->after_skip == SMTPD_READY)
+		return SMTPD_DO_RESET;
+	return SMTPD_DO_NOTHING;
+}
+
+size_t
+smtpd_proto_chunk(struct smtpd_proto *proto, size_t len)
+{
+	if (len > proto->chunk_left)
+		len = (size_t)proto->chunk_left;
+	proto->chunk_left -= len;
+	return len;
+}
+
+enum smtpd_effect
+smtpd_proto_chunk_end(struct smtpd_proto *proto, const struct smtpd_env *env,
+		      struct buf *out)
+{
+	const struct smtpd_refusal *refusal = proto->refusal;
+	struct status status;
+
+	if (proto->state == SMTPD_SKIP) {
+		proto->state = proto->after_skip;
+		return proto_reply(proto, env, out, refusal->code,
+				   refusal->enhanced, refusal->text);
+	}
+	if (proto->is_last_chunk)
+		return SMTPD_DO_SAVE;
+	proto->state = SMTPD_BETWEEN;
+	status_set(&status, 250, "2.0.0", "%llu octets received",
+		   (unsigned long long)proto->chunk_size);
+	return proto_status(proto, env, &status, out);
 }
 
 /* "SCRAM-SHA-256" in "PLAIN SCRAM-SHA-256 LOGIN" */
@@ -360,14 +480,16 @@ proto_command(struct smtpd_proto *proto, const struct smtpd_env *env,
 		return proto_vrfy(proto, env, event->arg, out);
 	case SMTP_HELP:
 		return proto_reply(proto, env, out, 214, "2.0.0",
-				   "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT "
-				   "VRFY HELP STARTTLS AUTH; see RFC 5321");
+				   "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP "
+				   "QUIT VRFY HELP STARTTLS AUTH; see RFC "
+				   "5321");
 	case SMTP_STARTTLS:
 		return proto_starttls(proto, env, event->arg, out);
 	case SMTP_AUTH:
 		return proto_auth_command(proto, env, event->arg, out, ask);
-	case SMTP_EXPN:
 	case SMTP_BDAT:
+		return proto_bdat(proto, env, event->arg, out);
+	case SMTP_EXPN:
 	case SMTP_LHLO:
 		return proto_reply(proto, env, out, 502, "5.5.1",
 				   "Command not implemented");
@@ -417,8 +539,13 @@ enum smtpd_effect
 smtpd_proto_sender(struct smtpd_proto *proto, const struct smtpd_env *env,
 		   const struct status *refusal, struct buf *out)
 {
-	if (refusal != NULL)
-		return proto_status(proto, env, refusal, out);
+	if (refusal != NULL) {
+		enum smtpd_effect effect =
+			proto_status(proto, env, refusal, out);
+
+		proto->is_utf8 = false;
+		return effect;
+	}
 	proto->state = SMTPD_MAIL;
 	proto->recipients = 0;
 	return proto_reply(proto, env, out, 250, "2.1.0", "Sender ok");
@@ -443,7 +570,7 @@ enum smtpd_effect
 smtpd_proto_content_end(struct smtpd_proto *proto, const struct status *reply,
 			struct buf *out)
 {
-	proto_write(out, reply);
+	proto_write(proto, out, reply);
 	proto_forget_transaction(proto);
 	if (reply->code == 421) {
 		proto->state = SMTPD_ENDED;
@@ -476,14 +603,14 @@ smtpd_proto_auth(struct smtpd_proto *proto, const struct smtpd_env *env,
 		if (++proto->auth_failures >= env->auth_failures) {
 			status_set(&status, 535, "5.7.8",
 				   "Authentication credentials invalid");
-			proto_write(out, &status);
+			proto_write(proto, out, &status);
 			return smtpd_proto_goodbye(proto, env, "4.7.0",
 						   "Too many failed logins",
 						   out);
 		}
 		status_set(&status, 535, "5.7.8",
 			   "Authentication credentials invalid");
-		proto_write(out, &status);
+		proto_write(proto, out, &status);
 		return SMTPD_DO_NOTHING;
 	case SMTPD_AUTH_BAD_DATA:
 		return proto_reply(proto, env, out, 501, "5.5.2",

@@ -8,8 +8,10 @@
  * without a queue of replies. Every reply is appended to the buffer given.
  *
  *	FRESH -EHLO-> READY -MAIL-> MAIL -RCPT-> RCPT -DATA-> CONTENT -> READY
+ *	RCPT -BDAT-> CHUNK -> BETWEEN -BDAT-> CHUNK ... -BDAT LAST-> READY
  *
- * RFC 5321; RFC 4954 (AUTH), 3207 (STARTTLS), 2920 (PIPELINING).
+ * RFC 5321; RFC 4954 (AUTH), 3207 (STARTTLS), 2920 (PIPELINING), 3030
+ * (CHUNKING), 9422 (LIMITS).
  */
 #ifndef OSTLER_SERVER_SMTPD_PROTO_H
 #define OSTLER_SERVER_SMTPD_PROTO_H
@@ -30,6 +32,9 @@ enum smtpd_state {
 	SMTPD_RCPT,    /* at least one recipient was accepted */
 	SMTPD_AUTH,    /* within an AUTH exchange: lines are its data */
 	SMTPD_CONTENT, /* behind DATA's 354 */
+	SMTPD_CHUNK,   /* behind BDAT: chunk_left octets of content follow */
+	SMTPD_BETWEEN, /* behind a chunk that was not the last */
+	SMTPD_SKIP,    /* behind a refused BDAT: chunk_left octets to drop */
 	SMTPD_ENDED,   /* the last reply was written */
 };
 
@@ -49,12 +54,17 @@ struct smtpd_env {
 struct smtpd_proto {
 	enum smtpd_state state;
 	enum smtpd_state before_auth;
+	enum smtpd_state after_skip;
 	bool is_esmtp;
 	bool is_authenticated;
 	bool is_utf8; /* the transaction's MAIL said SMTPUTF8 */
 	unsigned recipients;
 	unsigned errors, auth_failures;
 	char *helo; /* owns; NULL before EHLO */
+	uint64_t chunk_size, chunk_left;
+	uint64_t content_bytes; /* in the chunks so far, this one included */
+	bool is_last_chunk;
+	const struct smtpd_refusal *refusal; /* static; SMTPD_SKIP only */
 	struct smtp_cmd cmd;
 };
 
@@ -69,6 +79,8 @@ enum smtpd_effect {
 	SMTPD_DO_DECIDE_SENDER, /* ask->mail; then _sender */
 	SMTPD_DO_DECIDE_RCPT,	/* ask->rcpt; then _recipient */
 	SMTPD_DO_CONTENT,	/* open the message; then _content_end */
+	SMTPD_DO_CHUNK,		/* open it with the first; then _chunk */
+	SMTPD_DO_SAVE,		/* the last chunk is here; then _content_end */
 	SMTPD_DO_RESET,		/* the transaction is gone */
 };
 
@@ -112,6 +124,19 @@ enum smtpd_effect smtpd_proto_recipient(struct smtpd_proto *proto,
 					const struct smtpd_env *env,
 					const struct status *refusal,
 					const char *address, struct buf *out);
+
+/*
+ * In SMTPD_CHUNK and SMTPD_SKIP: how many of the next len octets belong to the
+ * chunk. They count as read. When chunk_left is 0 then (also at once, for an
+ * empty chunk) _chunk_end is to be called.
+ */
+size_t smtpd_proto_chunk(struct smtpd_proto *proto, size_t len);
+
+/* The whole chunk was read; a refused BDAT is answered only here (RFC 3030,
+ * section 2), so that its octets are never taken for commands. */
+enum smtpd_effect smtpd_proto_chunk_end(struct smtpd_proto *proto,
+					const struct smtpd_env *env,
+					struct buf *out);
 
 /* The content's end was read and dealt with: any reply. Errors at this point
  * are not counted. */

@@ -247,6 +247,13 @@ session_apply(struct smtpd_session *s, const struct smtpd_env *env,
 	case SMTPD_DO_CONTENT:
 		session_begin_content(s);
 		return true;
+	case SMTPD_DO_CHUNK:
+		if (!s->transaction->is_begun)
+			session_begin_content(s);
+		return true;
+	case SMTPD_DO_SAVE:
+		session_end_content(s);
+		return true;
 	case SMTPD_DO_RESET:
 		session_forget_transaction(s);
 		return true;
@@ -290,6 +297,31 @@ session_command(struct smtpd_session *s, const uint8_t *bytes, size_t len,
 }
 
 static bool
+session_is_in_chunk(const struct smtpd_session *s)
+{
+	return s->proto.state == SMTPD_CHUNK || s->proto.state == SMTPD_SKIP;
+}
+
+/* Octets behind BDAT from the front, maybe none. False: the session is gone. */
+static bool
+session_chunk_octets(struct smtpd_session *s, const uint8_t *bytes, size_t len)
+{
+	struct smtpd_env env;
+	size_t used = smtpd_proto_chunk(&s->proto, len);
+
+	if (s->proto.state == SMTPD_CHUNK && used != 0)
+		session_chunk(s, bytes, used);
+	stream_consume(s->stream, used);
+	if (s->proto.chunk_left != 0)
+		return true;
+	session_env(s, &env);
+	return session_apply(s, &env,
+			     smtpd_proto_chunk_end(&s->proto, &env,
+						   &s->smtpd->reply),
+			     NULL);
+}
+
+static bool
 session_is_idle(const struct smtpd_session *s)
 {
 	return s->wait == WAIT_NONE &&
@@ -312,7 +344,7 @@ session_set_deadline(struct smtpd_session *s)
 		stream_set_deadline(s->stream, 0); /* it is our turn */
 		return;
 	}
-	if (s->proto.state == SMTPD_CONTENT)
+	if (s->proto.state == SMTPD_CONTENT || session_is_in_chunk(s))
 		ms = config->limits.data_timeout_ms;
 	stream_set_deadline(s->stream, ms < left_ms ? ms : left_ms);
 }
@@ -339,6 +371,13 @@ session_pump(struct smtpd_session *s)
 		bool has_event;
 
 		bytes = stream_bytes(s->stream, &len);
+		if (session_is_in_chunk(s)) {
+			if (len == 0 && s->proto.chunk_left != 0)
+				break;
+			if (!session_chunk_octets(s, bytes, len))
+				return;
+			continue;
+		}
 		if (len == 0)
 			break;
 		if (s->proto.state == SMTPD_CONTENT) {
