@@ -585,6 +585,23 @@ on_sessions_gone(void *owner)
 	queue_close(daemon->queue, left_ms, on_queue_closed, daemon);
 }
 
+/*
+ * Gives back what a start that failed had opened: the control socket would
+ * stay in the file system, and a leak checker would call the rest lost.
+ */
+static void
+daemon_abandon(struct daemon *daemon)
+{
+	for (size_t i = 0; i < 4; i++)
+		uv_signal_stop(&daemon->signals[i]);
+	control_free(daemon->control);
+	daemon->control = NULL;
+	if (daemon->queue != NULL)
+		queue_close(daemon->queue, 0, on_queue_closed, daemon);
+	else
+		on_queue_closed(daemon);
+}
+
 static void
 on_drain_over(uv_timer_t *timer)
 {
@@ -749,9 +766,8 @@ daemon_run(const char *config_file, bool is_verbose)
 	daemon_init_loop(&daemon);
 	rc = daemon_start(&daemon);
 	if (rc != 0) {
-		/* nothing was accepted: there is nothing to drain */
-		config_unref(daemon.config);
-		return rc;
+		daemon.exit_code = rc;
+		daemon_abandon(&daemon);
 	}
 	log_start();
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
