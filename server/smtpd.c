@@ -2,6 +2,7 @@
 #include "server/smtpd.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "lib/net/stream.h"
 #include "lib/net/tls_ctx.h"
 #include "lib/random.h"
+#include "lib/str.h"
 #include "server/config.h"
 #include "server/smtpd_session.h"
 
@@ -94,6 +96,26 @@ smtpd_tls_needs_own(const struct config *config)
 	return false;
 }
 
+/* Files are opened with the rights of `user`: its group is who must read. */
+static int
+smtpd_tls_unreadable(struct err *err)
+{
+	char why[ERR_TEXT_MAX], room[1024];
+	struct group entry, *group = NULL;
+
+	(void)str_copy(why, sizeof(why), str_of(err->text));
+	(void)getgrgid_r(getegid(), &entry, room, sizeof(room), &group);
+	if (group != NULL)
+		return err_text(err, -EACCES,
+				"%s: let group '%s' read it, and enter the "
+				"folders above it",
+				why, group->gr_name);
+	return err_text(err, -EACCES,
+			"%s: let group %u read it, and enter the folders "
+			"above it",
+			why, (unsigned)getegid());
+}
+
 int
 smtpd_tls_open(const struct config *config, struct smtpd_tls **out,
 	       bool *out_made, struct err *err)
@@ -116,7 +138,8 @@ smtpd_tls_open(const struct config *config, struct smtpd_tls **out,
 	free(key);
 	if (rc < 0) {
 		smtpd_tls_free(tls);
-		return rc;
+		return rc == -EACCES && err != NULL ? smtpd_tls_unreadable(err)
+						    : rc;
 	}
 	*out = tls;
 	return 0;
