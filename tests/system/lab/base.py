@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: ISC
+"""Waiting, addresses, ports and processes."""
+
+import itertools
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+#: Under the sanitizers on a busy machine all takes its time.
+PATIENCE = float(os.environ.get("OSTLER_PATIENCE", "30"))
+
+
+def wait_for(claim, what="it", seconds=None):
+    """Polls claim() until it is true, and returns what it gave."""
+    end = time.monotonic() + (PATIENCE if seconds is None else seconds)
+    pause = 0.005
+    while True:
+        got = claim()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen in time")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+# An address is handed out once a run, from a place that another run at the
+# same time is unlikely to have chosen.
+_second, _third = random.randrange(1, 250), random.randrange(250)
+_numbers = itertools.count(1)
+
+
+def loopback():
+    """An IPv4 loopback address that nobody else in this run has."""
+    number = next(_numbers)
+    return f"127.{_second}.{(_third + number // 250) % 250}.{number % 250 + 1}"
+
+
+def free_port(host="127.0.0.1"):
+    """A TCP and UDP port below the range that connections get theirs from."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        port = random.randrange(10000, 32000)
+        try:
+            with socket.socket(family) as tcp, \
+                    socket.socket(family, socket.SOCK_DGRAM) as udp:
+                tcp.bind((host, port))
+                udp.bind((host, port))
+        except OSError:
+            continue
+        return port
+
+
+def is_open(host, port):
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def end_process(process, seconds=20):
+    """Asks it to end, then makes it; by its id."""
+    if process.poll() is not None:
+        return process.returncode
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: ISC
+"""Garbage, greed, and a disk that is full."""
+
+import subprocess
+import threading
+
+import pytest
+
+from lab import mails
+from lab.base import wait_for
+from lab.peers import need_root
+from lab.talk import Closed, Talk, stuff
+
+
+@pytest.fixture
+def relay(make_relay):
+    return make_relay()
+
+
+def end_of(talk):
+    """All replies up to the end of the connection."""
+    replies = []
+    try:
+        while True:
+            replies.append(talk.reply())
+    except Closed:
+        return replies
+
+
+@pytest.mark.parametrize("octets", (
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xaa" * 500 + b"\r\n",
+    b"\x00" * 100 + b"\r\n",
+    b"BLAH BLAH\r\n",
+    b"x" * 5000 + b"\r\n",
+    b"MAIL FROM:<a@b.example>\nRCPT TO:<bob@local.example>\n\r\n",
+    bytes(range(14, 256)) + b"\r\n",
+))
+def test_garbage_gets_a_code_and_then_421(relay, octets):
+    relay.set("limits", errors=5)
+    relay.start()
+    with Talk(relay.mx) as talk:
+        replies = []
+        try:
+            for _ in range(20):
+                talk.raw(octets)
+                replies.append(talk.reply())
+        except (Closed, OSError):
+            pass
+        replies += end_of(talk) if replies and replies[-1].code != 421 else []
+    assert replies[0].code in (500, 501, 502, 503, 421), replies
+    assert replies[-1].code == 421, replies
+    assert len(replies) <= 20
+    assert relay.ctl("status").code == 0
+
+
+@pytest.mark.parametrize("line", ("GET / HTTP/1.1", "POST / HTTP/1.0",
+                                  "CONNECT x.example:25 HTTP/1.1"))
+def test_a_web_browser_is_sent_away_at_once(relay, line):
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.raw(line.encode() + b"\r\nHost: x\r\n\r\nHELO x\r\n")
+        replies = end_of(talk)
+    assert [reply.code for reply in replies] == [421]
+
+
+def test_commands_behind_starttls_end_the_session(relay):
+    relay.start()
+    with Talk(relay.submission) as talk:
+        talk.ehlo()
+        talk.raw(b"STARTTLS\r\nMAIL FROM:<evil@else.example>\r\n")
+        replies = end_of(talk)
+    # no word of what was smuggled in is answered
+    assert all(reply.code in (220, 421, 503, 554) for reply in replies)
+    assert len(replies) <= 1, replies
+    assert relay.events("mail") == []
+
+
+def test_everything_before_starttls_is_forgotten(relay, authority):
+    relay.start()
+    with Talk(relay.mx, context=authority.context()) as talk:
+        talk.ehlo()
+        assert talk.say("STARTTLS").code == 220
+        talk._wrap()
+        reply = talk.say("MAIL FROM:<a@else.example>")
+        assert reply.code == 503
+        assert "STARTTLS" not in talk.ehlo().text
+        assert talk.say("STARTTLS").code == 503
+
+
+@pytest.mark.parametrize("end", (b"\n.\n", b"\r\n.\n", b"\n.\r\n",
+                                 b"\r.\r", b"\r\n.\r"))
+def test_no_other_end_of_data_smuggles_a_second_message(relay, end):
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example", "bob@local.example")
+        assert talk.say("DATA").code == 354
+        talk.raw(mails.message(b"first")
+                 + end + b"MAIL FROM:<evil@else.example>\r\n"
+                 b"RCPT TO:<bob@local.example>\r\nDATA\r\n"
+                 b"second\r\n.\r\n")
+        reply = talk.reply()
+        assert reply.code in (250, 451, 500, 501, 550, 554)
+        assert talk.say("NOOP").code == 250  # one reply to all of it
+    if reply.code == 250:
+        assert len(relay.wait_maildir("bob")) == 1
+    assert relay.events("queued", from_="evil@else.example") == []
+
+
+def test_connections_over_the_cap_get_421(relay):
+    relay.set("limits", connections_per_client=3)
+    relay.start()
+    talks = [Talk(relay.mx) for _ in range(3)]
+    with Talk(relay.mx) as fourth:
+        assert fourth.greeting.code == 421
+        assert fourth.greeting.text.startswith("4.7.0")
+        assert fourth.is_closed()
+    with Talk(relay.mx, "127.0.0.2") as other:
+        assert other.greeting.code == 220
+    talks.pop().close()
+
+    def is_free():
+        with Talk(relay.mx) as talk:
+            return talk.greeting.code == 220
+    wait_for(is_free, "room for another")
+    for talk in talks:
+        talk.close()
+
+
+def test_connections_of_all_together_are_capped(relay):
+    relay.set("limits", connections=4, connections_per_client=50)
+    relay.start()
+    talks = [Talk(relay.mx, f"127.0.0.{n}") for n in range(2, 6)]
+    with Talk(relay.mx) as fifth:
+        assert fifth.greeting.code == 421
+    assert relay.status()["sessions"]["open"] == 4
+    for talk in talks:
+        talk.close()
+    wait_for(lambda: relay.status()["sessions"]["open"] == 0, "their end")
+
+
+def test_a_silent_client_is_sent_away(relay):
+    relay.set("limits", command_timeout="1s")
+    relay.start()
+    with Talk(relay.mx) as talk:
+        replies = end_of(talk)
+    assert [reply.code for reply in replies] == [421]
+    with Talk(relay.mx) as talk:
+        talk.raw(b"EHLO half a line")
+        assert [reply.code for reply in end_of(talk)] == [421]
+
+
+def test_a_client_that_stalls_in_data_is_sent_away(relay):
+    relay.set("limits", data_timeout="1s")
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example", "bob@local.example")
+        assert talk.say("DATA").code == 354
+        talk.raw(b"Subject: half\r\n")
+        assert [reply.code for reply in end_of(talk)] == [421]
+    assert relay.queue() == [] and relay.maildir("bob") == []
+
+
+def test_failed_logins_end_the_session(relay, authority):
+    relay.set("limits", auth_failures=2)
+    relay.add_user()
+    relay.start()
+    with Talk(relay.submission, context=authority.context()) as talk:
+        talk.ehlo()
+        talk.starttls()
+        assert talk.plain("anna", "wrong").code == 535
+        assert talk.plain("anna", "wrong").code == 535
+        assert [reply.code for reply in end_of(talk)] == [421]
+    assert "wrong" not in relay.log_text()
+
+
+def test_too_big_a_message_is_refused_early_or_late(relay):
+    relay.set("limits", message_size="10K")
+    relay.start()
+    with Talk(relay.mx) as talk:
+        assert "SIZE 10240" in talk.ehlo().text
+        reply = talk.say("MAIL FROM:<eve@else.example> SIZE=10241")
+        assert (reply.code, reply.text[:5]) == (552, "5.3.4")
+        talk.mail("eve@else.example", "bob@local.example")
+        reply = talk.data(mails.message(b"x" * 70 + b"\r\n" + b"y\r\n" * 5000))
+        assert (reply.code, reply.text[:5]) == (552, "5.3.4")
+        talk.mail("eve@else.example", "bob@local.example")
+        assert talk.data(mails.message()).code == 250
+    assert len(relay.wait_maildir("bob")) == 1
+
+
+def test_too_many_recipients_get_452(relay):
+    relay.set("limits", recipients=2)
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example", "a@local.example", "b@local.example")
+        reply = talk.say("RCPT TO:<c@local.example>")
+        assert (reply.code, reply.text[:5]) == (452, "4.5.3")
+        assert talk.data(mails.message()).code == 250
+    for user in "ab":
+        relay.wait_maildir(user)
+
+
+def test_a_message_that_has_been_everywhere_is_a_loop(relay):
+    relay.set("limits", hops=5)
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example", "bob@local.example")
+        reply = talk.data(b"Received: from x by y; now\r\n" * 6
+                          + mails.message())
+        assert (reply.code, reply.text[:5]) == (554, "5.4.6"), reply
+
+
+def test_pipelined_commands_are_answered_in_order(relay):
+    relay.start()
+    content = mails.message()
+    with Talk(relay.mx) as talk:
+        talk.raw(b"EHLO x.example\r\nMAIL FROM:<eve@else.example>\r\n"
+                 b"RCPT TO:<bob@local.example>\r\n"
+                 b"RCPT TO:<bob@foreign.example>\r\nDATA\r\n")
+        assert [talk.reply().code for _ in range(5)] == \
+            [250, 250, 250, 550, 354]
+        talk.raw(stuff(content) + b"NOOP\r\nRSET\r\nQUIT\r\n")
+        assert [talk.reply().code for _ in range(4)] == [250, 250, 250, 221]
+    assert mails.as_sent(relay.wait_maildir("bob")[0]) == \
+        mails.with_lf(content)
+
+
+def test_octets_may_come_one_by_one(relay):
+    relay.start()
+    content = mails.message(b".dot\r\n")
+    with Talk(relay.mx) as talk:
+        for part in (b"EHLO x.example\r\n", b"MAIL FROM:<e@else.example>\r\n",
+                     b"RCPT TO:<bob@local.example>\r\n", b"DATA\r\n",
+                     stuff(content)):
+            for octet in part:
+                talk.raw(bytes([octet]))
+            assert talk.reply().code in (250, 354)
+    assert mails.as_sent(relay.wait_maildir("bob")[0]) == \
+        mails.with_lf(content)
+
+
+def test_a_client_that_vanishes_leaves_nothing(relay):
+    relay.start()
+    for part in (b"", b"EHLO x\r\n", b"EHLO x\r\nMAIL FROM:<a@b.example>\r\n",
+                 b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<bob@local."
+                 b"example>\r\nDATA\r\nSubject: x\r\n\r\n" + b"y\r\n" * 99999):
+        with Talk(relay.mx) as talk:
+            talk.raw(part)
+    with Talk(relay.submissions, greeting=False):
+        pass
+    wait_for(lambda: relay.status()["sessions"]["open"] == 0, "their end")
+    assert relay.queue() == []
+    assert relay.maildir("bob") == []
+
+
+# ------------------------------------------------------------- disk full
+
+
+@pytest.fixture
+def small_disk(folder):
+    """A file system of 24 MiB."""
+    need_root("mounting a small file system")
+    path = folder / "disk"
+    path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs",
+                           path], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip("mounting is not allowed here: " + done.stderr.strip())
+    yield path
+    # lazily: a test that failed may leave the relay to end after this
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_full_disk_gets_452_and_deliveries_go_on(make_relay, names,
+                                                   make_sink, small_disk):
+    relay = make_relay(names)
+    far = make_sink()
+    relay.set("queue", port=far.port)
+    names.domain("far.example", far.host)
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.top["spool"] = small_disk / "spool"
+    relay.set("limits", spool_free="4M")
+    relay.start()
+    assert relay.ctl("pause").code == 0
+    content = mails.message(b"x" * 70 + b"\r\n" + b"y" * 99 + b"\r\n" + (
+        b"z" * 98 + b"\r\n") * 5000)
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        taken, refused = 0, None
+        for _ in range(100):
+            reply = talk.say("MAIL FROM:<anna@local.example>")
+            if reply.code == 250:
+                assert talk.say("RCPT TO:<bob@far.example>").code == 250
+                reply = talk.data(content)
+            if reply.code != 250:
+                refused = reply
+                break
+            taken += 1
+        assert taken >= 1
+        assert (refused.code, refused.text[:5]) == (452, "4.3.1"), refused
+        wait_for(lambda: any("full" in one for one in
+                             relay.status()["warnings"]), "a warning")
+        assert relay.ctl("resume").code == 0
+        far.wait(taken)
+        relay.wait_empty()
+        # and there is room again
+        def is_taken():
+            reply = talk.say("MAIL FROM:<anna@local.example>")
+            talk.say("RSET")
+            return reply.code == 250
+        wait_for(is_taken, "room on the disk")
+    assert {mails.as_sent(mail.content) for mail in far.mails} == {content}
+    relay.stop()
+
+
+def test_sixty_four_clients_at_once_are_served(relay):
+    relay.set("limits", connections_per_client=100)
+    relay.domain("local.example", "discard")
+    relay.start()
+    errors = []
+
+    def client():
+        try:
+            with Talk(relay.mx, timeout=60) as talk:
+                talk.ehlo()
+                for _ in range(10):
+                    talk.mail("eve@else.example", "bob@local.example")
+                    assert talk.data(mails.message()).code == 250
+        except Exception as error:
+            errors.append(error)
+    threads = [threading.Thread(target=client) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[:3]
+    wait_for(lambda: relay.status()["queue"]["accepted"] == 640, "640 mails")
