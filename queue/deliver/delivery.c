@@ -889,6 +889,9 @@ delivery_lacks(const struct delivery *delivery)
 {
 	const struct deliverer *deliverer = delivery->deliverer;
 
+	if (delivery->hop.user != NULL && delivery->hop.password_file == NULL &&
+	    delivery->hop.token_command != NULL)
+		return "token_command is not supported by this build";
 	switch (delivery->hop.tls) {
 	case HOP_TLS_DANE:
 		return "tls = \"dane\" is not supported by this build";
