@@ -447,6 +447,29 @@ START_TEST(all_hosts_refuse)
 }
 END_TEST
 
+START_TEST(both_families_of_a_host_are_tried)
+{
+	struct server six;
+	struct sockaddr_in6 sin6;
+
+	world_init();
+	(void)add_server(EHLO GOOD);
+	world.targets[0].host = "localhost";
+	/* the same port of the other family: bound, and refusing */
+	ck_assert_int_eq(uv_tcp_init(&world.loop, &six.listener.tcp), 0);
+	ck_assert_int_eq(uv_ip6_addr("::1", world.servers[0].port, &sin6), 0);
+	ck_assert_int_eq(uv_tcp_bind(&six.listener.tcp,
+				     (const struct sockaddr *)&sin6,
+				     UV_TCP_IPV6ONLY),
+			 0);
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.outcomes[0].host, "localhost");
+	ck_assert_int_eq((int)world.outcomes[0].ip.family, IP_V4);
+	uv_close((uv_handle_t *)&six.listener.tcp, NULL);
+	world_done();
+}
+END_TEST
+
 START_TEST(a_source_of_the_other_family_reaches_nobody)
 {
 	world_init();
@@ -922,6 +945,7 @@ UNIT_MAIN(
 	tcase_add_test(tc, of_many_failures_the_weightiest_is_reported);
 	tcase_add_test(tc, a_host_that_refused_is_tried_last_the_next_time);
 	tcase_add_test(tc, all_hosts_refuse);
+	tcase_add_test(tc, both_families_of_a_host_are_tried);
 	tcase_add_test(tc, a_source_of_the_other_family_reaches_nobody);
 	tcase_add_test(tc, a_connection_carries_one_message_after_the_other);
 	tcase_add_test(tc, an_idle_connection_says_quit_in_time);
