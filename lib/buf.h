@@ -35,7 +35,8 @@ void buf_wipe(struct buf *buf);
 static inline const uint8_t *
 buf_bytes(const struct buf *buf)
 {
-	return buf->data + buf->start;
+	/* adding even 0 to NULL is undefined (C11, 6.5.6) */
+	return buf->data != NULL ? buf->data + buf->start : NULL;
 }
 
 static inline size_t
