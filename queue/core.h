@@ -36,7 +36,10 @@ struct queue {
 	uv_loop_t *loop;
 	uv_timer_t timer; /* the next thing due */
 	uv_timer_t drain; /* while closing */
-	uv_timer_t walk;  /* listings and orders go on */
+	/* Idle handles run once in each turn of the loop; a timer of 0 that
+	 * starts itself again would keep the loop from its sockets. */
+	uv_idle_t soon; /* something may start */
+	uv_idle_t walk; /* listings and orders go on */
 	unsigned open_handles;
 
 	char *spool_dir;

@@ -357,9 +357,9 @@ listing_walk(struct queue_listing *listing)
 }
 
 static void
-on_walk(uv_timer_t *timer)
+on_walk(uv_idle_t *walk)
 {
-	struct queue *queue = timer->data;
+	struct queue *queue = walk->data;
 	struct list turn, *node;
 	bool is_more = false;
 
@@ -385,14 +385,14 @@ on_walk(uv_timer_t *timer)
 	list_each (node, &queue->listings)
 		is_more |= !container_of(node, struct queue_listing, link)
 				    ->is_stopped;
-	if (is_more)
-		(void)uv_timer_start(timer, on_walk, 0, 0);
+	if (!is_more)
+		(void)uv_idle_stop(walk);
 }
 
 static void
 listing_go(struct queue_listing *listing)
 {
-	(void)uv_timer_start(&listing->queue->walk, on_walk, 0, 0);
+	(void)uv_idle_start(&listing->queue->walk, on_walk);
 }
 
 static struct queue_listing *

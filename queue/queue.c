@@ -304,34 +304,34 @@ queue_pump(struct queue *queue)
 static void
 on_timer(uv_timer_t *timer)
 {
-	struct queue *queue = timer->data;
-	uint64_t wakeup_ms, now_ms, sleep_ms;
+	queue_kick(timer->data);
+}
 
+static void
+on_soon(uv_idle_t *soon)
+{
+	struct queue *queue = soon->data;
+	uint64_t wakeup_ms, now_ms, sleep_ms = SLEEP_MAX_MS;
+
+	(void)uv_idle_stop(soon); /* what runs now may ask again */
 	if (queue->is_closing)
 		return;
-	if (!queue_pump(queue)) {
+	if (!queue_pump(queue))
 		queue_kick(queue);
-		return;
-	}
 	now_ms = queue_boot_ms(queue);
 	wakeup_ms = schedule_wakeup(&queue->schedule);
 	if (wakeup_ms <= now_ms)
-		sleep_ms = 1; /* room for a throttled one may be missing */
+		sleep_ms = 1;
 	else if (wakeup_ms - now_ms < SLEEP_MAX_MS)
 		sleep_ms = wakeup_ms - now_ms;
-	else
-		sleep_ms = SLEEP_MAX_MS;
-	/* what ran just now may have asked for another look at once */
-	if (!uv_is_active((uv_handle_t *)&queue->timer) ||
-	    uv_timer_get_due_in(&queue->timer) != 0)
-		(void)uv_timer_start(&queue->timer, on_timer, sleep_ms, 0);
+	(void)uv_timer_start(&queue->timer, on_timer, sleep_ms, 0);
 }
 
 void
 queue_kick(struct queue *queue)
 {
 	if (!queue->is_closing)
-		(void)uv_timer_start(&queue->timer, on_timer, 0, 0);
+		(void)uv_idle_start(&queue->soon, on_soon);
 }
 
 /* --------------------------------------------------------------- spool */
@@ -497,11 +497,16 @@ queue_configure(struct queue *queue, const struct queue_opts *opts,
 /* ------------------------------------------------------- open and close */
 
 static void
-handle_init(struct queue *queue, uv_timer_t *timer)
+handles_init(struct queue *queue)
 {
-	(void)uv_timer_init(queue->loop, timer); /* cannot fail */
-	timer->data = queue;
-	queue->open_handles++;
+	/* none of these can fail */
+	(void)uv_timer_init(queue->loop, &queue->timer);
+	(void)uv_timer_init(queue->loop, &queue->drain);
+	(void)uv_idle_init(queue->loop, &queue->soon);
+	(void)uv_idle_init(queue->loop, &queue->walk);
+	queue->timer.data = queue->drain.data = queue;
+	queue->soon.data = queue->walk.data = queue;
+	queue->open_handles = 4;
 }
 
 static void
@@ -545,6 +550,7 @@ handles_close(struct queue *queue)
 {
 	uv_close((uv_handle_t *)&queue->timer, on_handle_closed);
 	uv_close((uv_handle_t *)&queue->drain, on_handle_closed);
+	uv_close((uv_handle_t *)&queue->soon, on_handle_closed);
 	uv_close((uv_handle_t *)&queue->walk, on_handle_closed);
 }
 
@@ -584,9 +590,7 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	list_init(&queue->orphans);
 	entry_index_init(&queue->index);
 	take_opts(queue, opts);
-	handle_init(queue, &queue->timer);
-	handle_init(queue, &queue->drain);
-	handle_init(queue, &queue->walk);
+	handles_init(queue);
 	return queue;
 }
 
@@ -688,6 +692,7 @@ queue_close(struct queue *queue, uint64_t drain_ms,
 	queue->on_closed = on_closed;
 	queue->closed_arg = arg;
 	(void)uv_timer_stop(&queue->timer);
+	(void)uv_idle_stop(&queue->soon);
 	/* also with nothing running: on_closed never comes before we return */
 	(void)uv_timer_start(&queue->drain, on_drained,
 			     queue->run_count != 0 ? drain_ms : 0, 0);
