@@ -498,7 +498,7 @@ on_text(void *arg, int status, const struct spool_text *text)
 }
 
 void
-run_start(struct queue *queue, struct leg *leg)
+run_start(struct queue *queue, struct leg *leg, bool is_unheard)
 {
 	struct entry *entry = leg->entry;
 	struct message *message = entry->message;
@@ -513,6 +513,7 @@ run_start(struct queue *queue, struct leg *leg)
 	message->kept_bytes = 0;
 	message->refs++;
 	run->message = message;
+	run->is_unheard = is_unheard;
 	if (message->load != NULL)
 		run->is_waiting = true;
 	else
@@ -554,6 +555,7 @@ run_routed(struct run *run)
 		message_unref(message);
 	}
 	queue_kick(queue);
+	queue_close_step(queue);
 }
 
 static void run_settle(struct run *run, const struct outcome *outcomes);
@@ -602,6 +604,22 @@ run_bounce(struct run *run)
 	free(outcomes);
 }
 
+/* Its time is over, or its sender has to be warned, and the destination is
+ * down: what the last attempt there heard holds for this message too. */
+static void
+run_unheard(struct run *run)
+{
+	const struct outcome *last = run->leg->destination->lesson;
+	struct outcome *outcomes = mem_alloc(run->count * sizeof(*outcomes));
+
+	for (size_t i = 0; i < run->count; i++)
+		outcomes[i] = *last;
+	run->leg->is_down = true;
+	schedule_settle(&run->queue->schedule, run->leg);
+	run_settle(run, outcomes);
+	free(outcomes);
+}
+
 static void
 on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 {
@@ -629,6 +647,9 @@ on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 					(uint64_t)queue->retry_s[0] * 1000,
 				words, (unsigned)class.category + 1);
 		run->leg->is_down = true;
+		if (to->lesson == NULL)
+			to->lesson = mem_alloc(sizeof(outcomes[0]));
+		memcpy(to->lesson, &outcomes[0], sizeof(outcomes[0]));
 		break;
 	case LESSON_NONE:
 		break;
@@ -661,6 +682,10 @@ run_ready(struct run *run)
 	if (run->count == 0 || queue->is_closing) {
 		schedule_settle(&queue->schedule, run->leg);
 		run_finish(run);
+		return;
+	}
+	if (run->is_unheard && run->leg->destination->lesson != NULL) {
+		run_unheard(run);
 		return;
 	}
 	addr_stored(message->envelope.sender, &sender);

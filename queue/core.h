@@ -111,6 +111,8 @@ struct run {
 	struct policy *policy; /* shares: of the attempt */
 	bool is_local;
 	bool is_waiting;    /* for the envelope */
+	bool is_unheard;    /* the destination is down: no delivery, it ends
+			       as the last one there did */
 	size_t *recipients; /* owns; indexes */
 	size_t count;
 
@@ -165,8 +167,8 @@ void message_hand_over(struct message *message, const struct leg *from,
 		       struct leg *to);
 /* Its entry goes; it follows when nobody works on it. NULL is fine. */
 void message_detach(struct message *message);
-/* The leg has its slot. */
-void run_start(struct queue *queue, struct leg *leg);
+/* The leg has its slot. is_unheard: as in struct run. */
+void run_start(struct queue *queue, struct leg *leg, bool is_unheard);
 /* Cuts it: no delivery, no settlement. The leg stays as it is. */
 void run_abort(struct run *run);
 /* The original is there (or not): outcomes become durable. */

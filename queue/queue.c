@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/queue.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -296,7 +295,7 @@ queue_pump(struct queue *queue)
 		if (is_down && leg_send_back(queue, leg))
 			continue;
 		schedule_start(schedule, leg);
-		run_start(queue, leg);
+		run_start(queue, leg, is_down);
 	}
 	return budget != 0;
 }
@@ -456,19 +455,30 @@ deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
 	out->on_attempt = on_attempt;
 }
 
+static unsigned
+connections_of(const struct queue_opts *opts)
+{
+	return opts->connections != 0 ? opts->connections : 1;
+}
+
 static void
 take_opts(struct queue *queue, const struct queue_opts *opts)
 {
 	struct settle_rules *rules = &queue->rules;
 	uint32_t *retry_s;
 
-	assert(opts->retry_count > 0 && opts->connections > 0);
-	retry_s = mem_alloc(opts->retry_count * sizeof(*retry_s));
-	memcpy(retry_s, opts->retry_s, opts->retry_count * sizeof(*retry_s));
+	/* a configuration without sense must not stop a running daemon */
+	retry_s = mem_zalloc((opts->retry_count + 1) * sizeof(*retry_s));
+	if (opts->retry_count != 0)
+		memcpy(retry_s, opts->retry_s,
+		       opts->retry_count * sizeof(*retry_s));
 	free(queue->retry_s);
 	queue->retry_s = retry_s;
+	for (size_t i = 0; i <= opts->retry_count; i++)
+		if (retry_s[i] == 0)
+			retry_s[i] = 1;
 	rules->retry.delay_s = retry_s;
-	rules->retry.count = opts->retry_count;
+	rules->retry.count = opts->retry_count != 0 ? opts->retry_count : 1;
 	rules->retry.expire_s = opts->expire_s;
 	rules->bounce_expire_s = opts->bounce_expire_s;
 	rules->warn_s = opts->warn_s;
@@ -487,7 +497,7 @@ queue_configure(struct queue *queue, const struct queue_opts *opts,
 
 	queue->policy = policy_ref(policy);
 	take_opts(queue, opts);
-	schedule_set_connections(&queue->schedule, opts->connections);
+	schedule_set_connections(&queue->schedule, connections_of(opts));
 	deliverer_opts_of(queue, opts, &deliverer);
 	deliverer_configure(queue->deliverer, &deliverer);
 	policy_unref(old);
@@ -581,7 +591,7 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	queue->classifier = classifier_builtin();
 	queue->events = *events;
 	queue->owner = owner;
-	schedule_init(&queue->schedule, opts->connections);
+	schedule_init(&queue->schedule, connections_of(opts));
 	list_init(&queue->entries);
 	list_init(&queue->messages);
 	list_init(&queue->runs);

@@ -127,6 +127,7 @@ destination_free(struct schedule *schedule, struct destination *to)
 	list_remove(&to->link);
 	heap_remove(&schedule->throttled, &to->throttled);
 	reason_unref(to->last_error);
+	free(to->lesson);
 	free(to);
 }
 

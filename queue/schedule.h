@@ -47,6 +47,7 @@ struct destination {
 	uint64_t unused_ms;	   /* since when no leg belongs to it */
 	struct reason *last_error; /* shares, or NULL */
 	uint8_t last_category;	   /* as in struct leg */
+	void *lesson; /* owns, by free(): the caller's note of the failure */
 	char key[];
 };
 

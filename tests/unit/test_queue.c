@@ -776,6 +776,28 @@ START_TEST(a_host_that_answers_again_wakes_what_waits_for_it)
 }
 END_TEST
 
+START_TEST(mail_for_a_host_that_stays_down_expires_all_the_same)
+{
+	struct world world;
+	unsigned before;
+
+	world_init(&world);
+	peer.is_down = true;
+	for (unsigned i = 0; i < 40; i++)
+		SEND(&world, "", "down@a.test");
+	settle_down(&world);
+	advance(&world, 86400 - 30);
+	settle_down(&world);
+	before = peer.started;
+	/* one attempt is enough to know */
+	advance(&world, 31);
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).expired, 40);
+	ck_assert_uint_le(peer.started, before + 2);
+	world_done(&world);
+}
+END_TEST
+
 /* ------------------------------------------------------------ operators */
 
 static void
@@ -1207,6 +1229,8 @@ UNIT_MAIN(
 		tc,
 		a_destination_that_is_down_is_probed_and_then_gets_everything);
 	tcase_add_test(tc, a_host_that_answers_again_wakes_what_waits_for_it);
+	tcase_add_test(tc,
+		       mail_for_a_host_that_stays_down_expires_all_the_same);
 	tcase_add_test(tc, what_is_held_stays_until_it_is_released);
 	tcase_add_test(tc, retry_does_not_wait_for_the_schedule);
 	tcase_add_test(tc, what_is_removed_is_gone_and_nobody_is_told);
