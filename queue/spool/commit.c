@@ -240,6 +240,7 @@ batch_write(struct committer *committer, struct batch *batch, uint64_t ids)
 	}
 	committer->failures = 0;
 	committer->offset += head.bytes;
+	batch->end = committer->offset;
 	committer->seq++;
 	committer->stamped = batch->head;
 }
@@ -270,6 +271,8 @@ rotate(struct committer *committer, uint32_t need)
 			continue;
 		list_remove(node);
 		committer->free_count--;
+		committer->wanted = 0;
+		committer->is_stranded = false;
 		segment->segno = committer->next_segno++;
 		committer->current = segment;
 		committer->offset = 0;
@@ -308,6 +311,7 @@ fail_queue(struct committer *committer)
 	struct batch *batch = batch_new(committer);
 	struct list *node;
 
+	committer->wanted = 0;
 	while (true) {
 		node = list_pop(&committer->queue);
 		if (node == NULL)
@@ -333,10 +337,11 @@ wait_for_segment(struct committer *committer, uint32_t need)
 		fail_queue(committer);
 		return;
 	}
+	if (committer->wanted == 0)
+		(void)uv_async_send(committer->notify); /* cannot fail */
 	committer->wanted = need + FORMAT_BLOCK;
-	(void)uv_async_send(committer->notify);
+	committer->is_stranded = current == NULL;
 	pthread_cond_wait(&committer->wake, &committer->lock);
-	committer->wanted = 0;
 }
 
 /* Joins the parcels that fit; the first one always does. */

@@ -93,6 +93,7 @@ struct batch {
 	struct list parcels;
 	struct segment *segment; /* NULL: not written at all */
 	uint64_t seq, head;
+	uint32_t end; /* offset behind it in the segment */
 	int status;
 };
 
@@ -110,6 +111,7 @@ struct committer {
 	unsigned free_count;
 	uint64_t head, ids; /* what the next batch says */
 	uint32_t wanted;    /* bytes of a segment it waits for, 0: none */
+	bool is_stranded;   /* and there is none to write head to either */
 	bool is_stopping;
 	bool is_broken;
 

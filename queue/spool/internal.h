@@ -71,13 +71,14 @@ struct spool {
 	struct list used; /* by rising segno */
 	uint64_t log_bytes;
 	uint64_t durable_head;
-	bool is_making;	  /* a new segment, in a worker */
-	bool is_retiring; /* the straggler has the oldest segment */
-	bool is_full;	  /* no more segments can be made: no new mail */
-	bool is_retry;	  /* the tick: try to make one all the same */
-	bool cannot_move; /* files cannot be made: no room */
-	bool is_late;	  /* retiring failed; tried again by the tick */
-	bool is_loading;  /* files of an earlier run are not all known */
+	uint32_t current_end; /* of the newest batch, in its segment */
+	bool is_making;	      /* a new segment, in a worker */
+	bool is_retiring;     /* the straggler has the oldest segment */
+	bool is_full;	      /* no more segments can be made: no new mail */
+	bool is_retry;	      /* the tick: try to make one all the same */
+	bool cannot_move;     /* files cannot be made: no room */
+	bool is_late;	      /* retiring failed; tried again by the tick */
+	bool is_loading;      /* files of an earlier run are not all known */
 	bool is_broken;
 	bool is_marked; /* the last batch of a clean end was given */
 	bool is_silent; /* the last failure was told already */

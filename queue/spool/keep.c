@@ -440,28 +440,47 @@ keep_first_seen(struct spool *spool, struct segment *segment)
 	list_push(&spool->used, &segment->link);
 }
 
-static void
-retire_or_grow(struct spool *spool, unsigned free_count, uint32_t wanted)
-{
-	uint32_t size = next_size(spool, wanted);
-	bool has_old = !list_is_empty(&spool->used) &&
-		       spool->used.next->next != &spool->used;
-	bool at_soft = !may_grow(spool, size, false);
+/* What the committer said about itself. */
+struct need {
+	unsigned free_count;
+	uint32_t wanted; /* bytes, 0: nothing */
+	bool is_stranded;
+};
 
-	if ((at_soft || spool->is_full) && has_old && !spool->is_retiring &&
-	    !spool->is_loading && !spool->is_late &&
-	    spool->life == SPOOL_OPEN &&
-	    first_used(spool)->segno == spool->durable_head &&
-	    !is_passable(first_used(spool)))
-		start_retire(spool, first_used(spool), wanted != 0);
+static bool
+has_old(const struct spool *spool)
+{
+	return !list_is_empty(&spool->used) &&
+	       spool->used.next->next != &spool->used;
+}
+
+/* Only what is surely the oldest, so that recovery knows where to expect
+ * files of messages that are in the log as well. */
+static bool
+can_retire(const struct spool *spool, const struct need *need)
+{
+	return has_old(spool) && !spool->is_retiring && !spool->is_loading &&
+	       !spool->is_late &&
+	       (spool->life == SPOOL_OPEN || need->wanted != 0) &&
+	       first_used(spool)->segno == spool->durable_head &&
+	       !is_passable(first_used(spool));
+}
+
+static void
+grow(struct spool *spool, const struct need *need)
+{
+	uint32_t size = next_size(spool, need->wanted);
+	bool is_pressing = need->free_count == 0 || need->wanted != 0;
+
 	if (spool->is_making)
 		return;
-	if (may_grow(spool, size, free_count == 0 || wanted != 0)) {
+	if (need->is_stranded || may_grow(spool, size, is_pressing)) {
 		/* after a failure the tick tries again, not every turn */
 		if (!spool->is_full || spool->is_retry)
 			make_one(spool, size);
 		spool->is_retry = false;
-	} else if (free_count == 0 && (spool->is_late || spool->is_loading)) {
+	} else if (need->free_count == 0 &&
+		   (spool->is_late || spool->is_loading)) {
 		/* commits wait for a retiring, but not for a disaster */
 		if (!spool->is_full)
 			spool_report(spool, true, "log",
@@ -470,18 +489,39 @@ retire_or_grow(struct spool *spool, unsigned free_count, uint32_t wanted)
 	}
 }
 
-void
-keep_go_on(struct spool *spool)
+static void
+retire_or_grow(struct spool *spool, const struct need *need)
+{
+	uint32_t size = next_size(spool, need->wanted);
+
+	if (can_retire(spool, need) &&
+	    (spool->is_full || !may_grow(spool, size, false)))
+		start_retire(spool, first_used(spool), need->wanted != 0);
+	grow(spool, need);
+}
+
+static bool
+is_half_full(const struct spool *spool)
+{
+	const struct segment *current;
+
+	if (list_is_empty(&spool->used))
+		return false;
+	current = container_of(spool->used.prev, struct segment, link);
+	return spool->current_end > current->bytes / 2;
+}
+
+/* Frees what the durable head has passed; says how the committer is. */
+static struct need
+free_passed(struct spool *spool, uint64_t *head)
 {
 	struct committer *committer = &spool->committer;
-	uint64_t head = find_head(spool);
-	unsigned free_count;
-	uint32_t wanted;
+	struct need need;
 
 	pthread_mutex_lock(&committer->lock);
-	if (head > committer->head)
-		committer->head = head;
-	head = committer->head;
+	if (*head > committer->head)
+		committer->head = *head;
+	*head = committer->head;
 	while (!list_is_empty(&spool->used) &&
 	       first_used(spool)->segno < spool->durable_head) {
 		struct segment *segment = first_used(spool);
@@ -489,23 +529,38 @@ keep_go_on(struct spool *spool)
 		list_remove(&segment->link);
 		recycle(spool, segment);
 	}
-	free_count = committer->free_count;
-	wanted = committer->wanted;
+	need.free_count = committer->free_count;
+	need.wanted = committer->wanted;
+	need.is_stranded = committer->is_stranded;
 	/* it may have what it wants by now, or a head to write */
-	if (wanted != 0 && (free_count > 0 || head > spool->durable_head))
+	if (need.wanted != 0)
 		pthread_cond_signal(&committer->wake);
 	pthread_mutex_unlock(&committer->lock);
+	return need;
+}
 
-	if (free_count >= FREE_WANTED) {
+void
+keep_go_on(struct spool *spool)
+{
+	uint64_t head = find_head(spool);
+	struct need need = free_passed(spool, &head);
+
+	/* nothing to be written, only unlinks to be made durable */
+	if (can_retire(spool, &need) && first_used(spool)->entries.count == 0)
+		start_retire(spool, first_used(spool), false);
+	if (need.free_count >= FREE_WANTED) {
 		spool->is_full = false;
-		if (wanted == 0)
+		if (need.wanted == 0)
 			return;
 	}
 	/* head is true but not yet durable, and no batch is on its way */
 	if (head > spool->durable_head && spool->in_flight == 0 &&
 	    spool->filling->item_count == 0 && !spool->is_broken)
 		spool->filling->is_urgent = true;
-	retire_or_grow(spool, free_count, wanted);
+	/* the one that was left a moment ago may come back by itself */
+	if (need.free_count != 0 && need.wanted == 0 && !is_half_full(spool))
+		return;
+	retire_or_grow(spool, &need);
 }
 
 /* ------------------------------------------------------------- each second */

@@ -43,6 +43,7 @@ struct loader {
 	unsigned running;
 	struct lane *lanes[LANES];
 	uint64_t first_new; /* ids from here on are of this run */
+	bool has_unlinked;
 };
 
 static void
@@ -126,6 +127,7 @@ take_file(struct spool *spool, struct found_file *file)
 		entry = index_at(&spool->index, handle);
 		if ((entry->flags & ENTRY_GONE) != 0) {
 			/* settled before the crash */
+			spool->loader->has_unlinked = true;
 			spool_unlink_later(spool, file->id);
 			return;
 		}

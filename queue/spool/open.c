@@ -246,11 +246,12 @@ static int
 make_first_segments(struct spool *spool, struct err *err)
 {
 	uint32_t bytes = (uint32_t)(spool->opts.segment_bytes / FIRST_PART);
+	unsigned wanted = spool->log_bytes == 0 ? FIRST_COUNT : 2;
 
 	if (bytes < SEGMENT_MIN)
 		bytes = SEGMENT_MIN;
 	bytes &= ~(FORMAT_BLOCK - 1);
-	while (spool->committer.free_count < FIRST_COUNT) {
+	while (spool->committer.free_count < wanted) {
 		struct segment *segment;
 		int rc = keep_make_now(spool->door.log_fd,
 				       keep_free_slot(spool), bytes, &segment);

@@ -643,7 +643,6 @@ item_failed(struct spool *spool, struct parcel *parcel,
 {
 	struct record_head record = item->record;
 	uint32_t handle = index_find(&spool->index, record.id);
-	struct parcel_item *again;
 	struct entry *entry;
 
 	switch (record.type) {
@@ -653,18 +652,16 @@ item_failed(struct spool *spool, struct parcel *parcel,
 				status == -EDQUOT ? -ENOSPC : status);
 		return;
 	case RECORD_STATE:
-		if (item->is_grouped || spool->is_broken) {
-			if (item->on_saved != NULL)
-				item->on_saved(item->arg, status);
+		if (item->on_saved != NULL)
+			item->on_saved(item->arg, status);
+		if (item->on_saved != NULL || item->is_grouped ||
+		    spool->is_broken)
 			return;
-		}
 		record.flags = 0;
-		again = add_record(spool, &record,
-				   (const char *)parcel->arena +
-					   item->header_at + RECORD_HEADER,
-				   NULL, false);
-		again->on_saved = item->on_saved;
-		again->arg = item->arg;
+		(void)add_record(spool, &record,
+				 (const char *)parcel->arena + item->header_at +
+					 RECORD_HEADER,
+				 NULL, false);
 		return;
 	case RECORD_DONE:
 		if (handle == 0)
@@ -741,6 +738,7 @@ take_batch(struct spool *spool, struct batch *batch)
 		keep_first_seen(spool, batch->segment);
 	if (batch->status == 0) {
 		spool->stats.commits++;
+		spool->current_end = batch->end;
 		spool->is_silent = false;
 		if (batch->head > spool->durable_head)
 			spool->durable_head = batch->head;
