@@ -272,7 +272,7 @@ rotate(struct committer *committer, uint32_t need)
 		list_remove(node);
 		committer->free_count--;
 		committer->wanted = 0;
-		committer->is_stranded = false;
+		committer->is_stranded = committer->is_giving_up = false;
 		segment->segno = committer->next_segno++;
 		committer->current = segment;
 		committer->offset = 0;
@@ -306,7 +306,7 @@ write_unlocked(struct committer *committer, struct batch *batch)
 }
 
 static void
-fail_queue(struct committer *committer)
+fail_queue(struct committer *committer, int status)
 {
 	struct batch *batch = batch_new(committer);
 	struct list *node;
@@ -318,7 +318,7 @@ fail_queue(struct committer *committer)
 			break;
 		list_push(&batch->parcels, node);
 	}
-	batch->status = -EIO;
+	batch->status = status;
 	give_back(committer, batch);
 }
 
@@ -333,8 +333,9 @@ wait_for_segment(struct committer *committer, uint32_t need)
 		write_unlocked(committer, batch_new(committer));
 		return;
 	}
-	if (committer->is_stopping) {
-		fail_queue(committer);
+	if (committer->is_giving_up) {
+		committer->is_giving_up = false;
+		fail_queue(committer, -ENOSPC);
 		return;
 	}
 	if (committer->wanted == 0)
@@ -383,7 +384,7 @@ run(void *arg)
 			continue;
 		}
 		if (committer->is_broken) {
-			fail_queue(committer);
+			fail_queue(committer, -EIO);
 			continue;
 		}
 		need = batch_bytes(

@@ -112,6 +112,7 @@ struct committer {
 	uint64_t head, ids; /* what the next batch says */
 	uint32_t wanted;    /* bytes of a segment it waits for, 0: none */
 	bool is_stranded;   /* and there is none to write head to either */
+	bool is_giving_up;  /* no segment will come: fail what waits */
 	bool is_stopping;
 	bool is_broken;
 

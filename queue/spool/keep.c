@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -136,7 +137,7 @@ on_made(struct work_job *job)
 		if (!spool->is_full)
 			spool_report(spool, true, "log",
 				     "no new segment can be made: %s",
-				     uv_strerror(keep->status));
+				     strerror(-keep->status));
 		spool->is_full = true;
 	}
 	spool_go_on(spool);
@@ -392,7 +393,7 @@ tell_move_failure(struct spool *spool, int status)
 	spool_report(spool, true, "msg",
 		     "old mail cannot be made into "
 		     "files: %s",
-		     uv_strerror(status));
+		     strerror(-status));
 	if (status == -ENOSPC || status == -EDQUOT) {
 		spool->cannot_move = true;
 		return;
@@ -413,7 +414,7 @@ keep_straggler(struct spool *spool, struct straggler_job *job)
 		if (job->status < 0)
 			spool_report(spool, true, "msg",
 				     "a file cannot be removed: %s",
-				     uv_strerror(job->status));
+				     strerror(-job->status));
 	} else {
 		spool->is_retiring = false;
 		for (size_t i = 0; i < job->move_count; i++)
@@ -498,6 +499,14 @@ retire_or_grow(struct spool *spool, const struct need *need)
 	    (spool->is_full || !may_grow(spool, size, false)))
 		start_retire(spool, first_used(spool), need->wanted != 0);
 	grow(spool, need);
+	if (need->wanted == 0 || !spool->is_full || spool->is_making ||
+	    spool->is_retiring)
+		return;
+	/* nothing under way can help: sessions hear 452 now */
+	pthread_mutex_lock(&spool->committer.lock);
+	spool->committer.is_giving_up = spool->committer.wanted != 0;
+	pthread_cond_signal(&spool->committer.wake);
+	pthread_mutex_unlock(&spool->committer.lock);
 }
 
 static bool

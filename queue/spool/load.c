@@ -232,7 +232,7 @@ on_run(struct work_job *job)
 	(void)snprintf(name, sizeof(name), "msg/%02x", lane->folder);
 	if (lane->status < 0)
 		spool_report(spool, true, name, "cannot be read: %s",
-			     uv_strerror(lane->status));
+			     strerror(-lane->status));
 	if (lane->strange != 0)
 		spool_report(spool, true, name, "%u files here are no messages",
 			     lane->strange);

@@ -92,13 +92,9 @@ finish_close(struct spool *spool)
 	if (spool->filling->item_count != 0 || spool->filling->is_urgent)
 		spool_give(spool, true);
 	if (spool->in_flight != 0) {
-		pthread_mutex_lock(&committer->lock);
-		/* it would wait for a segment that cannot be made */
-		if (committer->wanted != 0 && spool->is_full) {
-			committer->is_stopping = true;
-			pthread_cond_signal(&committer->wake);
-		}
-		pthread_mutex_unlock(&committer->lock);
+		/* nothing is asked for again that cannot be written */
+		if (spool->is_full)
+			spool->is_broken = true;
 		return;
 	}
 	if (!list_is_empty(&spool->later) || spool->jobs != 0 ||
@@ -226,7 +222,7 @@ on_damage(void *arg, const struct segment *segment, uint32_t at, uint32_t bytes)
 	spool_report(spool, true, segment_name(segment->slot, segment_file),
 		     "%u bytes at %u are damaged: %s%s", bytes, at,
 		     rc == 0 ? "set aside as corrupt/" : "not set aside: ",
-		     rc == 0 ? name : uv_strerror(rc));
+		     rc == 0 ? name : strerror(-rc));
 }
 
 /* Ids look like the time they began at, and never go back behind what was

@@ -515,7 +515,7 @@ on_aside(struct work_job *work)
 	if (job->status < 0) {
 		spool_report(spool, true, file,
 			     "a damaged message cannot be set aside: %s",
-			     uv_strerror(job->status));
+			     strerror(-job->status));
 		return;
 	}
 	spool->stats.corrupt++;

@@ -490,7 +490,7 @@ large_ended(struct spool *spool, struct spool_put *put, int status,
 		spool->stats.sync_errors++;
 		spool_report(spool, true, "tmp",
 			     "a large message cannot be written: %s",
-			     uv_strerror(status));
+			     strerror(-status));
 	}
 	end_put(put, status == -EDQUOT ? -ENOSPC : status);
 }
@@ -718,7 +718,7 @@ tell_failure(struct spool *spool, const struct batch *batch)
 	pthread_mutex_unlock(&spool->committer.lock);
 	if (!spool->is_silent)
 		spool_report(spool, true, "log", "a commit failed: %s",
-			     uv_strerror(batch->status));
+			     strerror(-batch->status));
 	spool->is_silent = true;
 	if (is_broken && !spool->is_broken) {
 		spool->is_broken = true;
