@@ -425,7 +425,7 @@ START_TEST(no_failing_call_loses_what_was_acknowledged)
 			spool_done(box.spool, box.found[k].id);
 		box_close(&box);
 		at += faults[fault].step;
-	} while (calls_failed != 0 && at < 200);
+	} while (calls_failed != 0 && at < 120);
 }
 END_TEST
 
