@@ -2,11 +2,14 @@
 #include "server/smtpd_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/clock.h"
+#include "lib/mem.h"
 #include "lib/net/stream.h"
 #include "server/received.h"
+#include "server/submission.h"
 
 void
 transaction_free(struct transaction *t)
@@ -16,6 +19,7 @@ transaction_free(struct transaction *t)
 	if (t->is_put)
 		queue_put_abort(&t->put);
 	envelope_done(&t->envelope);
+	free(t->submission);
 	config_unref(t->config);
 	free(t);
 }
@@ -81,6 +85,20 @@ on_put_end(void *owner, int status)
 	session_pump(s);
 }
 
+/* RFC 6409, 8: only what authors hand in is completed. */
+static void
+session_begin_submission(struct transaction *t, uint64_t now_ms, const char *id)
+{
+	char date[CLOCK_DATE_MAX], message_id[ADDR_DOMAIN_MAX + 64];
+
+	/* the time makes it unique beyond this spool */
+	(void)snprintf(message_id, sizeof(message_id), "%s.%llx@%s", id,
+		       (unsigned long long)now_ms, t->config->hostname);
+	t->submission = mem_zalloc(sizeof(*t->submission));
+	submission_init(t->submission, clock_format_rfc5322(now_ms, date),
+			message_id);
+}
+
 void
 session_begin_content(struct smtpd_session *s)
 {
@@ -122,6 +140,18 @@ session_begin_content(struct smtpd_session *s)
 	(void)queue_put_data(&t->put, buf_bytes(&field), buf_len(&field));
 	t->size = buf_len(&field);
 	buf_done(&field);
+	if (session_listener(s)->role == POLICY_SUBMISSION)
+		session_begin_submission(t, received.now_ms, received.id);
+}
+
+static void
+session_put(struct smtpd_session *s, struct str run)
+{
+	struct transaction *t = s->transaction;
+
+	t->size += run.len;
+	if (run.len != 0 && queue_put_data(&t->put, run.at, run.len))
+		s->wait = WAIT_ROOM;
 }
 
 /* The message will not be taken; its bytes are read and dropped. */
@@ -169,6 +199,8 @@ session_end_content(struct smtpd_session *s)
 	s->wait = WAIT_NONE; /* what was taken last needs no room */
 	session_judge_content(s);
 	if (t->refusal.code == 0) {
+		if (t->submission != NULL)
+			session_put(s, submission_end(t->submission));
 		s->wait = WAIT_SAVE;
 		queue_put_end(&t->put);
 		return;
@@ -190,11 +222,23 @@ session_take(struct smtpd_session *s, struct str run)
 		return;
 	if (!t->header.is_done)
 		header_scan_feed(&t->header, (const uint8_t *)run.at, run.len);
-	t->size += run.len;
-	if (max_bytes != 0 && t->decoder.facts.bytes > max_bytes)
+	if (max_bytes != 0 && t->decoder.facts.bytes > max_bytes) {
 		session_refuse_content(s, 552, "5.3.4", "Message too big");
-	else if (queue_put_data(&t->put, run.at, run.len))
-		s->wait = WAIT_ROOM;
+		return;
+	}
+	if (t->submission == NULL) {
+		session_put(s, run);
+		return;
+	}
+	while (run.len != 0) {
+		struct str out;
+		size_t used =
+			submission_feed(t->submission, (const uint8_t *)run.at,
+					run.len, &out);
+
+		session_put(s, out);
+		run = str_from(run.at + used, run.len - used);
+	}
 }
 
 size_t

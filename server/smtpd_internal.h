@@ -30,6 +30,7 @@
 struct auth_exchange;
 struct client_name;
 struct stream;
+struct submission;
 
 /* What exists only while a message is on its way in. */
 struct transaction {
@@ -41,6 +42,7 @@ struct transaction {
 	bool is_begun; /* content is on its way, or was refused */
 	struct smtp_data_decoder decoder;
 	struct header_scan header;
+	struct submission *submission; /* owns; NULL: from elsewhere */
 	uint64_t size;
 	struct status refusal; /* code 0: none so far */
 	uint64_t id;
