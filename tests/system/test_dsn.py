@@ -16,7 +16,7 @@ import unicodedata
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("BUILD", TOP))
+BUILD = pathlib.Path(os.environ.get("OSTLER_BUILD", TOP))
 DEMO = BUILD / "tests" / "tools" / "dsn_demo"
 
 pytestmark = pytest.mark.skipif(not DEMO.exists(), reason=f"no {DEMO}")
