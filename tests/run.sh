@@ -15,6 +15,9 @@ build=$top/build
 # not some other Python that happens to stand first in PATH: the packages
 # below belong to this one
 python=/usr/bin/python3
+# an ordinary user's PATH has no place for servers
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
 
 packages="autoconf automake pkg-config make gcc libc6-dev libuv1-dev
 libssl-dev libsasl2-dev libsasl2-modules libsasl2-modules-db sasl2-bin
