@@ -34,6 +34,7 @@ struct auth_server {
 	char *hostname, *realm, *database;
 	bool has_database; /* passwords come from sasldb, not from a daemon */
 	char clear[AUTH_MECHS_MAX], secure[AUTH_MECHS_MAX];
+	char bound[AUTH_MECHS_MAX];
 };
 
 struct auth_exchange {
@@ -48,10 +49,12 @@ struct auth_exchange {
 	bool is_secure, has_input;
 	char *input; /* base64; may be a password */
 	char local[IP_TEXT_MAX + 8], remote[IP_TEXT_MAX + 8];
+	uint8_t binding_data[AUTH_BINDING_MAX];
 
 	/* the worker's */
 	sasl_conn_t *conn;
 	sasl_callback_t callbacks[2];
+	sasl_channel_binding_t binding; /* len 0: none */
 
 	/* what the worker found */
 	enum auth_result result;
@@ -252,20 +255,49 @@ server_set_security(sasl_conn_t *conn, bool is_secure)
 	return sasl_setprop(conn, SASL_SEC_PROPS, &props);
 }
 
+/* Adds "NAME" or "NAME-PLUS" to the list at to when libsasl2's has it. */
+static void
+server_list_add(const char *list, const char *wanted, const char *suffix,
+		char to[AUTH_MECHS_MAX])
+{
+	struct str rest = str_of(list), one;
+	char name[SASL_MECHNAMEMAX + 8];
+	size_t len = strlen(to);
+
+	(void)snprintf(name, sizeof(name), "%s%s", wanted, suffix);
+	while (str_cut(&rest, ' ', &one)) {
+		if (!str_is_nocase(one, name))
+			continue;
+		if (len + strlen(name) + 2 <= AUTH_MECHS_MAX)
+			(void)snprintf(to + len, AUTH_MECHS_MAX - len, "%s%s",
+				       len != 0 ? " " : "", name);
+		return;
+	}
+}
+
+/* What a connection can be bound to, so that the -PLUS forms are listed. */
+static const sasl_channel_binding_t any_binding = {
+	.name = "tls-exporter",
+	.len = 1,
+	.data = (const unsigned char *)"x",
+};
+
 /* The wanted mechanisms, in the order wanted, that libsasl2 has here. */
 static int
 server_list(struct auth_server *server, const struct auth_server_opts *opts,
-	    bool is_secure, char *to, size_t size, struct err *err)
+	    bool is_secure, const sasl_channel_binding_t *binding,
+	    char to[AUTH_MECHS_MAX], struct err *err)
 {
 	const char *list = "";
 	sasl_conn_t *conn = NULL;
-	size_t len = 0;
 	int rc;
 
 	rc = sasl_server_new("smtp", server->hostname, server->realm, NULL,
 			     NULL, NULL, 0, &conn);
 	if (rc == SASL_OK)
 		rc = server_set_security(conn, is_secure);
+	if (rc == SASL_OK && binding != NULL)
+		rc = sasl_setprop(conn, SASL_CHANNEL_BINDING, binding);
 	if (rc != SASL_OK) {
 		sasl_dispose(&conn);
 		return err_text(err, -EINVAL, "libsasl2: %s",
@@ -277,18 +309,8 @@ server_list(struct auth_server *server, const struct auth_server_opts *opts,
 		list = "";
 	to[0] = '\0';
 	for (size_t i = 0; opts->mechanisms[i] != NULL; i++) {
-		struct str rest = str_of(list), one;
-
-		while (str_cut(&rest, ' ', &one)) {
-			if (!str_is_nocase(one, opts->mechanisms[i]))
-				continue;
-			len += (size_t)snprintf(to + len, size - len, "%s%s",
-						len != 0 ? " " : "",
-						opts->mechanisms[i]);
-			break;
-		}
-		if (len >= size - SASL_MECHNAMEMAX - 2)
-			break;
+		server_list_add(list, opts->mechanisms[i], "-PLUS", to);
+		server_list_add(list, opts->mechanisms[i], "", to);
 	}
 	sasl_dispose(&conn);
 	return 0;
@@ -337,11 +359,12 @@ auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
 	pwcheck = options_find("pwcheck_method");
 	server->has_database =
 		pwcheck != NULL && strncmp(pwcheck, "auxprop", 7) == 0;
-	rc = server_list(server, opts, false, server->clear,
-			 sizeof(server->clear), err);
+	rc = server_list(server, opts, false, NULL, server->clear, err);
 	if (rc == 0)
-		rc = server_list(server, opts, true, server->secure,
-				 sizeof(server->secure), err);
+		rc = server_list(server, opts, true, NULL, server->secure, err);
+	if (rc == 0)
+		rc = server_list(server, opts, true, &any_binding,
+				 server->bound, err);
 	if (rc < 0) {
 		auth_server_close(server);
 		return rc;
@@ -373,6 +396,12 @@ auth_server_mechanisms(const struct auth_server *server, bool is_secure)
 	return is_secure ? server->secure : server->clear;
 }
 
+const char *
+auth_server_mechanisms_bound(const struct auth_server *server)
+{
+	return server->bound;
+}
+
 static bool
 lists(const char *mechanisms, struct str wanted)
 {
@@ -388,7 +417,8 @@ bool
 auth_server_knows(const struct auth_server *server, struct str mechanism,
 		  bool *out_needs_tls)
 {
-	if (!lists(server->secure, mechanism))
+	if (!lists(server->secure, mechanism) &&
+	    !lists(server->bound, mechanism))
 		return false;
 	*out_needs_tls = !lists(server->clear, mechanism);
 	return true;
@@ -413,9 +443,13 @@ exchange_open(struct auth_exchange *exchange)
 			     exchange->remote[0] != '\0' ? exchange->remote
 							 : NULL,
 			     exchange->callbacks, 0, &exchange->conn);
-	return rc == SASL_OK ? server_set_security(exchange->conn,
-						   exchange->is_secure)
-			     : rc;
+	if (rc == SASL_OK)
+		rc = server_set_security(exchange->conn, exchange->is_secure);
+	/* not critical: who cannot bind may still log in without */
+	if (rc == SASL_OK && exchange->binding.len != 0)
+		rc = sasl_setprop(exchange->conn, SASL_CHANNEL_BINDING,
+				  &exchange->binding);
+	return rc;
 }
 
 /* A login is the NAME in the database: libsasl2 puts the realm behind it. */
@@ -600,6 +634,22 @@ exchange_address(const struct ip *ip, uint16_t port, char *to, size_t size)
 		(void)snprintf(to, size, "%s;%u", ip_format(ip, text), port);
 }
 
+/* Where -PLUS is not announced, a client that can bind says so and means that
+ * we cannot (RFC 5802, section 6: "y"); libsasl2 refuses that if it can. */
+static void
+exchange_bind(struct auth_exchange *exchange, const struct auth_start *start)
+{
+	if (start->binding == NULL || start->binding_len > AUTH_BINDING_MAX ||
+	    strcmp(exchange->server->bound, exchange->server->secure) == 0)
+		return;
+	memcpy(exchange->binding_data, start->binding, start->binding_len);
+	exchange->binding = (sasl_channel_binding_t){
+		.name = start->binding_type,
+		.len = start->binding_len,
+		.data = exchange->binding_data,
+	};
+}
+
 struct auth_exchange *
 auth_begin(struct auth_server *server, const struct auth_start *start,
 	   auth_fn *on_answer, void *owner)
@@ -614,6 +664,7 @@ auth_begin(struct auth_server *server, const struct auth_start *start,
 		       start->mechanism);
 	exchange->is_secure = start->is_secure;
 	exchange->has_input = start->has_initial;
+	exchange_bind(exchange, start);
 	if (start->has_initial)
 		exchange->input = str_is(start->initial, "=")
 					  ? mem_strdup("")

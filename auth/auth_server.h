@@ -47,6 +47,13 @@ void auth_server_close(struct auth_server *server);
 const char *auth_server_mechanisms(const struct auth_server *server,
 				   bool is_secure);
 
+/*
+ * The same for a connection that has channel binding data: with
+ * "SCRAM-SHA-256-PLUS" (RFC 5802, section 6; RFC 7677) before its plain form
+ * where libsasl2 has it.
+ */
+const char *auth_server_mechanisms_bound(const struct auth_server *server);
+
 /* Known to this server at all (also when it needs TLS first)? */
 bool auth_server_knows(const struct auth_server *server, struct str mechanism,
 		       bool *out_needs_tls);
@@ -70,6 +77,8 @@ struct auth_answer {
 /* Called later on the loop, once per start or step; answer is lent. */
 typedef void auth_fn(void *owner, const struct auth_answer *answer);
 
+#define AUTH_BINDING_MAX 64
+
 struct auth_start {
 	struct str mechanism;
 	bool has_initial;   /* RFC 4954, 4: initial response given */
@@ -77,9 +86,9 @@ struct auth_start {
 	bool is_secure;
 	struct ip client, local;
 	uint16_t client_port, local_port;
-	const uint8_t *binding; /* channel binding, or NULL */
-	size_t binding_len;
-	const char *binding_type;
+	const uint8_t *binding;	  /* channel binding, or NULL */
+	size_t binding_len;	  /* at most AUTH_BINDING_MAX */
+	const char *binding_type; /* "tls-exporter"; static */
 };
 
 /* Borrows start (copies). The exchange is the owner's until auth_free. */

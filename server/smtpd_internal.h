@@ -67,7 +67,8 @@ struct smtpd_session {
 	enum session_wait wait;
 	bool is_blocked; /* the peer does not read its replies */
 	bool is_eof;
-	bool is_esmtps; /* TLS is on */
+	bool is_esmtps;	  /* TLS is on */
+	bool has_binding; /* and a login can be bound to it */
 	bool is_unix;
 	struct ip ip;
 	char id[SESSION_ID_MAX];

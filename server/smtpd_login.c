@@ -64,7 +64,7 @@ on_auth(void *owner, const struct auth_answer *answer)
 void
 session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth)
 {
-	uint8_t binding[128];
+	uint8_t binding[AUTH_BINDING_MAX];
 	struct auth_start start = {
 		.mechanism = str_of(auth->mechanism),
 		.has_initial = auth->has_initial,

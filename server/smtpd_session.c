@@ -148,8 +148,10 @@ session_env(struct smtpd_session *s, struct smtpd_env *env)
 	env->mechanisms = auth != NULL && !s->is_unix
 				  ? auth_server_mechanisms(auth, is_secure)
 				  : "";
+	if (s->has_binding && auth != NULL)
+		env->mechanisms = auth_server_mechanisms_bound(auth);
 	env->mechanisms_under_tls = auth != NULL && !s->is_unix
-					    ? auth_server_mechanisms(auth, true)
+					    ? auth_server_mechanisms_bound(auth)
 					    : "";
 	env->message_size = config->limits.message_size;
 	env->recipients = config->limits.recipients;
@@ -446,10 +448,14 @@ session_greet(struct smtpd_session *s)
 static void
 session_secured(struct smtpd_session *s)
 {
+	uint8_t binding[AUTH_BINDING_MAX];
 	struct stream_tls_info tls;
 	struct log_line line;
+	const char *type;
 
 	s->is_esmtps = true;
+	s->has_binding = stream_channel_binding(s->stream, binding,
+						sizeof(binding), &type) != 0;
 	s->wait = WAIT_NONE;
 	if (stream_tls_info(s->stream, &tls)) {
 		session_log(s, &line, LOG_LEVEL_INFO, "tls");

@@ -220,6 +220,8 @@ START_TEST(plain_text_is_offered_only_where_nobody_listens)
 			 "SCRAM-SHA-256");
 	ck_assert_str_eq(auth_server_mechanisms(server, true),
 			 "SCRAM-SHA-256 PLAIN LOGIN");
+	ck_assert_str_eq(auth_server_mechanisms_bound(server),
+			 "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
 	ck_assert(auth_server_knows(server, str_of("plain"), &needs_tls));
 	ck_assert(needs_tls);
 	ck_assert(!auth_server_knows(server, str_of("GSSAPI"), &needs_tls));

@@ -130,8 +130,10 @@ class Talk:
         assert reply.code == 334, reply
         return self.say(base64.b64encode(password.encode()).decode())
 
-    def scram(self, user, password):
-        """RFC 5802 with SHA-256 (RFC 7677); checks the server too."""
+    def scram(self, user, password, binding=None, kind="tls-unique"):
+        """RFC 5802 with SHA-256 (RFC 7677); checks the server too.
+
+        binding: octets that bind it to the connection (-PLUS)."""
         def encode(text):
             return base64.b64encode(text.encode()).decode()
 
@@ -140,7 +142,11 @@ class Talk:
         nonce = base64.b64encode(os.urandom(18)).decode()
         name = user.replace("=", "=3D").replace(",", "=2C")
         bare = f"n={name},r={nonce}"
-        reply = self.say("AUTH SCRAM-SHA-256 " + encode("n,," + bare))
+        head = "n,," if binding is None else f"p={kind},,"
+        bound = base64.b64encode(head.encode() + (binding or b"")).decode()
+        reply = self.say("AUTH SCRAM-SHA-256"
+                         + ("" if binding is None else "-PLUS")
+                         + " " + encode(head + bare))
         if reply.code != 334:
             return reply
         first = base64.b64decode(reply.text).decode()
@@ -149,7 +155,7 @@ class Talk:
         salted = hashlib.pbkdf2_hmac(
             "sha256", password.encode(), base64.b64decode(part["s"]),
             int(part["i"]))
-        without_proof = "c=biws,r=" + part["r"]
+        without_proof = f"c={bound},r=" + part["r"]
         signed = ",".join((bare, first, without_proof))
         client_key = mac(salted, "Client Key")
         signature = mac(hashlib.sha256(client_key).digest(), signed)
