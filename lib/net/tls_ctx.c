@@ -12,13 +12,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 
+#include "lib/clock.h"
 #include "lib/mem.h"
 #include "lib/net/tls_private.h"
+
+/* Where OpenSSL keeps our struct for its callbacks: application data. */
+#define TLS_CTX_SELF 0
 
 #define TLS_FILE_MAX (4L * 1024 * 1024) /* a bundle of all CAs is 0.3 MB */
 
@@ -216,8 +223,12 @@ use_certificate(struct tls_ctx *ctx, const char *path, struct err *err)
 		goto end;
 	}
 	ERR_clear_error(); /* that was only the end of the file */
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &end) == 1)
-		ctx->expires = (long long)timegm(&end);
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &end) == 1) {
+		long long expires = (long long)timegm(&end);
+
+		if (ctx->expires == 0 || expires < ctx->expires)
+			ctx->expires = expires;
+	}
 end:
 	X509_free(leaf);
 	BIO_free(bio);
@@ -225,14 +236,14 @@ end:
 }
 
 static int
-use_key(struct tls_ctx *ctx, const struct tls_server_opts *opts,
+use_key(struct tls_ctx *ctx, const char *certificate, const char *path,
 	struct err *err)
 {
 	EVP_PKEY *key = NULL;
 	BIO *bio = NULL;
 	int rc;
 
-	rc = read_file("key", opts->key, &bio, err);
+	rc = read_file("key", path, &bio, err);
 	if (rc < 0)
 		return rc;
 	key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
@@ -244,9 +255,9 @@ use_key(struct tls_ctx *ctx, const struct tls_server_opts *opts,
 			rc = err_text(err, -EINVAL,
 				      "key '%s' needs a passphrase; a daemon "
 				      "can only use one without",
-				      opts->key);
+				      path);
 		} else {
-			rc = tls_fail(err, -EINVAL, "key '%s'", opts->key);
+			rc = tls_fail(err, -EINVAL, "key '%s'", path);
 		}
 		goto end;
 	}
@@ -255,15 +266,130 @@ use_key(struct tls_ctx *ctx, const struct tls_server_opts *opts,
 		ERR_clear_error();
 		rc = err_text(err, -EINVAL,
 			      "key '%s' does not belong to certificate '%s'",
-			      opts->key, opts->certificate);
+			      path, certificate);
 		goto end;
 	}
 	if (SSL_CTX_use_PrivateKey(ctx->ssl, key) != 1)
-		rc = tls_fail(err, -EINVAL, "key '%s'", opts->key);
+		rc = tls_fail(err, -EINVAL, "key '%s'", path);
 end:
 	EVP_PKEY_free(key);
 	BIO_free(bio);
 	return rc;
+}
+
+/* OpenSSL keeps one certificate for each kind of key and takes the one that
+ * the client knows. */
+static int
+use_second(struct tls_ctx *ctx, const struct tls_server_opts *opts,
+	   struct err *err)
+{
+	X509 *first = SSL_CTX_get0_certificate(ctx->ssl);
+	int rc;
+
+	if (opts->second_certificate == NULL)
+		return 0;
+	(void)X509_up_ref(first); /* lest it goes when its place is taken */
+	rc = use_certificate(ctx, opts->second_certificate, err);
+	if (rc == 0)
+		rc = use_key(ctx, opts->second_certificate, opts->second_key,
+			     err);
+	/* the same kind: the second would have taken the first one's place */
+	if (rc == 0 && EVP_PKEY_get_base_id(X509_get0_pubkey(first)) ==
+			       EVP_PKEY_get_base_id(X509_get0_pubkey(
+				       SSL_CTX_get0_certificate(ctx->ssl))))
+		rc = err_text(err, -EINVAL,
+			      "certificate '%s' has the same kind of key as "
+			      "'%s': one ECDSA and one RSA are of use",
+			      opts->second_certificate, opts->certificate);
+	X509_free(first);
+	return rc;
+}
+
+/* --------------------------------------------------------------- tickets */
+
+/* Who reads a key later can read the sessions of at most this and the next
+ * period. */
+#define TLS_TICKET_PERIOD_MS (60u * 60 * 1000)
+
+/* The key for new tickets: a fresh one each period. NULL: no random bytes. */
+static const struct tls_ticket_key *
+ticket_key_now(struct tls_ctx *ctx)
+{
+	uint64_t now_ms = clock_boot_ms();
+	struct tls_ticket_key fresh;
+
+	if (ctx->tickets[0].until_ms > now_ms)
+		return &ctx->tickets[0];
+	if (RAND_bytes(fresh.name, sizeof(fresh.name)) != 1 ||
+	    RAND_priv_bytes(fresh.cipher, sizeof(fresh.cipher)) != 1 ||
+	    RAND_priv_bytes(fresh.mac, sizeof(fresh.mac)) != 1)
+		return NULL;
+	fresh.until_ms = now_ms + TLS_TICKET_PERIOD_MS;
+	mem_wipe(&ctx->tickets[1], sizeof(ctx->tickets[1]));
+	/* what was in use is still read for one period */
+	if (ctx->tickets[0].until_ms + TLS_TICKET_PERIOD_MS > now_ms)
+		ctx->tickets[1] = ctx->tickets[0];
+	ctx->tickets[0] = fresh;
+	mem_wipe(&fresh, sizeof(fresh));
+	return &ctx->tickets[0];
+}
+
+static const struct tls_ticket_key *
+ticket_key_find(struct tls_ctx *ctx, const unsigned char *name)
+{
+	for (size_t i = 0; i < 2; i++)
+		if (ctx->tickets[i].until_ms != 0 &&
+		    memcmp(ctx->tickets[i].name, name, TLS_TICKET_NAME) == 0)
+			return &ctx->tickets[i];
+	return NULL;
+}
+
+static bool
+ticket_mac(EVP_MAC_CTX *mac, const struct tls_ticket_key *key)
+{
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY,
+						  (void *)key->mac,
+						  sizeof(key->mac)),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+						 (char *)"SHA256", 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+/* SSL_CTX_set_tlsext_ticket_key_evp_cb(3): -1 error, 0 no ticket (handshake
+ * in full), 1 taken, 2 taken and to be renewed. */
+static int
+on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv,
+	  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int is_new)
+{
+	struct tls_ctx *ctx =
+		SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), TLS_CTX_SELF);
+	const struct tls_ticket_key *now = ticket_key_now(ctx), *key;
+
+	if (now == NULL)
+		return is_new ? -1 : 0;
+	if (is_new) {
+		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(
+					   EVP_aes_256_cbc())) != 1)
+			return -1;
+		memcpy(name, now->name, sizeof(now->name));
+		return EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL,
+					  now->cipher, iv) == 1 &&
+				       ticket_mac(mac, now)
+			       ? 1
+			       : -1;
+	}
+	key = ticket_key_find(ctx, name);
+	if (key == NULL)
+		return 0;
+	if (!ticket_mac(mac, key) ||
+	    EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher,
+			       iv) != 1)
+		return -1;
+	return key == now ? 1 : 2;
 }
 
 /*
@@ -346,13 +472,22 @@ tls_ctx_server(const struct tls_server_opts *opts, struct tls_ctx **out,
 	/* tickets keep sessions at the clients, nothing is kept here */
 	(void)SSL_CTX_set_session_cache_mode(ctx->ssl, SSL_SESS_CACHE_OFF);
 	(void)SSL_CTX_set_num_tickets(ctx->ssl, 1);
+	(void)SSL_CTX_set_timeout(ctx->ssl, TLS_TICKET_PERIOD_MS / 1000);
+	if (SSL_CTX_set_ex_data(ctx->ssl, TLS_CTX_SELF, ctx) != 1 ||
+	    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx->ssl, on_ticket) != 1) {
+		rc = tls_fail(err, -EINVAL, "OpenSSL");
+		goto fail;
+	}
 	rc = set_versions(ctx->ssl, opts->minimum, NULL, err);
 	if (rc < 0)
 		goto fail;
 	rc = use_certificate(ctx, opts->certificate, err);
 	if (rc < 0)
 		goto fail;
-	rc = use_key(ctx, opts, err);
+	rc = use_key(ctx, opts->certificate, opts->key, err);
+	if (rc < 0)
+		goto fail;
+	rc = use_second(ctx, opts, err);
 	if (rc < 0)
 		goto fail;
 	if (opts->client_ca != NULL) {
@@ -424,6 +559,7 @@ tls_ctx_unref(struct tls_ctx *ctx)
 	if (ctx == NULL || atomic_fetch_sub(&ctx->refs, 1) != 1)
 		return;
 	SSL_CTX_free(ctx->ssl);
+	mem_wipe(ctx->tickets, sizeof(ctx->tickets));
 	free(ctx);
 }
 

@@ -17,8 +17,11 @@ struct tls_ctx;
 struct tls_server_opts {
 	const char *certificate; /* PEM file with its chain */
 	const char *key;	 /* PEM file */
-	const char *client_ca;	 /* PEM file, or NULL: no client certificates */
-	const char *minimum;	 /* "1.2" or "1.3" */
+	/* Another pair with a key of another kind (RSA beside ECDSA), for
+	 * clients that know only one; NULL: none. */
+	const char *second_certificate, *second_key;
+	const char *client_ca; /* PEM file, or NULL: no client certificates */
+	const char *minimum;   /* "1.2" or "1.3" */
 };
 
 /*
@@ -45,7 +48,8 @@ int tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine */
 
-/* Seconds since 1970 when the server certificate ends; 0 for a client's. */
+/* Seconds since 1970 when the server certificate (the first of two to end)
+ * ends; 0 for a client's. */
 long long tls_ctx_expires(const struct tls_ctx *ctx);
 
 /*

@@ -10,14 +10,27 @@
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "lib/err.h"
+
+#define TLS_TICKET_NAME 16
+#define TLS_TICKET_KEY	32
+
+/* What session tickets are sealed with (RFC 5077, section 4). */
+struct tls_ticket_key {
+	unsigned char name[TLS_TICKET_NAME];
+	unsigned char cipher[TLS_TICKET_KEY], mac[TLS_TICKET_KEY];
+	uint64_t until_ms; /* boot clock; 0: none */
+};
 
 struct tls_ctx {
 	SSL_CTX *ssl;
 	atomic_uint refs;  /* a worker makes it, the loop uses it */
 	long long expires; /* see tls_ctx_expires */
 	bool is_verified;  /* client: an unverified peer fails the handshake */
+	/* server, loop thread only: the one in use and the one before it */
+	struct tls_ticket_key tickets[2];
 };
 
 /*

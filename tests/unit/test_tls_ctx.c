@@ -214,6 +214,29 @@ START_TEST(an_unreadable_key_says_so)
 }
 END_TEST
 
+START_TEST(two_certificates_have_two_kinds_of_key)
+{
+	struct tls_server_opts opts = {.certificate = cert,
+				       .key = key,
+				       .second_certificate = other_cert,
+				       .second_key = other_key,
+				       .minimum = "1.2"};
+	struct tls_ctx *ctx = NULL;
+	struct err err = ERR_INIT;
+
+	files_make();
+	ck_assert_int_eq(tls_ctx_server(&opts, &ctx, &err), -EINVAL);
+	ck_assert_msg(strstr(err.text, "same kind of key") != NULL, "%s",
+		      err.text);
+	opts.second_key = key;
+	ck_assert_int_eq(tls_ctx_server(&opts, &ctx, &err), -EINVAL);
+	ck_assert_msg(strstr(err.text, "does not belong") != NULL, "%s",
+		      err.text);
+	ck_assert_ptr_null(ctx);
+	files_remove();
+}
+END_TEST
+
 START_TEST(a_client_needs_cas_that_are_there)
 {
 	struct tls_client_opts opts = {.is_verified = true,
@@ -245,4 +268,5 @@ UNIT_MAIN("tls_ctx",
 			      what_cannot_serve_is_refused_with_file_and_reason,
 			      0, (int)COUNT(refused));
 	  tcase_add_test(tc, an_unreadable_key_says_so);
+	  tcase_add_test(tc, two_certificates_have_two_kinds_of_key);
 	  tcase_add_test(tc, a_client_needs_cas_that_are_there);)
