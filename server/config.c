@@ -28,6 +28,8 @@ listener_done(struct listener_config *listener)
 	free(listener->proxy_from);
 	free(listener->certificate);
 	free(listener->key);
+	free(listener->second_certificate);
+	free(listener->second_key);
 	free(listener->name);
 	free(listener->at);
 }
@@ -55,6 +57,8 @@ config_unref(struct config *config)
 	free(config->auth.realm);
 	free(config->tls.certificate);
 	free(config->tls.key);
+	free(config->tls.second_certificate);
+	free(config->tls.second_key);
 	free(config->tls.client_ca);
 	free(config->tls.minimum);
 	free(config->queue.retry_s);

@@ -42,8 +42,9 @@ struct listener_config {
 	size_t address_count;
 	struct cidr *proxy_from; /* policy/cidr.h */
 	size_t proxy_from_count;
-	char *certificate, *key; /* NULL: those of tls {} */
-	char *at;		 /* "FILE:LINE" */
+	char *certificate, *key;	       /* NULL: those of tls {} */
+	char *second_certificate, *second_key; /* NULL: none */
+	char *at;			       /* "FILE:LINE" */
 };
 
 struct config {
@@ -73,7 +74,9 @@ struct config {
 
 	struct {
 		char *certificate, *key, *client_ca, *minimum;
-	} tls; /* certificate NULL: one is made */
+		char *second_certificate, *second_key; /* NULL: none */
+		uint64_t watch_ms; /* between two looks at them; 0: never */
+	} tls;			   /* certificate NULL: one is made */
 
 	struct {
 		char **mechanisms; /* NULL-terminated */

@@ -36,6 +36,13 @@ check_tls(const struct config *config, const struct scan *scan,
 	if ((config->tls.certificate == NULL) != (config->tls.key == NULL))
 		config_error(report, scan_place(scan, "tls", "certificate", 0),
 			     "tls: certificate and key belong together");
+	if ((config->tls.second_certificate == NULL) !=
+		    (config->tls.second_key == NULL) ||
+	    (config->tls.second_key != NULL && config->tls.key == NULL))
+		config_error(report,
+			     scan_place(scan, "tls", "second_certificate", 0),
+			     "tls: second_certificate and second_key belong "
+			     "together, and to a certificate");
 	for (size_t i = 0; i < config->listener_count; i++)
 		needs_one |= config->listeners[i].tls != LISTENER_TLS_NONE &&
 			     config->listeners[i].certificate == NULL;

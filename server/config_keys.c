@@ -45,6 +45,9 @@ const struct key config_keys[] = {
 {"listener", "proxy_from",  KEY_TEXTS,  NULL, HAND, 0, 0, NULL},
 {"listener", "certificate", KEY_PATH,   NULL, LISTENER(certificate), 0, 0, NULL},
 {"listener", "key",         KEY_PATH,   NULL, LISTENER(key), 0, 0, NULL},
+{"listener", "second_certificate", KEY_PATH, NULL,
+	LISTENER(second_certificate), 0, 0, NULL},
+{"listener", "second_key",  KEY_PATH,   NULL, LISTENER(second_key), 0, 0, NULL},
 
 {"limits", "message_size", KEY_SIZE, "50M", CONFIG(limits.message_size),
 	1024, 1024 * GIB, NULL},
@@ -78,6 +81,10 @@ const struct key config_keys[] = {
 
 {"tls", "certificate", KEY_PATH, NULL, CONFIG(tls.certificate), 0, 0, NULL},
 {"tls", "key",         KEY_PATH, NULL, CONFIG(tls.key), 0, 0, NULL},
+{"tls", "second_certificate", KEY_PATH, NULL, CONFIG(tls.second_certificate),
+	0, 0, NULL},
+{"tls", "second_key",  KEY_PATH, NULL, CONFIG(tls.second_key), 0, 0, NULL},
+{"tls", "watch",       KEY_MS, "1m", CONFIG(tls.watch_ms), 0, YEAR_S, NULL},
 {"tls", "client_ca",   KEY_PATH, NULL, CONFIG(tls.client_ca), 0, 0, NULL},
 {"tls", "minimum",     KEY_CHOICE, "1.2", CONFIG(tls.minimum), 0, 0,
 	" 1.2 1.3 "},

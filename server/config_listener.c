@@ -151,6 +151,13 @@ config_listener_set(struct listener_config *listener,
 			     "listener \"%s\": certificate and key belong "
 			     "together",
 			     values->name);
+	if ((listener->second_certificate == NULL) !=
+		    (listener->second_key == NULL) ||
+	    (listener->second_key != NULL && listener->key == NULL))
+		config_error(report, values->at,
+			     "listener \"%s\": second_certificate and "
+			     "second_key belong together, and to a certificate",
+			     values->name);
 }
 
 void

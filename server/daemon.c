@@ -21,6 +21,7 @@
 #include "queue/route/resolver.h"
 #include "server/config.h"
 #include "server/control.h"
+#include "server/file_watch.h"
 #include "server/listener.h"
 #include "server/notify.h"
 #include "server/smtpd.h"
@@ -322,6 +323,55 @@ daemon_open(struct daemon *daemon, struct err *err)
 	return 0;
 }
 
+/* -------------------------------------------------------- certificates */
+
+static void
+on_certificate_changed(void *owner, const char *path)
+{
+	struct daemon *daemon = owner;
+	struct log_line line;
+
+	if (daemon->phase != DAEMON_RUNNING)
+		return;
+	log_begin(&line, LOG_LEVEL_INFO, "reload");
+	log_text(&line, "reason", "a certificate file has changed");
+	log_text(&line, "file", path);
+	log_end(&line);
+	daemon_reload(daemon, NULL, NULL);
+}
+
+static void
+daemon_watch_files(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+	size_t count = 0, max = 4 + config->listener_count * 4;
+	const char **paths = mem_zalloc(max * sizeof(*paths));
+	const char *all[] = {config->tls.certificate, config->tls.key,
+			     config->tls.second_certificate,
+			     config->tls.second_key};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] != NULL)
+			paths[count++] = all[i];
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct listener_config *listener = &config->listeners[i];
+		const char *own[] = {listener->certificate, listener->key,
+				     listener->second_certificate,
+				     listener->second_key};
+
+		for (size_t j = 0; j < sizeof(own) / sizeof(own[0]); j++)
+			if (own[j] != NULL)
+				paths[count++] = own[j];
+	}
+	if (daemon->watch == NULL)
+		daemon->watch = file_watch_new(daemon->loop,
+					       on_certificate_changed, daemon);
+	file_watch_set(daemon->watch, paths, count, config->tls.watch_ms);
+	free(paths);
+}
+
+/* -------------------------------------------------------------- serving */
+
 static void
 daemon_log_address(void *arg, const char *name, const char *address)
 {
@@ -354,6 +404,7 @@ daemon_serve(struct daemon *daemon, struct err *err)
 	log_number(&line, "pid", getpid());
 	log_end(&line);
 	listeners_each(daemon->listeners, daemon_log_address, NULL);
+	daemon_watch_files(daemon);
 	notify_ready();
 	return 0;
 }
@@ -452,6 +503,7 @@ reload_take(struct reload *reload)
 	smtpd_configure(daemon->smtpd, daemon->config, reload->tls);
 	reload->tls = NULL;
 	config_unref(old);
+	daemon_watch_files(daemon);
 
 	daemon->reloads++;
 	daemon->reloaded_ms = clock_wall_ms();
@@ -546,6 +598,8 @@ on_handle_closed(uv_handle_t *handle)
 static void
 daemon_close_handles(struct daemon *daemon)
 {
+	file_watch_free(daemon->watch);
+	daemon->watch = NULL;
 	for (size_t i = 0; i < 4; i++)
 		uv_close((uv_handle_t *)&daemon->signals[i], on_handle_closed);
 	uv_close((uv_handle_t *)&daemon->drain_timer, on_handle_closed);

@@ -22,6 +22,7 @@ struct auth_server;
 struct buf;
 struct config;
 struct control;
+struct file_watch;
 struct listeners;
 struct queue;
 struct resolver;
@@ -59,7 +60,8 @@ struct daemon {
 	struct queue *queue;
 	struct auth_server *auth;
 	struct smtpd *smtpd;
-	struct control *control; /* NULL: none */
+	struct control *control;  /* NULL: none */
+	struct file_watch *watch; /* certificates; NULL: not serving */
 
 	bool is_reloading, reload_again;
 	bool is_hurried; /* told twice to stop */

@@ -74,9 +74,13 @@ smtpd_tls_open_one(const struct config *config,
 	if (listener->certificate != NULL) {
 		opts.certificate = listener->certificate;
 		opts.key = listener->key;
+		opts.second_certificate = listener->second_certificate;
+		opts.second_key = listener->second_key;
 	} else if (config->tls.certificate != NULL) {
 		opts.certificate = config->tls.certificate;
 		opts.key = config->tls.key;
+		opts.second_certificate = config->tls.second_certificate;
+		opts.second_key = config->tls.second_key;
 	} else {
 		opts.certificate = made_certificate;
 		opts.key = made_key;

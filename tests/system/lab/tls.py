@@ -25,8 +25,10 @@ class Authority:
                  "-subj", "/CN=lab authority", "-keyout", self.key,
                  "-out", self.file)
 
-    def issue(self, folder, *names):
-        """A certificate for these names, in a new folder or a used one."""
+    def issue(self, folder, *names, kind="ec"):
+        """A certificate for these names, in a new folder or a used one.
+
+        kind: of its key, ec or rsa."""
         folder.mkdir(exist_ok=True)
         self.serial += 1
         key, request, chain = (folder / f for f in
@@ -34,9 +36,10 @@ class Authority:
         extensions = folder / "extensions"
         extensions.write_text("subjectAltName=" + ",".join(
             f"DNS:{name}" for name in names) + "\n")
-        _openssl("req", "-new", "-newkey", "ec", "-pkeyopt",
-                 "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
-                 f"/CN={names[0]}", "-keyout", key, "-out", request)
+        option = "ec_paramgen_curve:prime256v1" if kind == "ec" else \
+            "rsa_keygen_bits:2048"
+        _openssl("req", "-new", "-newkey", kind, "-pkeyopt", option, "-nodes",
+                 "-subj", f"/CN={names[0]}", "-keyout", key, "-out", request)
         _openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey",
                  self.key, "-set_serial", self.serial, "-days", "2",
                  "-extfile", extensions, "-out", chain)
