@@ -78,6 +78,9 @@ struct smtpd_session {
 	struct auth_exchange *exchange;
 	struct transaction *transaction;
 	uint64_t started_ms; /* boot clock */
+	/* boot clock: since when the client owes us something; 0: it does not
+	 */
+	uint64_t turn_ms;
 	uint64_t messages;
 };
 

@@ -335,7 +335,7 @@ static void
 session_set_deadline(struct smtpd_session *s)
 {
 	const struct config *config = s->config;
-	uint64_t age_ms = clock_boot_ms() - s->started_ms;
+	uint64_t now_ms = clock_boot_ms(), age_ms = now_ms - s->started_ms;
 	uint64_t ms = config->limits.command_timeout_ms;
 	uint64_t left_ms = age_ms < config->limits.session_ms
 				   ? config->limits.session_ms - age_ms
@@ -343,11 +343,16 @@ session_set_deadline(struct smtpd_session *s)
 
 	if (s->wait == WAIT_AUTH || s->wait == WAIT_SAVE ||
 	    s->wait == WAIT_ROOM) {
+		s->turn_ms = 0;
 		stream_set_deadline(s->stream, 0); /* it is our turn */
 		return;
 	}
+	if (s->turn_ms == 0)
+		s->turn_ms = now_ms;
 	if (s->proto.state == SMTPD_CONTENT || session_is_in_chunk(s))
 		ms = config->limits.data_timeout_ms;
+	/* a line that comes byte by byte is one line; its time goes on */
+	ms = s->turn_ms + ms > now_ms ? s->turn_ms + ms - now_ms : 1;
 	stream_set_deadline(s->stream, ms < left_ms ? ms : left_ms);
 }
 
@@ -376,6 +381,7 @@ session_pump(struct smtpd_session *s)
 		if (session_is_in_chunk(s)) {
 			if (len == 0 && s->proto.chunk_left != 0)
 				break;
+			s->turn_ms = 0;
 			if (!session_chunk_octets(s, bytes, len))
 				return;
 			continue;
@@ -383,6 +389,7 @@ session_pump(struct smtpd_session *s)
 		if (len == 0)
 			break;
 		if (s->proto.state == SMTPD_CONTENT) {
+			s->turn_ms = 0;
 			stream_consume(s->stream,
 				       session_content(s, bytes, len));
 			continue;
@@ -391,6 +398,7 @@ session_pump(struct smtpd_session *s)
 			return;
 		if (!has_event)
 			break;
+		s->turn_ms = 0;
 		if (buf_len(&s->smtpd->reply) > SESSION_REPLY_FLUSH)
 			session_flush(s);
 	}
@@ -454,6 +462,7 @@ session_secured(struct smtpd_session *s)
 	const char *type;
 
 	s->is_esmtps = true;
+	s->turn_ms = 0;
 	s->has_binding = stream_channel_binding(s->stream, binding,
 						sizeof(binding), &type) != 0;
 	s->wait = WAIT_NONE;
@@ -515,6 +524,7 @@ on_stream(void *owner, enum stream_event event)
 		break;
 	case STREAM_DRAINED:
 		s->is_blocked = false;
+		s->turn_ms = 0;
 		session_pump(s);
 		break;
 	case STREAM_SECURED:
@@ -583,7 +593,11 @@ session_drain(struct smtpd_session *s)
 void
 session_cut(struct smtpd_session *s)
 {
-	session_free(s, "shutdown", true);
+	/* RFC 5321, 3.8: 421 also to those who could not finish */
+	if (s->wait == WAIT_TLS || s->is_blocked)
+		session_free(s, "shutdown", true);
+	else
+		session_goodbye(s, "4.3.2", "is shutting down", "shutdown");
 }
 
 void

@@ -4,7 +4,10 @@ chunks, logins bound to their connection, messages that are not complete."""
 
 import random
 import re
+import select
+import signal
 import ssl
+import time
 
 import pytest
 
@@ -71,6 +74,55 @@ def test_refused_chunks_are_no_commands(relay):
         assert talk.reply().code == 501
         assert talk.is_closed()
     assert relay.maildir("bob") == []
+
+
+# ------------------------------------------------- RFC 5321, 3.8, 4.5.3.2
+
+
+def test_a_line_that_never_ends_gets_421(relay):
+    """Each byte comes in time, the line does not."""
+    relay.set("limits", command_timeout="2s")
+    relay.start()
+    with Talk(relay.mx) as talk:
+        began = time.monotonic()
+        talk.socket.settimeout(0.2)
+        while True:
+            try:
+                talk.raw(b"x")
+                reply = talk.reply()
+                break
+            except TimeoutError:
+                assert time.monotonic() - began < 20
+        assert (reply.code, reply.text) == (421, "4.4.2 mail.ostler.example "
+                                            "Timeout, closing connection")
+
+
+def test_data_that_comes_slowly_is_taken(relay):
+    """The time between blocks counts, not that of them all."""
+    relay.set("limits", data_timeout="2s", command_timeout="2s")
+    relay.start()
+    with open_transaction(relay.mx) as talk:
+        assert talk.say("DATA").code == 354
+        began = time.monotonic()
+        while time.monotonic() - began < 3:
+            talk.raw(b"Subject: x\r\n")
+            assert not select.select([talk.socket], [], [], 0.3)[0]
+        talk.raw(b".\r\n")
+        assert talk.reply().code == 250
+
+
+def test_who_could_not_finish_hears_421(relay):
+    relay.top["drain"] = "1s"
+    relay.start()
+    with open_transaction(relay.mx) as talk, \
+            open_transaction(relay.mx) as sender:
+        assert sender.say("DATA").code == 354
+        relay.signal(signal.SIGTERM)
+        for one in talk, sender:
+            assert one.reply().text == "4.3.2 mail.ostler.example is " \
+                "shutting down, closing connection"
+            assert one.is_closed()
+    assert relay.ended() == 0
 
 
 # --------------------------------------------------------------- RFC 6409
