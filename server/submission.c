@@ -8,6 +8,7 @@ enum submission_at {
 	AT_LINE,  /* a line begins, or what it is is not known yet: held */
 	AT_NAME,  /* within what may be a field's name: held */
 	AT_GAP,	  /* white space between a name and its colon: held */
+	AT_LONG,  /* within a name or gap too long to be held, given out */
 	AT_FIELD, /* within a field, or a folded line of it */
 	AT_BODY,  /* the header is over */
 };
@@ -124,6 +125,20 @@ submission_first(struct submission *submission, uint8_t c)
 	return nothing;
 }
 
+/* What may be a field's beginning is longer than what can be kept back. */
+static struct str
+submission_overflow(struct submission *submission)
+{
+	/* much white space: a field, lest a Bcc hides behind it */
+	if (submission->at == AT_GAP)
+		return submission_field(submission, held_name_len(submission));
+	if (submission_missing(submission).len != 0)
+		return submission_close(submission, true);
+	submission->at = AT_LONG;
+	submission->is_removing = false;
+	return str_from(submission->held, submission->held_len);
+}
+
 /* One byte of a line's beginning, which is kept back with it. */
 static struct str
 submission_byte(struct submission *submission, uint8_t c)
@@ -145,17 +160,38 @@ submission_byte(struct submission *submission, uint8_t c)
 		else if (submission->at == AT_GAP || !is_name_byte(c))
 			return submission_close(submission, true);
 		break;
+	case AT_LONG:
 	case AT_FIELD:
 	case AT_BODY:
 		break; /* nothing is kept back there */
 	}
 	if (submission->held_len < SUBMISSION_HELD_MAX)
 		return str_from(NULL, 0);
-	/* a name with that much white space is taken for a field, lest a Bcc
-	 * hides behind it */
-	return submission->at == AT_GAP
-		       ? submission_field(submission, held_name_len(submission))
-		       : submission_close(submission, true);
+	return submission_overflow(submission);
+}
+
+/* More of a long name, up to where it is known what it is; the bytes used. */
+static size_t
+submission_long(struct submission *submission, const uint8_t *bytes, size_t len)
+{
+	size_t used = 0;
+
+	submission->held_len = 0;
+	while (used < len) {
+		uint8_t c = bytes[used++];
+
+		if (c == ':') {
+			submission->at = AT_FIELD;
+			submission->has_field = true;
+			submission->is_after_cr = false;
+			break;
+		}
+		if (!is_name_byte(c) && c != ' ' && c != '\t') {
+			submission->at = AT_BODY;
+			break;
+		}
+	}
+	return used;
 }
 
 /* The rest of a line up to its CR LF; the bytes used. */
@@ -197,6 +233,10 @@ submission_feed(struct submission *submission, const uint8_t *bytes, size_t len,
 			out_run->len = 0;
 		return used;
 	}
+	if (submission->at == AT_LONG) {
+		out_run->len = submission_long(submission, bytes, len);
+		return out_run->len;
+	}
 	out_run->len = 0;
 	while (used < len && out_run->len == 0 &&
 	       (submission->at == AT_LINE || submission->at == AT_NAME ||
@@ -228,6 +268,7 @@ submission_end(struct submission *submission)
 			return str_from(submission->held, run.len + 2);
 		}
 		return submission_close(submission, false);
+	case AT_LONG:
 	case AT_BODY:
 		break;
 	}

@@ -18,7 +18,8 @@
 #include "lib/str.h"
 
 /* Bytes at the front of a line that are kept back until it is known what the
- * line is. A field name that is longer ends the header. */
+ * line is. A field name that is longer ends the header when something has to
+ * be put in before it. */
 #define SUBMISSION_HELD_MAX 256
 #define SUBMISSION_ADD_MAX  512
 

@@ -68,6 +68,11 @@ static const struct {
 	{"a name that is no name ends the header",
 	 X64 X64 X64 X64 "x: y\r\nBcc: z\r\n",
 	 DATE ID "\r\n" X64 X64 X64 X64 "x: y\r\nBcc: z\r\n"},
+	{"unless nothing has to be put in before it",
+	 DATE ID X64 X64 X64 X64 "x: y\r\nBcc: z\r\n" X64 X64 X64 X64
+				 "x y\r\nBcc: z\r\n",
+	 DATE ID X64 X64 X64 X64 "x: y\r\n" X64 X64 X64 X64
+				 "x y\r\nBcc: z\r\n"},
 	{"no Bcc hides behind white space",
 	 "Bcc" S64 S64 S64 S64 ": z\r\n" DATE ID "\r\n", DATE ID "\r\n"},
 	{"bytes above 127 and NUL in a body's place are untouched",
