@@ -5,12 +5,13 @@
 #include <string.h>
 
 enum submission_at {
-	AT_LINE,  /* a line begins, or what it is is not known yet: held */
-	AT_NAME,  /* within what may be a field's name: held */
-	AT_GAP,	  /* white space between a name and its colon: held */
-	AT_LONG,  /* within a name or gap too long to be held, given out */
-	AT_FIELD, /* within a field, or a folded line of it */
-	AT_BODY,  /* the header is over */
+	AT_LINE,     /* a line begins, or what it is is not known yet: held */
+	AT_NAME,     /* within what may be a field's name: held */
+	AT_GAP,	     /* white space between a name and its colon: held */
+	AT_LONG,     /* within a name too long to be held, given out */
+	AT_LONG_GAP, /* within such a gap */
+	AT_FIELD,    /* within a field, or a folded line of it */
+	AT_BODY,     /* the header is over */
 };
 
 void
@@ -62,6 +63,12 @@ submission_close(struct submission *submission, bool needs_empty_line)
 	extra += submission->held_len;
 	submission->held_len = 0;
 	return str_from(submission->held, extra);
+}
+
+static bool
+is_bcc(struct str name)
+{
+	return str_is_nocase(name, "Bcc") || str_is_nocase(name, "Resent-Bcc");
 }
 
 /* Behind the colon: what this field is, and whether it goes on. */
@@ -129,12 +136,14 @@ submission_first(struct submission *submission, uint8_t c)
 static struct str
 submission_overflow(struct submission *submission)
 {
-	/* much white space: a field, lest a Bcc hides behind it */
-	if (submission->at == AT_GAP)
-		return submission_field(submission, held_name_len(submission));
+	size_t name_len = held_name_len(submission);
+
+	/* no Bcc hides behind much white space */
+	if (is_bcc(str_from(submission->held, name_len)))
+		return submission_field(submission, name_len);
 	if (submission_missing(submission).len != 0)
 		return submission_close(submission, true);
-	submission->at = AT_LONG;
+	submission->at = submission->at == AT_NAME ? AT_LONG : AT_LONG_GAP;
 	submission->is_removing = false;
 	return str_from(submission->held, submission->held_len);
 }
@@ -161,6 +170,7 @@ submission_byte(struct submission *submission, uint8_t c)
 			return submission_close(submission, true);
 		break;
 	case AT_LONG:
+	case AT_LONG_GAP:
 	case AT_FIELD:
 	case AT_BODY:
 		break; /* nothing is kept back there */
@@ -186,7 +196,9 @@ submission_long(struct submission *submission, const uint8_t *bytes, size_t len)
 			submission->is_after_cr = false;
 			break;
 		}
-		if (!is_name_byte(c) && c != ' ' && c != '\t') {
+		if (c == ' ' || c == '\t') {
+			submission->at = AT_LONG_GAP;
+		} else if (submission->at == AT_LONG_GAP || !is_name_byte(c)) {
 			submission->at = AT_BODY;
 			break;
 		}
@@ -233,7 +245,7 @@ submission_feed(struct submission *submission, const uint8_t *bytes, size_t len,
 			out_run->len = 0;
 		return used;
 	}
-	if (submission->at == AT_LONG) {
+	if (submission->at == AT_LONG || submission->at == AT_LONG_GAP) {
 		out_run->len = submission_long(submission, bytes, len);
 		return out_run->len;
 	}
@@ -269,6 +281,7 @@ submission_end(struct submission *submission)
 		}
 		return submission_close(submission, false);
 	case AT_LONG:
+	case AT_LONG_GAP:
 	case AT_BODY:
 		break;
 	}
