@@ -125,6 +125,17 @@ proto_forget_transaction(struct smtpd_proto *proto)
 	}
 }
 
+/*
+ * RFC 3207, 4.2: what was said in the clear is forgotten, a login as well; a
+ * stranger in between could log in as himself and have others send as him.
+ * So there is no TLS behind a login.
+ */
+static bool
+proto_offers_tls(const struct smtpd_proto *proto, const struct smtpd_env *env)
+{
+	return env->offers_tls && !proto->is_authenticated;
+}
+
 static bool
 proto_offers_auth(const struct smtpd_proto *proto, const struct smtpd_env *env)
 {
@@ -139,7 +150,7 @@ proto_write_ehlo(struct smtpd_proto *proto, const struct smtpd_env *env,
 	(void)buf_addf(out, "250-%s\r\n250-PIPELINING\r\n", env->hostname);
 	(void)buf_addf(out, "250-SIZE %llu\r\n",
 		       (unsigned long long)env->message_size);
-	if (env->offers_tls)
+	if (proto_offers_tls(proto, env))
 		(void)buf_adds(out, "250-STARTTLS\r\n");
 	if (proto_offers_auth(proto, env))
 		(void)buf_addf(out, "250-AUTH %s\r\n", env->mechanisms);
@@ -416,6 +427,9 @@ proto_starttls(struct smtpd_proto *proto, const struct smtpd_env *env,
 		return proto_reply(proto, env, out, 503, "5.5.1",
 				   env->is_secure ? "TLS is on already"
 						  : "No TLS here");
+	if (proto->is_authenticated)
+		return proto_reply(proto, env, out, 503, "5.5.1",
+				   "Log in behind STARTTLS, not before it");
 	if (proto->state != SMTPD_READY && proto->state != SMTPD_FRESH)
 		return proto_reply(proto, env, out, 503, "5.5.1",
 				   "Not within a transaction");

@@ -108,7 +108,8 @@ step(struct run *run, enum smtpd_effect effect, const struct smtpd_ask *ask)
 		(void)buf_adds(&run->content, "!");
 		break;
 	case SMTPD_DO_TLS:
-		FUZZ_CHECK(env->offers_tls && !run->is_open);
+		FUZZ_CHECK(env->offers_tls && !run->is_open &&
+			   !proto->is_authenticated);
 		smtpd_proto_secured(proto);
 		run->env.offers_tls = false;
 		run->env.is_secure = true;

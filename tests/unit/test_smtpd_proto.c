@@ -691,6 +691,21 @@ static const struct talk {
 	      "S: 503 5.5.1 Say EHLO first\n"
 	      "C: STARTTLS\n"
 	      "S: 503 5.5.1 TLS is on already\n"},
+	{"no STARTTLS behind a login: it would outlive what is forgotten",
+	 SUBMISSION,
+	 "C: EHLO c.example\n" S_EHLO(
+		 "S: 250-STARTTLS\n"
+		 "S: 250-AUTH SCRAM-SHA-256\n") "C: AUTH SCRAM-SHA-256\n"
+						"S: 334 Y2hhbGxlbmdl\n"
+						"C: cmlnaHQ=\n"
+						"S: 235 2.7.0 Authentication "
+						"successful\n"
+						"C: EHLO c.example\n" S_EHLO(
+							"") "C: STARTTLS\n"
+							    "S: 503 5.5.1 Log "
+							    "in behind "
+							    "STARTTLS, not "
+							    "before it\n"},
 	{"no STARTTLS within a transaction", MX,
 	 EHLO MAIL "C: STARTTLS\n"
 		   "S: 503 5.5.1 Not within a transaction\n" RCPT},
