@@ -206,12 +206,10 @@ destination_enter(struct schedule *schedule, struct destination *to,
 	leg->destination = to;
 }
 
+/* One leg less; the last one leaves it among the unused. NULL is fine. */
 static void
-destination_leave(struct schedule *schedule, struct leg *leg)
+destination_leave(struct schedule *schedule, struct destination *to)
 {
-	struct destination *to = leg->destination;
-
-	leg->destination = NULL;
 	if (to == NULL || --to->legs != 0)
 		return;
 	list_remove(&to->link);
@@ -356,10 +354,11 @@ leg_attach(struct schedule *schedule, struct leg *leg, const char *key,
 
 	if (old == to)
 		return to;
-	destination_leave(schedule, leg);
+	/* first in, or making room among the unused could take it away */
+	destination_enter(schedule, to, leg);
+	destination_leave(schedule, old);
 	if (old != NULL)
 		destination_place(schedule, old);
-	destination_enter(schedule, to, leg);
 	return to;
 }
 
@@ -457,7 +456,8 @@ schedule_drop(struct schedule *schedule, struct leg *leg)
 	struct destination *to = leg->destination;
 
 	leg_move(schedule, leg, LEG_NEW);
-	destination_leave(schedule, leg);
+	leg->destination = NULL;
+	destination_leave(schedule, to);
 	if (to != NULL && to->legs != 0)
 		destination_place(schedule, to);
 }

@@ -369,6 +369,30 @@ START_TEST(a_leg_moves_to_another_destination)
 }
 END_TEST
 
+START_TEST(a_leg_moves_to_the_one_that_was_to_be_forgotten_next)
+{
+	struct bench bench;
+	struct leg *other, *leg;
+	char key[16];
+
+	bench_init(&bench, 100);
+	other = bench_leg(&bench);
+	for (unsigned i = 0; i <= 1024; i++) {
+		(void)snprintf(key, sizeof(key), "d%u", i);
+		schedule_offer(&bench.schedule, other, key, &remote);
+	}
+	ck_assert_uint_eq(bench.schedule.unused_count, 1024);
+	leg = bench_leg(&bench);
+	schedule_offer(&bench.schedule, leg, "new", &remote);
+	/* nobody is left at "new", which takes a place among the unused */
+	schedule_offer(&bench.schedule, leg, "d0", &remote);
+	ck_assert_str_eq(leg->destination->key, "d0");
+	ck_assert_uint_eq(leg->destination->legs, 1);
+	ck_assert_uint_eq(bench.schedule.unused_count, 1024);
+	bench_done(&bench);
+}
+END_TEST
+
 /* ------------------------------------------------------------- entries */
 
 START_TEST(the_index_finds_what_is_in_it_and_nothing_else)
@@ -463,6 +487,8 @@ UNIT_MAIN("schedule",
 	  tcase_add_test(tc, a_rate_is_remembered_when_nothing_waits_any_more);
 	  tcase_add_test(tc, destinations_without_legs_are_forgotten);
 	  tcase_add_test(tc, a_leg_moves_to_another_destination);
+	  tcase_add_test(tc,
+			 a_leg_moves_to_the_one_that_was_to_be_forgotten_next);
 	  tcase_add_test(tc, the_index_finds_what_is_in_it_and_nothing_else);
 	  tcase_add_test(
 		  tc, an_entry_knows_sender_first_recipient_and_domains_left);
