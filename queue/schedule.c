@@ -247,6 +247,13 @@ unused_expire(struct schedule *schedule)
 
 		if (schedule->now_ms < to->unused_ms + UNUSED_KEEP_MS)
 			return;
+		if (to->rate_us > schedule->now_ms * 1000) {
+			/* forgotten, it would get its tokens twice */
+			to->unused_ms = schedule->now_ms;
+			list_remove(&to->link);
+			list_push(&schedule->unused, &to->link);
+			continue;
+		}
 		schedule->unused_count--;
 		destination_free(schedule, to);
 	}

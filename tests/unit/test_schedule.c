@@ -393,6 +393,30 @@ START_TEST(a_leg_moves_to_the_one_that_was_to_be_forgotten_next)
 }
 END_TEST
 
+START_TEST(a_rate_is_remembered_as_long_as_its_bucket_is_not_full)
+{
+	static const struct destination_limits rated = {.connections = 100,
+							.rate_count = 1,
+							.rate_period_s = 3600};
+	struct bench bench;
+	struct leg *started[4];
+	char keys[64];
+
+	bench_init(&bench, 100);
+	offer(&bench, "x", &rated, 1);
+	ck_assert_uint_eq(start_all(&bench, started, keys, sizeof(keys)), 1);
+	schedule_drop(&bench.schedule, started[0]);
+	schedule_advance(&bench.schedule, 1000 + 1800000);
+	offer(&bench, "x", &rated, 1);
+	ck_assert_uint_eq(start_all(&bench, started, keys, sizeof(keys)), 0);
+	schedule_drop(&bench.schedule, &bench.entries[1]->leg);
+	schedule_advance(&bench.schedule, 1000 + 3600000);
+	schedule_advance(&bench.schedule, 1000 + 3900000);
+	ck_assert_uint_eq(bench.schedule.destination_count, 0);
+	bench_done(&bench);
+}
+END_TEST
+
 /* ------------------------------------------------------------- entries */
 
 START_TEST(the_index_finds_what_is_in_it_and_nothing_else)
@@ -472,24 +496,27 @@ START_TEST(a_waiting_message_costs_less_than_400_bytes)
 }
 END_TEST
 
-UNIT_MAIN("schedule",
-	  tcase_add_test(tc, legs_come_out_when_they_are_due_and_in_order);
-	  tcase_add_test(tc, a_destination_gets_no_more_than_its_connections);
-	  tcase_add_test(tc, destinations_take_turns);
-	  tcase_add_test(tc, all_destinations_share_the_connections);
-	  tcase_add_test(
-		  tc,
-		  ninety_nine_silent_destinations_leave_room_for_the_hundredth);
-	  tcase_add_test(tc, the_window_grows_with_answers_and_shrinks_without);
-	  tcase_add_test(tc, a_destination_that_is_down_sends_its_legs_back);
-	  tcase_add_test(tc, one_probe_starts_when_the_pause_is_over);
-	  tcase_add_test(tc, a_rate_is_a_bucket_that_fills_again);
-	  tcase_add_test(tc, a_rate_is_remembered_when_nothing_waits_any_more);
-	  tcase_add_test(tc, destinations_without_legs_are_forgotten);
-	  tcase_add_test(tc, a_leg_moves_to_another_destination);
-	  tcase_add_test(tc,
-			 a_leg_moves_to_the_one_that_was_to_be_forgotten_next);
-	  tcase_add_test(tc, the_index_finds_what_is_in_it_and_nothing_else);
-	  tcase_add_test(
-		  tc, an_entry_knows_sender_first_recipient_and_domains_left);
-	  tcase_add_test(tc, a_waiting_message_costs_less_than_400_bytes);)
+UNIT_MAIN(
+	"schedule",
+	tcase_add_test(tc, legs_come_out_when_they_are_due_and_in_order);
+	tcase_add_test(tc, a_destination_gets_no_more_than_its_connections);
+	tcase_add_test(tc, destinations_take_turns);
+	tcase_add_test(tc, all_destinations_share_the_connections);
+	tcase_add_test(
+		tc,
+		ninety_nine_silent_destinations_leave_room_for_the_hundredth);
+	tcase_add_test(tc, the_window_grows_with_answers_and_shrinks_without);
+	tcase_add_test(tc, a_destination_that_is_down_sends_its_legs_back);
+	tcase_add_test(tc, one_probe_starts_when_the_pause_is_over);
+	tcase_add_test(tc, a_rate_is_a_bucket_that_fills_again);
+	tcase_add_test(tc, a_rate_is_remembered_when_nothing_waits_any_more);
+	tcase_add_test(tc, destinations_without_legs_are_forgotten);
+	tcase_add_test(tc, a_leg_moves_to_another_destination);
+	tcase_add_test(tc,
+		       a_leg_moves_to_the_one_that_was_to_be_forgotten_next);
+	tcase_add_test(tc,
+		       a_rate_is_remembered_as_long_as_its_bucket_is_not_full);
+	tcase_add_test(tc, the_index_finds_what_is_in_it_and_nothing_else);
+	tcase_add_test(tc,
+		       an_entry_knows_sender_first_recipient_and_domains_left);
+	tcase_add_test(tc, a_waiting_message_costs_less_than_400_bytes);)
