@@ -67,6 +67,7 @@ struct queue {
 	struct list runs;
 	size_t run_count;
 	struct list listings;
+	uint64_t walk_turn; /* counts the turns of their walk */
 	struct list shows;
 	struct list orphans; /* ids that are settled, found before the spool
 				was open */

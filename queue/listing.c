@@ -20,6 +20,7 @@ struct queue_listing {
 	struct list link;     /* of queue->listings */
 	struct entry *cursor; /* the next one to look at; NULL: the end */
 	uint64_t max_id;      /* younger ones are not looked at */
+	uint64_t turn;	      /* of queue->walk_turn: the last it had */
 	bool is_stopped;      /* until queue_list_resume */
 	bool is_calling, is_cancelled;
 
@@ -356,31 +357,39 @@ listing_walk(struct queue_listing *listing)
 	}
 }
 
+/* The next one that this turn has not taken yet; NULL: none is left. All of
+ * them stay on the queue's list, where listing_forget looks for them. */
+static struct queue_listing *
+listing_of_turn(const struct queue *queue)
+{
+	const struct list *node;
+
+	list_each (node, &queue->listings) {
+		struct queue_listing *listing =
+			container_of(node, struct queue_listing, link);
+
+		if (!listing->is_stopped && listing->turn != queue->walk_turn)
+			return listing;
+	}
+	return NULL;
+}
+
+/* Callbacks may add, cancel and resume. */
 static void
 on_walk(uv_idle_t *walk)
 {
 	struct queue *queue = walk->data;
-	struct list turn, *node;
+	struct queue_listing *listing;
+	struct list *node;
 	bool is_more = false;
 
-	/* callbacks may add, cancel and resume: each is taken once */
-	list_init(&turn);
+	queue->walk_turn++;
 	for (;;) {
-		node = list_pop(&queue->listings);
-		if (node == NULL)
+		listing = listing_of_turn(queue);
+		if (listing == NULL)
 			break;
-		list_push(&turn, node);
-	}
-	for (;;) {
-		struct queue_listing *listing;
-
-		node = list_pop(&turn);
-		if (node == NULL)
-			break;
-		list_push(&queue->listings, node);
-		listing = container_of(node, struct queue_listing, link);
-		if (!listing->is_stopped)
-			listing_walk(listing);
+		listing->turn = queue->walk_turn;
+		listing_walk(listing);
 	}
 	list_each (node, &queue->listings)
 		is_more |= !container_of(node, struct queue_listing, link)
@@ -403,6 +412,7 @@ listing_new(struct queue *queue, const struct queue_filter *filter)
 
 	listing->queue = queue;
 	listing->max_id = queue->max_id;
+	listing->turn = queue->walk_turn; /* the next one is its first */
 	listing->domain = mem_strdup(filter->domain);
 	listing->state = mem_strdup(filter->state);
 	listing->category = mem_strdup(filter->category);

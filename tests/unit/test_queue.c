@@ -1013,6 +1013,39 @@ START_TEST(a_list_waits_for_its_reader)
 }
 END_TEST
 
+START_TEST(a_list_goes_on_while_an_order_removes_what_it_would_tell_next)
+{
+	static struct sending sendings[1500];
+	static const char *const to[] = {"ok@a.test", NULL};
+	struct lines lines = {.listing = NULL};
+	struct world world;
+	uint64_t count = UINT64_MAX;
+
+	world_init(&world);
+	world.opts.deliver = false;
+	advance(&world, 0);
+	for (unsigned i = 0; i < COUNT(sendings); i++)
+		sending_begin(&world, &sendings[i], AUTHOR, to, 0);
+	for (unsigned i = 0; i < COUNT(sendings); i++)
+		while (!sendings[i].has_ended)
+			uv_run(&world.loop, UV_RUN_ONCE);
+	queue_apply(world.queue, QUEUE_REMOVE, &all, on_count, &count);
+	while (stats_of(&world).messages == COUNT(sendings))
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_ne(stats_of(&world).messages, 0);
+	/* it comes second in each turn */
+	buf_init(&lines.text, LOG_MAX);
+	lines.listing =
+		queue_list(world.queue, &all, on_item, on_list_end, &lines);
+	while (count == UINT64_MAX || !lines.has_ended)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(count, COUNT(sendings));
+	ck_assert_uint_lt(lines.calls, COUNT(sendings));
+	buf_done(&lines.text);
+	world_done(&world);
+}
+END_TEST
+
 struct shown {
 	bool has_come;
 	int status;
@@ -1237,7 +1270,9 @@ UNIT_MAIN(
 	tcase_add_test(tc, what_is_bounced_goes_back_to_the_sender);
 	tcase_add_test(tc, a_pause_survives_a_restart);
 	tcase_add_test(tc, a_list_says_what_waits_and_why);
-	tcase_add_test(tc, a_list_waits_for_its_reader);
+	tcase_add_test(tc, a_list_waits_for_its_reader); tcase_add_test(
+		tc,
+		a_list_goes_on_while_an_order_removes_what_it_would_tell_next);
 	tcase_add_test(tc, one_message_can_be_shown_with_all_its_attempts);
 	tcase_add_test(tc, destinations_are_told_most_waiting_first);
 	tcase_add_test(tc, closing_cuts_what_does_not_end_and_keeps_it);
