@@ -886,6 +886,21 @@ count_settled(struct queue *queue, const struct settlement *settled)
 	}
 }
 
+/* What the envelope says of its recipients now, to the disk. */
+static void
+run_write(struct run *run)
+{
+	struct queue *queue = run->queue;
+	struct message *message = run->message;
+
+	message->is_done = message_is_settled(message);
+	if (message->is_done)
+		spool_done(queue->spool, message->entry->id);
+	else
+		for (size_t i = 0; i < run->settled_count; i++)
+			write_state(run, &run->settled[i]);
+}
+
 void
 run_commit(struct run *run)
 {
@@ -906,21 +921,27 @@ run_commit(struct run *run)
 	}
 	if (has_report)
 		report_make(run);
-	message->is_done = message_is_settled(message);
-	if (run->reports != NULL) {
-		message->reports += (unsigned)run->reports_left;
-		spool_group_begin(queue->spool);
-		report_submit(run);
-	}
-	if (message->is_done)
-		spool_done(queue->spool, message->entry->id);
-	else
-		for (size_t i = 0; i < run->settled_count; i++)
-			write_state(run, &run->settled[i]);
-	if (run->reports != NULL)
-		spool_group_end(queue->spool);
-	else
+	if (run->reports == NULL) {
+		run_write(run);
 		run_finish(run);
+		return;
+	}
+	run->is_written = report_is_small(run);
+	if (!run->is_written) {
+		/* Too large for a batch: first the report, then what it tells
+		 * of. A crash in between sends it twice; the other way round
+		 * nobody would hear of it. */
+		message->reports += (unsigned)run->reports_left;
+		report_submit(run);
+		return;
+	}
+	/* What is written comes first in the batch: when that fails, the spool
+	 * has taken it back before a report is heard of. */
+	spool_group_begin(queue->spool);
+	run_write(run);
+	message->reports += (unsigned)run->reports_left;
+	report_submit(run);
+	spool_group_end(queue->spool);
 }
 
 /* The disk did not take a report: its recipients are owed still. */
@@ -951,11 +972,16 @@ run_revert(struct run *run, const struct report *report)
 void
 run_report_done(struct run *run, const struct report *report, int status)
 {
-	if (status < 0)
+	if (status < 0) {
 		run_revert(run, report);
+		run->is_written = false; /* nothing of the batch was */
+	}
 	run->message->reports--;
-	if (--run->reports_left == 0)
-		run_finish(run);
+	if (--run->reports_left != 0)
+		return;
+	if (!run->is_written)
+		run_write(run);
+	run_finish(run);
 }
 
 /* ------------------------------------------------------------- the end */

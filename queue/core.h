@@ -124,6 +124,7 @@ struct run {
 	struct outcome *finals;	  /* expiries, as the report tells them */
 	struct report *reports;	  /* list, see report.c */
 	size_t reports_left;
+	bool is_written; /* states or end, in one batch with the reports */
 	struct spool_read *read;
 	struct buf original;
 };
@@ -184,6 +185,8 @@ void entry_remove(struct queue *queue, struct entry *entry);
 /* Groups what the sender has to hear by cause; formats; begins the puts.
  * settled and original of the run are final. */
 void report_make(struct run *run);
+/* Do they all fit in one batch, with what they tell of? */
+bool report_is_small(const struct run *run);
 /* Within a spool group: the reports become durable with the states. */
 void report_submit(struct run *run);
 /* All reports of the run; puts not ended are aborted. */

@@ -186,6 +186,16 @@ report_make(struct run *run)
 	}
 }
 
+bool
+report_is_small(const struct run *run)
+{
+	const struct report *report = run->reports;
+
+	while (report != NULL && !spool_put_is_large(&report->put.spool))
+		report = report->next;
+	return report == NULL;
+}
+
 void
 report_submit(struct run *run)
 {

@@ -358,6 +358,14 @@ spool_put_data(struct spool_put *put, const void *bytes, size_t len)
 	return false;
 }
 
+bool
+spool_put_is_large(const struct spool_put *put)
+{
+	const struct put_state *state = put->priv;
+
+	return state->large != NULL;
+}
+
 /* The put is over; its owner hears. */
 static void
 end_put(struct spool_put *put, int status)

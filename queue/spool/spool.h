@@ -103,6 +103,9 @@ void spool_put_begin(struct spool *spool, struct spool_put *put);
  * (the bytes were taken). A disk error shows at the end. */
 bool spool_put_data(struct spool_put *put, const void *bytes, size_t len);
 
+/* Does it go to a file of its own? Then it can be in no group. */
+bool spool_put_is_large(const struct spool_put *put);
+
 /* envelope: borrows, NUL-terminated lines each ending in \n. on_end follows. */
 void spool_put_end(struct spool_put *put, const char *envelope);
 
@@ -114,7 +117,7 @@ void spool_put_abort(struct spool_put *put);
 /*
  * Everything submitted between begin and end of a group becomes durable in
  * one batch or not at all: a report with the state change that caused it,
- * the copies of an alias. Bodies in a group are at most large_bytes long.
+ * the copies of an alias. No put in a group may be large.
  * Groups do not nest.
  */
 void spool_group_begin(struct spool *spool);

@@ -20,6 +20,7 @@
 #include "policy/builder.h"
 #include "queue/deliver/delivery.h"
 #include "queue/queue.h"
+#include "queue/spool/disk.h"
 
 #define AUTHOR	"author@home.test"
 #define LOG_MAX (1u << 20)
@@ -1243,6 +1244,98 @@ START_TEST(memory_of_waiting_mail_is_counted_and_small)
 }
 END_TEST
 
+/* ------------------------------------------- a disk that does not take it */
+
+static struct {
+	unsigned syncs, renames; /* still to fail */
+} disk_faults;
+
+static int
+faulty_fdatasync(int fd)
+{
+	if (disk_faults.syncs == 0)
+		return disk_calls_real.fdatasync(fd);
+	disk_faults.syncs--;
+	errno = EIO;
+	return -1;
+}
+
+static int
+faulty_renameat(int dir, const char *from, int to_dir, const char *to)
+{
+	if (disk_faults.renames == 0)
+		return disk_calls_real.renameat(dir, from, to_dir, to);
+	disk_faults.renames--;
+	errno = EIO;
+	return -1;
+}
+
+static void
+disk_make_faulty(void)
+{
+	static struct disk_calls calls;
+
+	memset(&disk_faults, 0, sizeof(disk_faults));
+	calls = disk_calls_real;
+	calls.fdatasync = faulty_fdatasync;
+	calls.renameat = faulty_renameat;
+	disk_use(&calls);
+}
+
+START_TEST(a_report_that_the_disk_refused_is_owed_and_nothing_else_is)
+{
+	struct world world;
+
+	disk_make_faulty();
+	world_init(&world);
+	SEND(&world, AUTHOR, "never@a.test", "ok@a.test");
+	disk_faults.syncs = 1;
+	settle_down(&world);
+	ck_assert_uint_eq(disk_faults.syncs, 0);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	ck_assert_uint_eq(stats_of(&world).accepted, 1);
+	log_is("mx a.test <author@home.test>: never@a.test ok@a.test\n");
+	advance(&world, 301);
+	run_until(&world, is_empty);
+	log_is("mx a.test <author@home.test>: never@a.test\n"
+	       "domain home.test <>: author@home.test\n");
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
+START_TEST(a_report_too_large_for_a_batch_is_there_before_what_it_tells_of)
+{
+	static char addresses[2000][120];
+	static const char *to[COUNT(addresses) + 1];
+	struct world world;
+
+	for (size_t i = 0; i < COUNT(addresses); i++) {
+		(void)snprintf(addresses[i], sizeof(addresses[i]),
+			       "never.%060zu@a.test", i);
+		to[i] = addresses[i];
+	}
+	disk_make_faulty();
+	world_init(&world);
+	(void)send_to(&world, AUTHOR, to, 0);
+	disk_faults.renames = 1;
+	settle_down(&world);
+	ck_assert_uint_eq(disk_faults.renames, 0);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	world_reopen(&world);
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	buf_clear(&peer.log);
+	advance(&world, 301);
+	run_until(&world, is_empty);
+	ck_assert_ptr_nonnull(strstr(buf_text(&peer.log), to[1999]));
+	ck_assert_ptr_nonnull(
+		strstr(buf_text(&peer.log), "<>: author@home.test\n"));
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
 UNIT_MAIN(
 	"queue", tcase_add_test(tc, accepted_mail_is_delivered_and_gone);
 	tcase_add_test(tc, deferred_mail_is_tried_again_when_it_is_due);
@@ -1278,4 +1371,9 @@ UNIT_MAIN(
 	tcase_add_test(tc, closing_cuts_what_does_not_end_and_keeps_it);
 	tcase_add_test(tc, a_put_that_is_given_up_leaves_nothing);
 	tcase_add_test(tc, ten_thousand_messages_pass_within_their_limits);
+	tcase_add_test(
+		tc, a_report_that_the_disk_refused_is_owed_and_nothing_else_is);
+	tcase_add_test(
+		tc,
+		a_report_too_large_for_a_batch_is_there_before_what_it_tells_of);
 	tcase_add_test(tc, memory_of_waiting_mail_is_counted_and_small);)
