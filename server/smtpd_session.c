@@ -131,6 +131,20 @@ session_finish(struct smtpd_session *s, const char *why)
 
 /* -------------------------------------------------------------- environment */
 
+/* NULL: its listener is gone, or has no TLS any more. */
+static struct tls_ctx *
+session_tls_ctx(const struct smtpd_session *s)
+{
+	const struct smtpd_tls *tls = s->smtpd->tls;
+	const char *name = session_listener(s)->name;
+	const struct config *now = s->smtpd->config;
+
+	for (size_t i = 0; i < tls->count; i++)
+		if (strcmp(now->listeners[i].name, name) == 0)
+			return tls->contexts[i];
+	return NULL;
+}
+
 void
 session_env(struct smtpd_session *s, struct smtpd_env *env)
 {
@@ -142,8 +156,8 @@ session_env(struct smtpd_session *s, struct smtpd_env *env)
 
 	env->hostname = config->hostname;
 	env->is_submission = listener->role == POLICY_SUBMISSION;
-	env->offers_tls =
-		listener->tls == LISTENER_TLS_STARTTLS && !s->is_esmtps;
+	env->offers_tls = listener->tls == LISTENER_TLS_STARTTLS &&
+			  !s->is_esmtps && session_tls_ctx(s) != NULL;
 	env->is_secure = s->is_esmtps;
 	env->mechanisms = auth != NULL && !s->is_unix
 				  ? auth_server_mechanisms(auth, is_secure)
@@ -178,19 +192,6 @@ session_take_config(struct smtpd_session *s)
 		return;
 	}
 	/* its listener is gone: the session goes on as it began */
-}
-
-static struct tls_ctx *
-session_tls_ctx(const struct smtpd_session *s)
-{
-	const struct smtpd_tls *tls = s->smtpd->tls;
-	const char *name = session_listener(s)->name;
-	const struct config *now = s->smtpd->config;
-
-	for (size_t i = 0; i < tls->count; i++)
-		if (strcmp(now->listeners[i].name, name) == 0)
-			return tls->contexts[i];
-	return NULL;
 }
 
 void

@@ -117,6 +117,21 @@ def test_hup_moves_listeners(relay):
         assert old.say("NOOP").code == 250
 
 
+def test_a_session_outlives_its_listener_without_starttls(relay):
+    relay.start()
+    with Talk(relay.mx) as old:
+        assert "STARTTLS" in old.ehlo().text
+        relay.listeners["inbound"] = relay.listeners.pop("mx")
+        assert relay.reload().code == 0
+        assert old.say("STARTTLS").code == 503
+        assert "STARTTLS" not in old.ehlo().text
+        old.mail("eve@else.example", "bob@local.example")
+        assert old.data(mails.message()).code == 250
+    relay.wait_maildir("bob")
+    with Talk(relay.mx) as young:
+        assert "STARTTLS" in young.ehlo().text
+
+
 def test_term_drains(relay, far):
     relay.set("relay", trusted_networks=["127.0.0.0/8"])
     relay.top["drain"] = "20s"
