@@ -123,6 +123,9 @@ daemon_make_folder(const char *path, uid_t uid, gid_t gid, mode_t mode,
 		   struct err *err)
 {
 	if (mkdir(path, mode) == 0) {
+		/* our umask is for files, and would keep others out of here */
+		if (chmod(path, mode) < 0)
+			return err_set(err, -errno, "folder '%s'", path);
 		if (geteuid() == 0 && chown(path, uid, gid) < 0)
 			return err_set(err, -errno, "folder '%s'", path);
 		return 0;

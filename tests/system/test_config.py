@@ -183,6 +183,16 @@ def test_privileges_are_dropped_after_binding(relay):
     assert relay.reload().code == 0
 
 
+def test_folders_made_for_sockets_are_open_and_the_control_socket_is_not(
+        relay, folder):
+    made = folder / "made"
+    relay.top["control_socket"] = made / "control.sock"
+    relay.start()
+    assert made.stat().st_mode & 0o777 == 0o755
+    assert relay.top["control_socket"].stat().st_mode & 0o777 == 0o600
+    assert relay.spool.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_spool_of_another_owner_is_77_and_named(relay):
     need_root("giving a folder to somebody else")
     os.chmod(relay.folder, 0o755)
