@@ -29,6 +29,7 @@ static struct {
 } options;
 
 struct auth_server {
+	unsigned refs; /* its owner, and the exchanges; loop thread */
 	uv_loop_t *loop;
 	struct work_lane lane;
 	char *hostname, *realm, *database;
@@ -351,6 +352,7 @@ auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
 	if (rc < 0)
 		return rc;
 	server = mem_zalloc(sizeof(*server));
+	server->refs = 1;
 	server->loop = loop;
 	work_lane_init(&server->lane, WORK_THREADS / 2);
 	server->hostname = mem_strdup(opts->hostname);
@@ -373,10 +375,11 @@ auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
 	return 0;
 }
 
-void
-auth_server_close(struct auth_server *server)
+/* The last one out: libsasl2 takes the code of its plugins with it. */
+static void
+server_unref(struct auth_server *server)
 {
-	if (server == NULL)
+	if (--server->refs != 0)
 		return;
 	free(server->hostname);
 	free(server->realm);
@@ -388,6 +391,13 @@ auth_server_close(struct auth_server *server)
 		free(options.values[i]);
 	}
 	options.count = 0;
+}
+
+void
+auth_server_close(struct auth_server *server)
+{
+	if (server != NULL)
+		server_unref(server);
 }
 
 const char *
@@ -598,6 +608,7 @@ exchange_unref(struct auth_exchange *exchange)
 	mem_free_secret(exchange->input);
 	free(exchange->challenge);
 	free(exchange->login);
+	server_unref(exchange->server);
 	free(exchange);
 }
 
@@ -658,6 +669,7 @@ auth_begin(struct auth_server *server, const struct auth_start *start,
 
 	exchange->refs = 1;
 	exchange->server = server;
+	server->refs++;
 	exchange->on_answer = on_answer;
 	exchange->owner = owner;
 	(void)str_copy(exchange->mechanism, sizeof(exchange->mechanism),

@@ -36,6 +36,8 @@ struct auth_server_opts {
  */
 int auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
 		     struct auth_server **out, struct err *err);
+/* Exchanges may still run, in workers; libsasl2 ends with the last of them.
+ * NULL is fine. */
 void auth_server_close(struct auth_server *server);
 
 /*

@@ -243,6 +243,23 @@ START_TEST(an_exchange_may_be_left_at_any_time)
 }
 END_TEST
 
+START_TEST(a_server_closed_meanwhile_outlives_its_exchanges)
+{
+	struct auth_start start = {.mechanism = str_of("LOGIN"),
+				   .is_secure = true};
+	struct talk talk = {0};
+
+	open_server();
+	for (int i = 0; i < 20; i++)
+		auth_free(auth_begin(server, &start, on_server, &talk));
+	auth_server_close(server);
+	ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	ck_assert_int_eq(uv_loop_close(&loop), 0);
+	ck_assert(!talk.is_over);
+	remove_database();
+}
+END_TEST
+
 static void
 count_name(void *arg, const char *name)
 {
@@ -288,4 +305,5 @@ UNIT_MAIN("auth",
 		  tc, an_unknown_login_takes_as_many_steps_as_a_wrong_password);
 	  tcase_add_test(tc, plain_text_is_offered_only_where_nobody_listens);
 	  tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
+	  tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
 	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);)
