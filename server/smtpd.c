@@ -241,7 +241,9 @@ on_no_event(void *owner, enum stream_event event)
 }
 
 /* One line to a client that gets no session; the socket's buffer is empty,
- * so it does not block and nothing is kept. */
+ * so it does not block and nothing is kept. Nor is the connection, which a
+ * client that does not close it would hold for seconds: those over the cap
+ * would use up the descriptors that the cap is there to save. */
 static void
 smtpd_refuse(struct smtpd *smtpd, struct stream *stream, const struct ip *ip,
 	     const char *listener, const char *why, bool is_tls)
@@ -265,7 +267,7 @@ smtpd_refuse(struct smtpd *smtpd, struct stream *stream, const struct ip *ip,
 
 		(void)stream_write(stream, reply, len);
 	}
-	stream_close(stream);
+	stream_abort(stream);
 }
 
 static bool

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Garbage, greed, and a disk that is full."""
 
+import pathlib
 import subprocess
 import threading
 
@@ -137,6 +138,20 @@ def test_connections_of_all_together_are_capped(relay):
     for talk in talks:
         talk.close()
     wait_for(lambda: relay.status()["sessions"]["open"] == 0, "their end")
+
+
+def test_connections_over_the_cap_take_no_descriptors(relay):
+    relay.set("limits", connections=4, connections_per_client=4)
+    relay.start()
+    descriptors = pathlib.Path(f"/proc/{relay.process.pid}/fd")
+    talks = [Talk(relay.mx) for _ in range(4)]
+    before = len(list(descriptors.iterdir()))
+    # they say nothing, and close nothing
+    refused = [Talk(relay.mx) for _ in range(100)]
+    assert {talk.greeting.code for talk in refused} == {421}
+    assert len(list(descriptors.iterdir())) < before + 20
+    for talk in talks + refused:
+        talk.close()
 
 
 def test_a_silent_client_is_sent_away(relay):
