@@ -300,6 +300,12 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 		return;
 	}
 	stream_peer(stream, &ip, NULL);
+	if (handle->type == UV_TCP && ip.family == IP_NONE) {
+		/* it is gone again, and has no address to be judged by: it
+		 * must not pass for a peer on a unix socket */
+		stream_abort(stream);
+		return;
+	}
 	is_tls = config->listeners[listener].tls == LISTENER_TLS_IMPLICIT;
 	smtpd->stats.connections++;
 	if (smtpd->stats.sessions >= config->limits.connections) {

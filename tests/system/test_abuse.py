@@ -2,6 +2,9 @@
 """Garbage, greed, and a disk that is full."""
 
 import pathlib
+import signal
+import socket
+import struct
 import subprocess
 import threading
 
@@ -152,6 +155,21 @@ def test_connections_over_the_cap_take_no_descriptors(relay):
     assert len(list(descriptors.iterdir())) < before + 20
     for talk in talks + refused:
         talk.close()
+
+
+def test_a_client_gone_before_it_is_taken_is_no_local_peer(relay):
+    relay.start()
+    relay.signal(signal.SIGSTOP)
+    with socket.create_connection(relay.mx) as gone:
+        gone.sendall(b"EHLO x\r\n")
+        # a reset instead of an end
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                        struct.pack("ii", 1, 0))
+    relay.signal(signal.SIGCONT)
+    with Talk(relay.mx) as talk:
+        assert talk.greeting.code == 220
+    assert relay.wait_event("connect", client="127.0.0.1")
+    assert relay.events("connect", client="unix") == []
 
 
 def test_a_silent_client_is_sent_away(relay):
