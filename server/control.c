@@ -34,7 +34,7 @@ struct control_connection {
 	struct control *control;
 	struct stream *stream;
 	struct control_request *request; /* the running one; NULL: none */
-	bool is_eof;
+	bool is_eof, is_pumping;
 };
 
 static const struct {
@@ -157,32 +157,45 @@ connection_run(struct control_connection *connection, struct str line)
 	control_end(request, EXIT_USAGE, "the daemon does not know this");
 }
 
-/* Runs the requests that are there, one after the other. */
+/* Runs the first request that is there. False: there is none, or the
+ * connection is gone. */
+static bool
+connection_next(struct control_connection *connection)
+{
+	size_t len;
+	const uint8_t *bytes = stream_bytes(connection->stream, &len);
+	const uint8_t *newline = len != 0 ? memchr(bytes, '\n', len) : NULL;
+	char *line;
+	size_t line_len;
+
+	if (newline == NULL) {
+		if (connection->is_eof || len > CONTROL_LINE_MAX)
+			connection_close(connection);
+		else
+			connection->is_pumping = false;
+		return false;
+	}
+	line_len = (size_t)(newline - bytes);
+	line = mem_dup(bytes, line_len);
+	stream_consume(connection->stream, line_len + 1);
+	connection_run(connection, str_from(line, line_len));
+	free(line);
+	return true;
+}
+
+/* Runs the requests that are there, one after the other, as long as the
+ * client reads the answers. */
 static void
 connection_pump(struct control_connection *connection)
 {
-	while (connection->request == NULL) {
-		size_t len;
-		const uint8_t *bytes = stream_bytes(connection->stream, &len);
-		const uint8_t *newline =
-			len != 0 ? memchr(bytes, '\n', len) : NULL;
-		char *line;
-		size_t line_len;
-
-		if (newline == NULL) {
-			if (connection->is_eof || len > CONTROL_LINE_MAX)
-				connection_close(connection);
+	if (connection->is_pumping)
+		return; /* a command ended at once: the loop below goes on */
+	connection->is_pumping = true;
+	while (connection->request == NULL &&
+	       stream_unsent(connection->stream) <= STREAM_OUT_LOW)
+		if (!connection_next(connection))
 			return;
-		}
-		line_len = (size_t)(newline - bytes);
-		line = mem_dup(bytes, line_len);
-		stream_consume(connection->stream, line_len + 1);
-		connection_run(connection, str_from(line, line_len));
-		free(line);
-		/* a command that ended at once has pumped the rest, and the
-		 * connection may be gone with it */
-		return;
-	}
+	connection->is_pumping = false;
 }
 
 static void
@@ -202,6 +215,8 @@ on_stream(void *owner, enum stream_event event)
 	case STREAM_DRAINED:
 		if (request != NULL && request->on_room != NULL)
 			request->on_room(request);
+		else if (request == NULL)
+			connection_pump(connection);
 		break;
 	case STREAM_EOF:
 		/* the answer to what was asked is still wanted */
