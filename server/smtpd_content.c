@@ -19,6 +19,7 @@ transaction_free(struct transaction *t)
 	if (t->is_put)
 		queue_put_abort(&t->put);
 	envelope_done(&t->envelope);
+	free(t->seen);
 	free(t->submission);
 	config_unref(t->config);
 	free(t);

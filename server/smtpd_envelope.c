@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "server/smtpd_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/hash.h"
 #include "lib/mem.h"
 #include "policy/policy.h"
 
@@ -104,26 +106,66 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 	return smtpd_proto_sender(&s->proto, env, NULL, out);
 }
 
+/* Recipients of one message behind all aliases, and the text that they take
+ * in the spool: who names large aliases again and again is stopped here. */
+#define FINALS_MAX	50000
+#define FINAL_BYTES_MAX ((size_t)1 << 20)
+
 struct expansion {
+	const struct hash_seed *seed;
 	struct transaction *transaction;
 	const struct smtp_rcpt *rcpt;
 };
+
+/* Where the address is in the table of those seen, or would be. */
+static uint32_t *
+transaction_slot(const struct transaction *t, const struct hash_seed *seed,
+		 const char *address)
+{
+	size_t mask = t->seen_slots - 1;
+	size_t at = (size_t)hash_bytes(seed, address, strlen(address)) & mask;
+
+	while (t->seen[at] != 0 &&
+	       strcmp(t->envelope.recipients[t->seen[at] - 1].address,
+		      address) != 0)
+		at = (at + 1) & mask;
+	return &t->seen[at];
+}
+
+/* At most half full after one more. */
+static void
+transaction_grow_seen(struct transaction *t, const struct hash_seed *seed)
+{
+	if ((t->envelope.recipient_count + 1) * 2 <= t->seen_slots)
+		return;
+	t->seen_slots = t->seen_slots != 0 ? t->seen_slots * 4 : 16;
+	free(t->seen);
+	t->seen = mem_zalloc(t->seen_slots * sizeof(*t->seen));
+	for (size_t i = 0; i < t->envelope.recipient_count; i++)
+		*transaction_slot(t, seed, t->envelope.recipients[i].address) =
+			(uint32_t)(i + 1);
+}
 
 static void
 on_final_recipient(void *arg, const struct addr *final)
 {
 	struct expansion *expansion = arg;
-	struct envelope *envelope = &expansion->transaction->envelope;
+	struct transaction *t = expansion->transaction;
+	const char *orcpt = expansion->rcpt->orcpt;
 	struct recipient *recipient;
+	uint32_t *slot;
 
-	/* an alias may lead to somebody who was named before */
-	for (size_t i = 0; i < envelope->recipient_count; i++)
-		if (strcmp(envelope->recipients[i].address, final->text) == 0)
-			return;
-	recipient = envelope_add(envelope, final->text);
+	t->finals++;
+	transaction_grow_seen(t, expansion->seed);
+	slot = transaction_slot(t, expansion->seed, final->text);
+	if (*slot != 0)
+		return; /* an alias may lead to somebody named before */
+	recipient = envelope_add(&t->envelope, final->text);
+	*slot = (uint32_t)t->envelope.recipient_count;
 	recipient->notify = expansion->rcpt->notify;
-	if (expansion->rcpt->orcpt[0] != '\0')
-		recipient->orcpt = mem_strdup(expansion->rcpt->orcpt);
+	if (orcpt[0] != '\0')
+		recipient->orcpt = mem_strdup(orcpt);
+	t->final_bytes += strlen(final->text) + strlen(orcpt);
 }
 
 enum smtpd_effect
@@ -132,7 +174,7 @@ session_recipient(struct smtpd_session *s, const struct smtpd_env *env,
 {
 	struct transaction *t = s->transaction;
 	struct policy *policy = t->config->policy;
-	struct expansion expansion = {t, rcpt};
+	struct expansion expansion = {&s->smtpd->seed, t, rcpt};
 	struct policy_facts facts;
 	struct verdict verdict;
 
@@ -152,6 +194,13 @@ session_recipient(struct smtpd_session *s, const struct smtpd_env *env,
 				   verdict.scenario);
 		return smtpd_proto_recipient(&s->proto, env, &verdict.status,
 					     NULL, out);
+	}
+	if (t->finals >= FINALS_MAX || t->final_bytes >= FINAL_BYTES_MAX) {
+		struct status refusal;
+
+		status_set(&refusal, 452, "4.5.3", "Too many recipients");
+		return smtpd_proto_recipient(&s->proto, env, &refusal, NULL,
+					     out);
 	}
 	s->smtpd->stats.recipients++;
 	policy_expand(policy, &rcpt->address, on_final_recipient, &expansion);

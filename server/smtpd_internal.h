@@ -37,6 +37,9 @@ struct transaction {
 	struct config *config; /* shares: the one of its MAIL */
 	struct addr sender;
 	struct envelope envelope;
+	uint32_t *seen; /* owns: hash table of recipients, by index + 1 */
+	size_t seen_slots;
+	size_t finals, final_bytes; /* recipients that aliases led to */
 	struct queue_put put;
 	bool is_put;   /* put was begun and not yet ended */
 	bool is_begun; /* content is on its way, or was refused */

@@ -248,6 +248,24 @@ def test_too_many_recipients_get_452(relay):
         relay.wait_maildir(user)
 
 
+def test_who_names_a_large_alias_again_and_again_gets_452(relay, folder):
+    (folder / "aliases").write_text("all: " + ", ".join(
+        f"member{n}@local.example" for n in range(5000)) + "\n")
+    relay.domain("local.example", "discard", aliases=folder / "aliases")
+    relay.set("limits", errors=100)
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example", "bob@local.example")
+        talk.raw(b"RCPT TO:<all@local.example>\r\n" * 15)
+        codes = [talk.reply().code for _ in range(15)]
+        assert codes == [250] * 10 + [452] * 5
+        assert talk.data(mails.message()).code == 250
+    relay.wait_empty()
+    # each of them once
+    assert relay.status()["queue"]["delivered"] == 5001
+
+
 def test_a_message_that_has_been_everywhere_is_a_loop(relay):
     relay.set("limits", hops=5)
     relay.start()
