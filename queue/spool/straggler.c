@@ -190,7 +190,7 @@ run(void *arg)
 	while (true) {
 		node = list_pop(&straggler->queue);
 		if (node == NULL) {
-			if (atomic_load(&straggler->is_stopping))
+			if (straggler->is_ending)
 				break;
 			pthread_cond_wait(&straggler->wake, &straggler->lock);
 			continue;
@@ -233,6 +233,7 @@ straggler_stop(struct straggler *straggler)
 		return;
 	pthread_mutex_lock(&straggler->lock);
 	atomic_store(&straggler->is_stopping, true);
+	straggler->is_ending = true;
 	pthread_cond_signal(&straggler->wake);
 	pthread_mutex_unlock(&straggler->lock);
 	(void)pthread_join(straggler->thread, NULL); /* it was started */

@@ -57,6 +57,7 @@ struct straggler {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct list queue, done; /* under the lock */
+	bool is_ending;		 /* the same: the thread has nothing to do */
 
 	/* thread's own: folders whose changes may not be durable */
 	bool is_dirty[FILES_FOLDERS];
