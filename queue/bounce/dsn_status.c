@@ -107,7 +107,9 @@ put_date(struct buf *out, const char *name, uint64_t wall_ms)
 static void
 put_utf8_address(struct buf *out, const char *name, struct str address)
 {
-	(void)buf_addf(out, "%s: utf-8; ", name);
+	struct buf encoded;
+
+	buf_init(&encoded, FIELD_MAX);
 	while (address.len > 0) {
 		unsigned char c = (unsigned char)address.at[0];
 		size_t len = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
@@ -122,12 +124,13 @@ put_utf8_address(struct buf *out, const char *name, struct str address)
 				((unsigned char)address.at[i] & 0x3f);
 		if (point > 0x20 && point < 0x7f && point != '+' &&
 		    point != '=' && point != '\\')
-			(void)buf_addf(out, "%c", (char)point);
+			(void)buf_addf(&encoded, "%c", (char)point);
 		else
-			(void)buf_addf(out, "\\x{%02X}", point);
+			(void)buf_addf(&encoded, "\\x{%02X}", point);
 		address = str_from(address.at + len, address.len - len);
 	}
-	(void)buf_adds(out, "\r\n");
+	put_field(out, name, "utf-8; ", str_of(buf_text(&encoded)));
+	buf_done(&encoded);
 }
 
 static void

@@ -770,11 +770,11 @@ static bool
 conditions_fit(const struct rules *rules, const struct rule *rule,
 	       const struct normal *reply, const struct rules_facts *facts)
 {
-	const struct condition *condition =
-		rules->conditions + rule->first_condition;
 	unsigned asked = 0, met = 0; /* a bit per kind */
 
-	for (size_t i = 0; i < rule->condition_count; i++, condition++) {
+	for (size_t i = 0; i < rule->condition_count; i++) {
+		const struct condition *condition =
+			&rules->conditions[rule->first_condition + i];
 		bool fits = condition_fits(condition, reply, facts);
 
 		if (condition->is_not) {

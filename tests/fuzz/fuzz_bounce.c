@@ -45,12 +45,13 @@ check_shape(const struct buf *out)
 {
 	struct str report =
 		str_from((const char *)buf_bytes(out), buf_len(out));
-	const char *boundary = memmem(report.at, report.len, "boundary=\"", 10);
+	const char *boundary =
+		memmem(report.at, report.len, "\r\n\tboundary=\"", 13);
 	char delimiter[100];
 	size_t len = 0;
 
 	FUZZ_CHECK(boundary != NULL);
-	boundary += 10;
+	boundary += 13;
 	while (boundary[len] != '"')
 		len++;
 	FUZZ_CHECK(len > 4 && len < 80);
