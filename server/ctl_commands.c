@@ -73,7 +73,8 @@ print_status(void *arg, const json_t *row)
 		     number(queue, "expired"));
 	(void)printf("queue     %lld messages: %lld due, %lld deferred, %lld "
 		     "active, %lld held\n",
-		     number(queue, "messages"), number(queue, "queued"),
+		     number(queue, "messages"),
+		     number(queue, "queued") - number(queue, "deferred"),
 		     number(queue, "deferred"), number(queue, "active"),
 		     number(queue, "held"));
 	(void)printf("spool     %lld in the log, %lld in files, %s free\n",
