@@ -2,7 +2,7 @@
 """Reports as another program reads them: each case of tests/tools/dsn_demo is
 parsed by Python's email package and held against RFC 3464, 3834 and 6522.
 
-BUILD names the build tree (default: the source tree)."""
+OSTLER_BUILD names the build tree (default: the source tree)."""
 
 import email
 import email.policy

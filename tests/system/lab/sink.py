@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 from .base import wait_for
 
 Mail = collections.namedtuple(
-    "Mail", "sender recipients content at options is_tls login")
+    "Mail", "sender recipients content at options is_tls login peer")
 
 
 class Reactor:
@@ -52,6 +52,8 @@ class _Server(SMTP):
         if self._original_transport is None:
             self.sink.connections += 1
             self.sink.open.add(transport)
+            self.sink.most_open = max(self.sink.most_open,
+                                      len(self.sink.open))
         super().connection_made(transport)
 
     def connection_lost(self, error):
@@ -65,13 +67,14 @@ class Sink:
     that return a reply, or None to take it. They may be changed any time."""
 
     def __init__(self, reactor, host, port, certificate=None, users=None,
-                 require_tls=False, is_implicit=False):
+                 require_tls=False, is_implicit=False,
+                 utf8=True):
         self.reactor, self.host, self.port = reactor, host, port
         self.mails = []
         self.connections = 0
-        self.open = set()
+        self.open, self.most_open = set(), 0
         self.on_mail = self.on_rcpt = self.on_data = lambda arg: None
-        self.options = {"data_size_limit": 0, "enable_SMTPUTF8": True,
+        self.options = {"data_size_limit": 0, "enable_SMTPUTF8": utf8,
                         "timeout": 300}
         self.users = users
         self.context = None  # TLS from the first octet
@@ -116,7 +119,7 @@ class Sink:
                      envelope.original_content, time.monotonic(),
                      list(envelope.mail_options),
                      self.context is not None or session.ssl is not None,
-                     login))
+                     login, session.peer[0]))
         return reply or "250 2.0.0 taken"
 
     def _check(self, server, session, envelope, mechanism, data):
