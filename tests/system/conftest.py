@@ -15,6 +15,11 @@ from lab.sink import Reactor, Sink
 from lab.tls import Authority
 
 
+def pytest_configure(config):
+    # aiosmtpd does not see that TLS is on from the first octet
+    config.addinivalue_line("filterwarnings", "ignore:Requiring AUTH")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
     report = (yield).get_result()

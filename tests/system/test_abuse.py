@@ -38,7 +38,7 @@ def end_of(talk):
     b"x" * 5000 + b"\r\n",
     b"MAIL FROM:<a@b.example>\nRCPT TO:<bob@local.example>\n\r\n",
     bytes(range(14, 256)) + b"\r\n",
-))
+), ids=("TLS", "NUL", "words", "long line", "bare LF", "every octet"))
 def test_garbage_gets_a_code_and_then_421(relay, octets):
     relay.set("limits", errors=5)
     relay.start()
@@ -104,7 +104,7 @@ def test_a_login_before_starttls_is_forgotten(relay, authority):
 
 
 @pytest.mark.parametrize("end", (b"\n.\n", b"\r\n.\n", b"\n.\r\n",
-                                 b"\r.\r", b"\r\n.\r"))
+                                 b"\r.\r", b"\r\n.\r"), ids=repr)
 def test_no_other_end_of_data_smuggles_a_second_message(relay, end):
     relay.start()
     with Talk(relay.mx) as talk:

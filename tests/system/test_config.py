@@ -11,11 +11,12 @@ import pytest
 
 from lab.base import wait_for
 from lab.peers import need_root
-from lab.relay import ENVIRONMENT, OSTLERD, REPORTS
+from lab.relay import ENVIRONMENT, OSTLERD, REPORTS, need_programs
 
 
 def ostlerd(*words, **options):
     """Runs it to its end; (exit code, standard error)."""
+    need_programs()
     done = subprocess.run([OSTLERD, *map(str, words)], capture_output=True,
                           text=True, timeout=60, env=ENVIRONMENT, **options)
     for report in REPORTS:
@@ -113,6 +114,7 @@ def test_a_missing_file_is_a_configuration_error(folder):
 
 
 def test_the_version_names_the_libraries():
+    need_programs()
     done = subprocess.run([OSTLERD, "-V"], capture_output=True, text=True,
                           env=ENVIRONMENT)
     assert done.returncode == 0
