@@ -952,6 +952,7 @@ run_revert(struct run *run, const struct report *report)
 	uint64_t next_ms = queue_wall_ms(run->queue) + DISK_RETRY_MS;
 
 	message->is_done = false;
+	run->is_reverted = true;
 	for (size_t i = 0; i < run->settled_count; i++) {
 		const struct settlement *settled = &run->settled[i];
 		struct recipient *recipient =
@@ -1023,6 +1024,7 @@ run_finish(struct run *run)
 	struct entry *entry = message->entry;
 	struct leg *leg = run->leg;
 	struct leg_sum sum;
+	bool is_reverted = run->is_reverted;
 
 	run_free(run);
 	if (message_is_settled(message)) {
@@ -1040,7 +1042,13 @@ run_finish(struct run *run)
 			queue_count_out(queue, entry);
 			leg_explain(leg, message);
 			queue_count_in(queue, entry);
-			leg_wait(queue, leg, sum.next_ms);
+			if (is_reverted && entry->is_bouncing)
+				/* at once, the disk would refuse it again */
+				schedule_wait(&queue->schedule, leg,
+					      queue_boot_of(queue,
+							    sum.next_ms));
+			else
+				leg_wait(queue, leg, sum.next_ms);
 		}
 	}
 	message_unref(message);

@@ -124,7 +124,8 @@ struct run {
 	struct outcome *finals;	  /* expiries, as the report tells them */
 	struct report *reports;	  /* list, see report.c */
 	size_t reports_left;
-	bool is_written; /* states or end, in one batch with the reports */
+	bool is_written;  /* states or end, in one batch with the reports */
+	bool is_reverted; /* a report was refused by the disk */
 	struct spool_read *read;
 	struct buf original;
 };

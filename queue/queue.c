@@ -141,7 +141,9 @@ leg_route(struct queue *queue, struct leg *leg)
 								 CHORE_LIMIT};
 	const struct entry *entry = leg->entry;
 
-	if (entry->recipients_left == 1) {
+	if (entry->is_bouncing) {
+		schedule_offer(&queue->schedule, leg, KEY_BOUNCING, &chores);
+	} else if (entry->recipients_left == 1) {
 		struct destination_limits limits;
 		struct addr sender, recipient;
 		struct next_hop hop;

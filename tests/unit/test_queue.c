@@ -1304,6 +1304,32 @@ START_TEST(a_report_that_the_disk_refused_is_owed_and_nothing_else_is)
 }
 END_TEST
 
+START_TEST(a_bounce_that_the_disk_refused_waits_before_it_is_tried_again)
+{
+	struct world world;
+
+	disk_make_faulty();
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test");
+	settle_down(&world);
+	world_reopen(&world); /* nothing is on its way to the disk */
+	settle_down(&world);
+	disk_faults.syncs = 1;
+	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 1);
+	ck_assert_uint_eq(disk_faults.syncs, 0);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	advance(&world, 299);
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	buf_clear(&peer.log);
+	advance(&world, 2);
+	run_until(&world, is_empty);
+	log_is("domain home.test <>: author@home.test\n");
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
 START_TEST(a_report_too_large_for_a_batch_is_there_before_what_it_tells_of)
 {
 	static char addresses[2000][120];
@@ -1373,6 +1399,9 @@ UNIT_MAIN(
 	tcase_add_test(tc, ten_thousand_messages_pass_within_their_limits);
 	tcase_add_test(
 		tc, a_report_that_the_disk_refused_is_owed_and_nothing_else_is);
+	tcase_add_test(
+		tc,
+		a_bounce_that_the_disk_refused_waits_before_it_is_tried_again);
 	tcase_add_test(
 		tc,
 		a_report_too_large_for_a_batch_is_there_before_what_it_tells_of);
