@@ -31,7 +31,7 @@ def test_ehlo_offers_what_is_there(relay, authority):
         assert "STARTTLS" not in words
         auth, = [line[4:].split()[1:] for line in lines
                  if line[4:].startswith("AUTH")]
-        assert set(auth) == {"SCRAM-SHA-256", "PLAIN", "LOGIN"}
+        assert {"SCRAM-SHA-256", "PLAIN", "LOGIN"} <= set(auth)
 
 
 ORDER = (
