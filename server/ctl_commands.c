@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/units.h"
+#include "queue/bounce/advice.h"
 #include "queue/bounce/classify.h"
 #include "server/config.h"
 #include "server/ctl.h"
@@ -264,56 +265,67 @@ ctl_route(struct ctl *ctl)
 
 /* -------------------------------------------------------------- classify */
 
+/* By the first three-digit code in the text, wherever it stands: people paste
+ * whole lines of logs. */
+static const char *
+classify_permanence(const char *text)
+{
+	static const char digits[] = "0123456789";
+
+	while (*text != '\0') {
+		size_t len = strspn(text, digits);
+
+		if (len == 3 && (text[0] == '4' || text[0] == '5'))
+			return text[0] == '4' ? "transient" : "permanent";
+		text += len != 0 ? len : 1;
+	}
+	return "unknown";
+}
+
+static void
+classify_print(const struct ctl *ctl, const struct classification *found,
+	       const char *permanence)
+{
+	struct advice advice;
+	json_t *row;
+	const char *key;
+	json_t *value;
+
+	advice_find(found, &advice);
+	row = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "category",
+			category_name(found->category), "permanence",
+			permanence, "rule", found->rule, "words", found->words,
+			"detail", found->detail, "explanation",
+			advice.explanation, "who", advice.who, "author",
+			advice.author, "admin", advice.admin);
+	if (ctl->is_json) {
+		ctl_print_json(row);
+	} else {
+		json_object_foreach(row, key,
+				    value) if (json_string_length(value) !=
+					       0)(void)
+			printf("%-12s %s\n", key, json_string_value(value));
+	}
+	json_decref(row);
+}
+
 int
 ctl_classify(struct ctl *ctl)
 {
-	struct classifier *classifier = classifier_builtin();
-	struct classification found;
 	json_t *args = json_object();
-	const char *text, *kind = "unknown";
-	struct str rest;
+	bool is_read = ctl_options(ctl, NULL, 0, args) && ctl->argc == 2;
+	struct classification found;
+	struct classifier *classifier;
 
-	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 2) {
+	json_decref(args);
+	if (!is_read) {
 		(void)fprintf(stderr,
 			      "usage: ostlerctl classify 'REPLY TEXT'\n");
-		json_decref(args);
-		classifier_unref(classifier);
 		return EXIT_USAGE;
 	}
-	json_decref(args);
-	text = ctl->argv[1];
-	rest = str_trim(str_of(text));
-	if (rest.len != 0 && rest.at[0] == '4')
-		kind = "transient";
-	else if (rest.len != 0 && rest.at[0] == '5')
-		kind = "permanent";
-	classify_reply(classifier, text, PHASE_NONE, &found);
-	if (ctl->is_json) {
-		json_t *row =
-			json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "category",
-				  category_name(found.category), "permanence",
-				  kind, "rule", found.rule, "explanation",
-				  advice_explanation(found.category), "who",
-				  advice_who(found.category), "author",
-				  advice_author(found.category), "admin",
-				  advice_admin(found.category));
-
-		ctl_print_json(row);
-		json_decref(row);
-	} else {
-		(void)printf("category     %s\n"
-			     "permanence   %s\n"
-			     "rule         %s\n"
-			     "meaning      %s\n"
-			     "who can act  %s\n"
-			     "author       %s\n"
-			     "admin        %s\n",
-			     category_name(found.category), kind, found.rule,
-			     advice_explanation(found.category),
-			     advice_who(found.category),
-			     advice_author(found.category),
-			     advice_admin(found.category));
-	}
+	classifier = classifier_builtin();
+	classify_reply(classifier, ctl->argv[1], PHASE_NONE, &found);
+	classify_print(ctl, &found, classify_permanence(ctl->argv[1]));
 	classifier_unref(classifier);
 	return EXIT_DONE;
 }

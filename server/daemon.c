@@ -488,7 +488,7 @@ reload_take(struct reload *reload)
 
 	daemon->config = reload->config;
 	reload->config = NULL;
-	daemon_log_configure(daemon->config, false);
+	daemon_log_configure(daemon->config, daemon->is_verbose);
 	reload_warn_fixed(old, daemon->config);
 	if (listeners_configure(daemon->listeners, daemon->config, &err) < 0) {
 		log_begin(&line, LOG_LEVEL_ERROR, "reload");
@@ -796,7 +796,8 @@ daemon_start(struct daemon *daemon)
 int
 daemon_run(const char *config_file, bool is_verbose)
 {
-	struct daemon daemon = {.config_file = config_file};
+	struct daemon daemon = {.config_file = config_file,
+				.is_verbose = is_verbose};
 	struct buf errors, warnings;
 	uv_loop_t loop;
 	int rc;

@@ -50,6 +50,7 @@ enum {
 struct daemon {
 	uv_loop_t *loop;
 	const char *config_file;
+	bool is_verbose;     /* -v: whatever the configuration says */
 	uint64_t started_ms; /* wall clock */
 	enum daemon_phase phase;
 	int exit_code;
