@@ -224,6 +224,9 @@ delivery_set_result(struct delivery *delivery, struct outcome *outcome,
 		(void)str_copy(outcome->reply, sizeof(outcome->reply),
 			       str_of(result->reply));
 	outcome_set_target(outcome, &delivery->target, delivery->session);
+	if (delivery->hop.kind == HOP_MX && delivery->route != NULL)
+		route_view(delivery->route, outcome->host, &outcome->ip,
+			   &outcome->mx);
 	/* "530 Must issue a STARTTLS command first" (RFC 3207, 4): we did,
 	 * it failed, and tomorrow it may not */
 	if (delivery->target.is_clear && outcome->status.code == 530)

@@ -77,6 +77,25 @@ enum smtp_phase {
 const char *smtp_phase_name(enum smtp_phase phase); /* "RCPT TO", ... */
 bool smtp_phase_parse(const char *name, enum smtp_phase *out);
 
+/*
+ * How DNS led to a host, as of one moment; times are the boot clock's. Two of
+ * them tell whether DNS says something else by now.
+ */
+struct mx_view {
+	bool is_known;	  /* false: the next hop was not found by MX */
+	bool is_named;	  /* the host with this address is among them */
+	bool is_implicit; /* the domain has no MX and is its own host */
+	bool is_cached;	  /* some of it was not asked for by the attempt */
+	bool is_stale;	  /* the server kept it past its TTL, and says so */
+	int preference;	  /* of the host; -1: not named */
+	int best_preference;
+	char best[ADDR_DOMAIN_MAX + 1];	       /* a host of that preference */
+	uint64_t asked_ms, expires_ms;	       /* of the MX set */
+	uint64_t address_expires_ms;	       /* of the host; 0: none */
+	uint64_t mx_print, v4_print, v6_print; /* of all there is, whatever
+						  the order; 0: not known */
+};
+
 #define OUTCOME_REPLY_MAX 2048
 
 struct outcome {
@@ -93,6 +112,7 @@ struct outcome {
 	uint16_t port;
 	char tls[16];	   /* "TLSv1.3", "" in the clear */
 	int64_t mx_ttl_s;  /* seconds left of the route; -1: not by DNS */
+	struct mx_view mx; /* how DNS led there, as far as it did */
 	bool is_own_fault; /* our configuration: login, source, self in MX */
 	bool has_dsn;	   /* delivered, and the next hop took DSN over: it will
 			      report success, we do not (RFC 3461, 5.2.2) */
@@ -110,6 +130,7 @@ struct attempt {
 	uint16_t port;
 	const char *reply;    /* lines joined by \n */
 	const char *category; /* "" when delivered */
+	const char *note;     /* what we found out about it; "" for nothing */
 };
 
 /*

@@ -197,6 +197,46 @@ route_is_fresh(const struct route *route, uint64_t now_ms)
 	return now_ms < route->expires_ms;
 }
 
+void
+route_view(const struct route *route, const char *host, const struct ip *ip,
+	   struct mx_view *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->is_known = true;
+	out->is_implicit = route->is_implicit_mx;
+	out->is_cached = route->has_cached;
+	out->is_stale = route->is_stale;
+	out->preference = out->best_preference = -1;
+	out->asked_ms = route->mx_asked_ms;
+	out->expires_ms = route->mx_expires_ms;
+	/* of a domain whose hosts cannot be looked up nothing is known */
+	if (route->cause != CAUSE_DNS_FAILED && route->cause != CAUSE_DNS_BOGUS)
+		out->mx_print = route->mx_print;
+	out->v4_print = route->v4_print;
+	out->v6_print = route->v6_print;
+	if (route->host_count != 0) {
+		const struct route_host *best = &route->hosts[0];
+
+		out->best_preference = best->preference;
+		(void)str_copy(out->best, sizeof(out->best),
+			       str_of(best->name));
+	}
+	for (size_t i = 0; i < route->host_count; i++) {
+		const struct route_host *at = &route->hosts[i];
+
+		if (!str_is_nocase(str_of(at->name), host))
+			continue;
+		out->preference = at->preference;
+		out->address_expires_ms =
+			route->made_ms + at->addr_ttl_s * 1000;
+		/* what could not be looked up may well be as it was */
+		out->is_named = (ip->family == IP_V6 ? route->v6_print
+						     : route->v4_print) == 0;
+		for (size_t a = 0; a < at->addr_count; a++)
+			out->is_named |= ip_equal(&at->addrs[a], ip);
+	}
+}
+
 bool
 route_names(const struct route *route, const char *host, const struct ip *ip,
 	    uint16_t port)

@@ -49,6 +49,13 @@ struct route {
 	char domain[ADDR_DOMAIN_MAX + 1];
 	bool is_implicit_mx;
 	uint64_t made_ms, expires_ms; /* boot clock */
+	/* The MX set, or its absence; 0: it was not asked for. */
+	uint64_t mx_asked_ms, mx_expires_ms;
+	bool has_cached; /* some set came from the cache */
+	bool is_stale;	 /* some set was kept past its TTL by the server */
+	/* Of MX, A and AAAA sets of all hosts, whatever their order; 0: not
+	 * known. */
+	uint64_t mx_print, v4_print, v6_print;
 	/* By preference, equal ones shuffled. With CAUSE_REPLY at least one
 	 * has an address; those without stand here for people to read. */
 	struct route_host *hosts;
@@ -92,6 +99,10 @@ void route_drop(struct resolver *resolver, const struct route *route);
 
 /* now_ms < expires_ms */
 bool route_is_fresh(const struct route *route, uint64_t now_ms);
+
+/* What the route says about a host of it, or one that it no longer names. */
+void route_view(const struct route *route, const char *host,
+		const struct ip *ip, struct mx_view *out);
 
 /* Does it name this host with this address and port? (the reuse rule) */
 bool route_names(const struct route *route, const char *host,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hash.h"
 #include "lib/mem.h"
 #include "lib/random.h"
 
@@ -133,7 +134,89 @@ route_draft_wants(const struct route_draft *draft,
 	       (draft->family == HOP_FAMILY_V4) == (type == DNS_A);
 }
 
+/* ------------------------------------------------------------- the prints */
+
+/* What an absent set prints as; 0 is what we do not know. */
+#define PRINT_NODATA   1
+#define PRINT_NXDOMAIN 2
+
+/* Nobody gains by making two sets of his own domain look alike, so the seed
+ * is no secret. */
+static const struct hash_seed seed;
+
+static uint64_t
+name_print(const char *name)
+{
+	return hash_bytes(&seed, name, strlen(name));
+}
+
+/* A sum over the records, so that their order does not count. */
+static uint64_t
+set_print(const struct dns_set *set)
+{
+	uint64_t print = PRINT_NXDOMAIN + 1;
+
+	if (set == NULL)
+		return 0;
+	switch (set->status) {
+	case DNS_OK:
+		break;
+	case DNS_NODATA:
+		return PRINT_NODATA;
+	case DNS_NXDOMAIN:
+		return PRINT_NXDOMAIN;
+	case DNS_FAILED:
+	case DNS_BOGUS:
+		return 0;
+	}
+	for (size_t i = 0; i < set->count; i++) {
+		const struct dns_record *record = &set->records[i];
+		uint64_t one;
+
+		if (record->name != NULL)
+			one = name_print(record->name) *
+			      (2 * (uint64_t)record->preference + 1);
+		else
+			one = hash_bytes(&seed, record->ip.bytes,
+					 record->ip.family == IP_V6 ? 16 : 4);
+		print += one;
+	}
+	return print > PRINT_NXDOMAIN ? print : PRINT_NXDOMAIN + 1;
+}
+
+/* Of one family of all hosts: what is not known of one is not of all. */
+static uint64_t
+family_print(const struct route_draft *draft, bool is_v4)
+{
+	uint64_t print = PRINT_NXDOMAIN + 1;
+
+	for (size_t i = 0; i < draft->count; i++) {
+		const struct route_candidate *at = &draft->candidates[i];
+		uint64_t one = set_print(is_v4 ? at->v4 : at->v6);
+
+		if (one == 0)
+			return 0;
+		print += one * (name_print(at->name) | 1);
+	}
+	return draft->count != 0 ? print : 0;
+}
+
 /* ---------------------------------------------------------------- no route */
+
+static bool
+any_stale(const struct route_draft *draft)
+{
+	bool is_stale = draft->mx != NULL && draft->mx->is_stale;
+
+	for (size_t i = 0; i < draft->count; i++) {
+		const struct dns_set *v4 = draft->candidates[i].v4;
+		const struct dns_set *v6 = draft->candidates[i].v6;
+
+		is_stale |= (v4 != NULL && v4->is_stale) ||
+			    (v6 != NULL && v6->is_stale);
+	}
+	return is_stale;
+}
 
 static struct route *
 route_new(const struct route_draft *draft, size_t hosts, uint64_t now_ms)
@@ -147,6 +230,15 @@ route_new(const struct route_draft *draft, size_t hosts, uint64_t now_ms)
 	route->is_implicit_mx = draft->is_implicit_mx;
 	route->made_ms = now_ms;
 	route->expires_ms = UINT64_MAX;
+	if (draft->mx != NULL) {
+		route->mx_asked_ms = draft->mx->asked_ms;
+		route->mx_expires_ms = draft->mx->expires_ms;
+		route->has_cached = !draft->is_mx_fresh;
+	}
+	route->is_stale = any_stale(draft);
+	route->mx_print = set_print(draft->mx);
+	route->v4_print = family_print(draft, true);
+	route->v6_print = family_print(draft, false);
 	if (hosts != 0)
 		route->hosts = mem_zalloc(hosts * sizeof(*route->hosts));
 	return route;
@@ -567,21 +659,6 @@ host_names(const struct route *route, char *to, size_t size)
 	return to;
 }
 
-static bool
-any_stale(const struct route_draft *draft)
-{
-	bool is_stale = draft->mx != NULL && draft->mx->is_stale;
-
-	for (size_t i = 0; i < draft->count; i++) {
-		const struct dns_set *v4 = draft->candidates[i].v4;
-		const struct dns_set *v6 = draft->candidates[i].v6;
-
-		is_stale |= (v4 != NULL && v4->is_stale) ||
-			    (v6 != NULL && v6->is_stale);
-	}
-	return is_stale;
-}
-
 static enum cause
 cause_of(enum host_state state)
 {
@@ -608,7 +685,7 @@ refuse_hosts(const struct route_draft *draft, struct route *route,
 	     enum host_state worst, const struct route_host *told)
 {
 	enum cause cause = cause_of(worst);
-	bool is_final = !any_stale(draft);
+	bool is_final = !route->is_stale;
 	char names[160];
 
 	if (draft->kind != HOP_MX) {
@@ -648,6 +725,13 @@ refuse_hosts(const struct route_draft *draft, struct route *route,
 	}
 }
 
+static bool
+is_from_cache(const struct route_candidate *candidate)
+{
+	return (candidate->v4 != NULL && !candidate->is_v4_fresh) ||
+	       (candidate->v6 != NULL && !candidate->is_v6_fresh);
+}
+
 /* Cuts this host, its equals and what is worse (RFC 5321, 5.1). */
 static void
 cut_from_ours(struct route *route, const enum host_state *states)
@@ -680,6 +764,7 @@ route_draft_finish(const struct route_draft *draft, uint64_t now_ms)
 				      &route->hosts[i]);
 		route->expires_ms =
 			sooner(route->expires_ms, route->hosts[i].expires_ms);
+		route->has_cached |= is_from_cache(&draft->candidates[i]);
 	}
 	cut_from_ours(route, states);
 	for (size_t i = 0; i < route->host_count; i++)
