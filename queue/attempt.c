@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,6 +341,11 @@ log_settled(const struct run *run, const struct settlement *settled)
 		if (outcome->is_own_fault)
 			log_text(&line, "fault", "own");
 	}
+	if (settled->is_denied) {
+		log_text(&line, "cause",
+			 denied_cause_name(settled->denied.cause));
+		log_text(&line, "evidence", run->note);
+	}
 	log_number(&line, "attempts", recipient->attempts);
 	if (settled->next_try_ms != 0)
 		log_text(&line, "next",
@@ -388,6 +394,10 @@ run_free(struct run *run)
 	report_free(run);
 	if (run->read != NULL)
 		spool_read_cancel(run->read);
+	if (run->reask != NULL)
+		reask_cancel(run->reask);
+	route_unref(run->dns_now);
+	free(run->note);
 	run->leg->run = NULL;
 	list_remove(&run->link);
 	run->queue->run_count--;
@@ -558,8 +568,6 @@ run_routed(struct run *run)
 	queue_close_step(queue);
 }
 
-static void run_settle(struct run *run, const struct outcome *outcomes);
-
 /* Everything that nobody works on goes back to the sender. */
 static void
 run_bounce(struct run *run)
@@ -655,7 +663,20 @@ on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 		break;
 	}
 	schedule_settle(&queue->schedule, run->leg);
-	run_settle(run, outcomes);
+	run_judge(run, outcomes);
+}
+
+void
+run_next_hop(const struct run *run, const struct policy *policy,
+	     struct next_hop *out)
+{
+	const struct envelope *envelope = &run->message->envelope;
+	struct addr sender, recipient;
+
+	addr_stored(envelope->sender, &sender);
+	addr_stored(envelope->recipients[run->recipients[0]].address,
+		    &recipient);
+	policy_next_hop(policy, &sender, &recipient, out, NULL);
 }
 
 static void
@@ -665,7 +686,6 @@ run_ready(struct run *run)
 	struct message *message = run->message;
 	const char *key = run->leg->destination->key;
 	struct delivery_request request;
-	struct addr sender, recipient;
 	struct next_hop hop;
 
 	if (strcmp(key, KEY_BOUNCING) == 0) {
@@ -688,11 +708,8 @@ run_ready(struct run *run)
 		run_unheard(run);
 		return;
 	}
-	addr_stored(message->envelope.sender, &sender);
-	addr_stored(message->envelope.recipients[run->recipients[0]].address,
-		    &recipient);
-	policy_next_hop(queue->policy, &sender, &recipient, &hop, NULL);
 	run->policy = policy_ref(queue->policy);
+	run_next_hop(run, run->policy, &hop);
 	run->is_local = hop.kind == HOP_MAILDIR || hop.kind == HOP_LMTP ||
 			hop.kind == HOP_DISCARD;
 	request.policy = run->policy;
@@ -755,8 +772,14 @@ on_original(void *arg, int status, const uint8_t *bytes, size_t len)
 			       buf_room(&run->original), on_original, run);
 }
 
-/* Reports need the original: from memory, or read first. The outcomes are
- * lent for this call only, so they are copied. */
+void
+run_copy_outcomes(struct run *run, const struct outcome *outcomes)
+{
+	run->outcomes = mem_alloc(run->count * sizeof(*outcomes));
+	memcpy(run->outcomes, outcomes, run->count * sizeof(*outcomes));
+}
+
+/* Reports need the original: from memory, or read first. */
 static void
 run_fetch_original(struct run *run, const struct outcome *outcomes)
 {
@@ -764,8 +787,8 @@ run_fetch_original(struct run *run, const struct outcome *outcomes)
 	const uint8_t *body;
 	size_t len;
 
-	run->outcomes = mem_alloc(run->count * sizeof(*outcomes));
-	memcpy(run->outcomes, outcomes, run->count * sizeof(*outcomes));
+	if (outcomes != run->outcomes)
+		run_copy_outcomes(run, outcomes);
 	for (size_t i = 0; i < run->count; i++) {
 		struct settlement *settled = &run->settled[i];
 
@@ -784,10 +807,11 @@ run_fetch_original(struct run *run, const struct outcome *outcomes)
 	run_commit(run);
 }
 
-static void
+void
 run_settle(struct run *run, const struct outcome *outcomes)
 {
 	struct queue *queue = run->queue;
+	struct next_hop hop;
 	struct settle_input input = {
 		.envelope = &run->message->envelope,
 		.is_local = run->is_local,
@@ -796,13 +820,23 @@ run_settle(struct run *run, const struct outcome *outcomes)
 	};
 	bool has_report = false;
 
+	/* no policy: an operator's order, which no host has a word in */
+	if (run->policy != NULL)
+		run_next_hop(run, run->policy, &hop);
 	run->settled = mem_zalloc(run->count * sizeof(*run->settled));
 	run->settled_count = run->count;
 	for (size_t i = 0; i < run->count; i++) {
 		struct settlement *settled = &run->settled[i];
+		struct denied_verdict denied;
 
 		input.recipient = run->recipients[i];
 		input.outcome = &outcomes[i];
+		input.denied = NULL;
+		if (run->policy != NULL &&
+		    run_is_denied(run, &hop, &outcomes[i])) {
+			run_decide_denied(run, &hop, i, &denied);
+			input.denied = &denied;
+		}
 		if (outcomes[i].cause == CAUSE_OPERATOR)
 			settle_operator(&input, settled);
 		else
@@ -816,6 +850,7 @@ run_settle(struct run *run, const struct outcome *outcomes)
 		}
 		classify_outcome(queue->classifier, settled->final,
 				 &settled->classification);
+		run_advise(settled);
 		has_report |= settled->has_report;
 	}
 	if (has_report)
@@ -850,8 +885,15 @@ write_state(struct run *run, const struct settlement *settled)
 		.port = outcome->port,
 		.reply = words,
 	};
+	char note[DENIED_NOTE_MAX + 32];
 	struct buf line;
 
+	if (settled->is_denied) {
+		(void)snprintf(note, sizeof(note), "%s: %s",
+			       denied_cause_name(settled->denied.cause),
+			       run->note);
+		attempt.note = note;
+	}
 	settle_words(outcome, words, sizeof(words));
 	if (outcome->ip.family != IP_NONE)
 		(void)ip_format(&outcome->ip, ip);

@@ -5,8 +5,8 @@
  * struct queue, and the two things that exist only while somebody works on a
  * message: struct message holds its envelope, struct run is one leg's way
  * from its slot to the written outcome. queue.c owns the queue, attempt.c
- * messages and runs, report.c what a run tells the sender, listing.c what
- * operators ask.
+ * messages and runs, denied.c what is asked before they settle, report.c what a
+ * run tells the sender, listing.c what operators ask.
  */
 #ifndef OSTLER_QUEUE_CORE_H
 #define OSTLER_QUEUE_CORE_H
@@ -21,6 +21,8 @@
 #include "queue/entry.h"
 #include "queue/envelope.h"
 #include "queue/queue.h"
+#include "queue/route/reask.h"
+#include "queue/route/route.h"
 #include "queue/schedule.h"
 #include "queue/settle.h"
 #include "queue/spool/spool.h"
@@ -53,6 +55,9 @@ struct queue {
 	struct policy *policy; /* shares */
 	struct classifier *classifier;
 	struct deliverer *deliverer;
+	struct resolver *resolver; /* lent */
+	struct reask *reask;
+	struct route_opts route_opts; /* hostname is the policy's */
 	struct spool *spool;
 	struct queue_events events;
 	void *owner;
@@ -109,7 +114,10 @@ struct run {
 	struct message *message; /* shares */
 	struct list link;	 /* of queue->runs */
 	struct delivery *delivery;
-	struct policy *policy; /* shares: of the attempt */
+	struct reask_wait *reask; /* what DNS says now about a refusal */
+	struct route *dns_now;	  /* shares: its answer, or NULL */
+	char *note;		  /* owns: what we know about the refusal */
+	struct policy *policy;	  /* shares: of the attempt */
 	bool is_local;
 	bool is_waiting;    /* for the envelope */
 	bool is_unheard;    /* the destination is down: no delivery, it ends
@@ -120,7 +128,7 @@ struct run {
 	/* settling; owns all */
 	struct settlement *settled;
 	size_t settled_count;
-	struct outcome *outcomes; /* copies, when a report has to wait */
+	struct outcome *outcomes; /* copies, when they have to wait */
 	struct outcome *finals;	  /* expiries, as the report tells them */
 	struct report *reports;	  /* list, see report.c */
 	size_t reports_left;
@@ -172,6 +180,13 @@ void message_hand_over(struct message *message, const struct leg *from,
 void message_detach(struct message *message);
 /* The leg has its slot. is_unheard: as in struct run. */
 void run_start(struct queue *queue, struct leg *leg, bool is_unheard);
+/* The next hop of a run's recipients by a policy, which lends its strings. */
+void run_next_hop(const struct run *run, const struct policy *policy,
+		  struct next_hop *out);
+/* Into run->outcomes: they are lent for a call only. */
+void run_copy_outcomes(struct run *run, const struct outcome *outcomes);
+/* Decides what they mean, and begins to write it. */
+void run_settle(struct run *run, const struct outcome *outcomes);
 /* Cuts it: no delivery, no settlement. The leg stays as it is. */
 void run_abort(struct run *run);
 /* The original is there (or not): outcomes become durable. */
@@ -180,6 +195,22 @@ void run_commit(struct run *run);
 void run_report_done(struct run *run, const struct report *report, int status);
 /* Takes the entry out of spool, lists and memory; runs are cut. */
 void entry_remove(struct queue *queue, struct entry *entry);
+
+/* ------------------------------------------------------------ denied.c */
+
+/* Settles a run; if a host refused to relay, when DNS has said what it says
+ * now. outcomes: lent for the call. */
+void run_judge(struct run *run, const struct outcome *outcomes);
+/* It waits for DNS: no longer. */
+void run_hurry(struct run *run);
+/* Is it such a refusal, on the way to that hop? */
+bool run_is_denied(const struct run *run, const struct next_hop *hop,
+		   const struct outcome *outcome);
+/* What it means for the index-th recipient of the run. */
+void run_decide_denied(struct run *run, const struct next_hop *hop,
+		       size_t index, struct denied_verdict *out);
+/* Once DNS was asked, more can be said than the reply alone tells. */
+void run_advise(struct settlement *settled);
 
 /* ------------------------------------------------------------ report.c */
 

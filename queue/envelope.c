@@ -307,11 +307,12 @@ struct state_line {
 	bool is_held; /* of the message */
 	enum recipient_state state;
 	uint64_t attempts, next_ms, at_ms, port, code;
+	uint64_t reroutes, dns_after_ms;
 	bool is_warned, has_attempt;
 	enum outcome_kind kind;
 	enum cause cause;
 	enum smtp_phase phase;
-	char *category, *enhanced, *host, *ip, *tls, *reply;
+	char *category, *enhanced, *host, *ip, *tls, *note, *reply;
 };
 
 static void
@@ -322,6 +323,7 @@ state_line_done(struct state_line *line)
 	free(line->host);
 	free(line->ip);
 	free(line->tls);
+	free(line->note);
 	free(line->reply);
 }
 
@@ -354,6 +356,11 @@ envelope_format_state(const struct envelope *envelope, int index,
 		(void)buf_addf(out, " next=%" PRIu64, recipient->next_try_ms);
 	if (recipient->is_warned)
 		(void)buf_adds(out, " warned=yes");
+	if (recipient->reroutes != 0)
+		(void)buf_addf(out, " reroutes=%u", recipient->reroutes);
+	if (recipient->dns_after_ms != 0)
+		(void)buf_addf(out, " dns_after=%" PRIu64,
+			       recipient->dns_after_ms);
 	word_text(out, "category", recipient->category);
 	reply = recipient->last_reply;
 	if (attempt != NULL) {
@@ -369,6 +376,7 @@ envelope_format_state(const struct envelope *envelope, int index,
 		if (attempt->port != 0)
 			(void)buf_addf(out, " port=%u", attempt->port);
 		word_text(out, "tls", attempt->tls);
+		word_text(out, "note", attempt->note);
 		reply = attempt->reply;
 	} else {
 		word_text(out, "host", recipient->last_host);
@@ -424,6 +432,8 @@ word_read_attempt(struct state_line *line, struct str name, struct str value)
 		return str_u64(value, 65535, &line->port);
 	if (str_is(name, "tls"))
 		return text_read(value, &line->tls);
+	if (str_is(name, "note"))
+		return text_read(value, &line->note);
 	if (str_is(name, "reply"))
 		return text_read(value, &line->reply);
 	return true; /* a newer version knows what it is */
@@ -461,6 +471,10 @@ word_read(struct state_line *line, struct str name, struct str value)
 		line->is_warned = str_is(value, "yes");
 		return true;
 	}
+	if (str_is(name, "reroutes"))
+		return str_u64(value, UINT32_MAX, &line->reroutes);
+	if (str_is(name, "dns_after"))
+		return state_number(value, &line->dns_after_ms);
 	if (str_is(name, "category"))
 		return text_read(value, &line->category);
 	return word_read_attempt(line, name, value);
@@ -513,6 +527,8 @@ state_line_apply(struct state_line *line, struct envelope *envelope)
 	recipient->attempts = (uint32_t)line->attempts;
 	recipient->next_try_ms = line->next_ms;
 	recipient->is_warned = line->is_warned;
+	recipient->reroutes = (unsigned)line->reroutes;
+	recipient->dns_after_ms = line->dns_after_ms;
 	field_take(&recipient->category, &line->category);
 	field_take(&recipient->last_host, &line->host);
 	field_take(&recipient->last_reply, &line->reply);
@@ -598,6 +614,7 @@ envelope_each_attempt(const char *states,
 				.port = (uint16_t)line.port,
 				.reply = line.reply ? line.reply : "",
 				.category = line.category ? line.category : "",
+				.note = line.note ? line.note : "",
 			};
 
 			each(arg, line.recipient, &attempt);

@@ -48,6 +48,11 @@ struct recipient {
 	char *last_host;      /* owns; who said it, or NULL */
 	char *category;	      /* owns; bounce category name, or NULL */
 	bool is_warned;	      /* the sender was told about the delay */
+	/* queue/bounce/relay_denied.h: how often the next attempt was at once
+	 * because DNS had changed, and since when (wall clock) DNS is believed
+	 * when it has not; 0: it was not waited for */
+	unsigned reroutes;
+	uint64_t dns_after_ms;
 };
 
 struct envelope {

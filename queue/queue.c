@@ -457,6 +457,16 @@ deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
 	out->on_attempt = on_attempt;
 }
 
+static void
+route_opts_of(const struct queue_opts *opts, struct route_opts *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->port = opts->port;
+	out->private_targets = opts->private_targets;
+	out->is_ours = opts->is_ours;
+	out->is_ours_arg = opts->is_ours_arg;
+}
+
 static unsigned
 connections_of(const struct queue_opts *opts)
 {
@@ -502,6 +512,7 @@ queue_configure(struct queue *queue, const struct queue_opts *opts,
 	schedule_set_connections(&queue->schedule, connections_of(opts));
 	deliverer_opts_of(queue, opts, &deliverer);
 	deliverer_configure(queue->deliverer, &deliverer);
+	route_opts_of(opts, &queue->route_opts);
 	policy_unref(old);
 	queue_kick(queue);
 }
@@ -647,6 +658,9 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 	deliverer_opts_of(queue, opts, &deliverer_opts);
 	queue->deliverer =
 		deliverer_new(loop, &deliverer_opts, resolver, spool);
+	queue->resolver = resolver;
+	queue->reask = reask_new(resolver);
+	route_opts_of(opts, &queue->route_opts);
 	queue_kick(queue);
 	*out = queue;
 	return 0;
@@ -669,6 +683,7 @@ queue_close_step(struct queue *queue)
 	listing_end_all(queue);
 	deliverer_close_idle(queue->deliverer);
 	deliverer_free(queue->deliverer);
+	reask_free(queue->reask);
 	spool_close(queue->spool, on_spool_closed, queue);
 }
 
@@ -682,6 +697,11 @@ queue_cut(struct queue *queue)
 		struct run *run = container_of(node, struct run, link);
 		struct leg *leg = run->leg;
 
+		if (run->reask != NULL) {
+			/* what others took must not be sent twice */
+			run_hurry(run);
+			continue;
+		}
 		if (run->delivery == NULL && !run->is_waiting)
 			continue;
 		run_abort(run);

@@ -26,6 +26,8 @@ is_alike(const struct settlement *a, const struct settlement *b)
 	       a->state == b->state &&
 	       a->classification.category == b->classification.category &&
 	       strcmp(a->classification.rule, b->classification.rule) == 0 &&
+	       a->is_denied == b->is_denied &&
+	       a->denied.cause == b->denied.cause &&
 	       strcmp(a->final->host, b->final->host) == 0;
 }
 
@@ -132,6 +134,8 @@ report_format(struct report *report, const struct settlement *rest,
 		told[input.recipient_count].outcome = rest->final;
 		told[input.recipient_count].classification =
 			rest->classification;
+		if (rest->is_denied)
+			told[input.recipient_count].note = run->note;
 		input.recipient_count++;
 	}
 	buf_init(&text, DSN_ROOM);

@@ -63,26 +63,19 @@ decide_failed(const struct settle_input *input, enum recipient_state state,
 		wants_report(input->envelope, recipient, NOTIFY_FAILURE);
 }
 
+/* Queued until then, or until the warning is due. */
 static void
-decide_deferred(const struct settle_rules *rules,
-		const struct settle_input *input, struct settlement *out)
+defer_until(const struct settle_rules *rules, const struct settle_input *input,
+	    uint64_t next_ms, struct settlement *out)
 {
 	const struct envelope *envelope = input->envelope;
 	const struct recipient *recipient =
 		&envelope->recipients[input->recipient];
-	struct retry_plan plan = rules->retry;
 	uint64_t warn_ms = envelope->received_ms + rules->warn_s * 1000;
 	bool wants_warning = rules->warn_s != 0 && !recipient->is_warned &&
 			     wants_report(envelope, recipient, NOTIFY_DELAY);
 
-	plan.expire_s = expire_s(rules, envelope);
-	out->next_try_ms =
-		retry_next(&plan, recipient->attempts + 1,
-			   envelope->received_ms, input->now_ms, input->random);
-	if (out->next_try_ms == 0) {
-		decide_failed(input, RCPT_EXPIRED, out);
-		return;
-	}
+	out->next_try_ms = next_ms;
 	out->state = RCPT_QUEUED;
 	if (!wants_warning)
 		return;
@@ -92,6 +85,67 @@ decide_deferred(const struct settle_rules *rules,
 	} else if (out->next_try_ms > warn_ms) {
 		/* the warning tells the result of an attempt of its own */
 		out->next_try_ms = warn_ms;
+	}
+}
+
+static void
+decide_deferred(const struct settle_rules *rules,
+		const struct settle_input *input, struct settlement *out)
+{
+	const struct envelope *envelope = input->envelope;
+	const struct recipient *recipient =
+		&envelope->recipients[input->recipient];
+	struct retry_plan plan = rules->retry;
+	uint64_t next_ms;
+
+	plan.expire_s = expire_s(rules, envelope);
+	next_ms =
+		retry_next(&plan, recipient->attempts + 1,
+			   envelope->received_ms, input->now_ms, input->random);
+	if (next_ms == 0)
+		decide_failed(input, RCPT_EXPIRED, out);
+	else
+		defer_until(rules, input, next_ms, out);
+}
+
+static void
+decide_refused(const struct settle_rules *rules,
+	       const struct settle_input *input, struct settlement *out)
+{
+	if (has_grace(rules, input))
+		decide_deferred(rules, input, out);
+	else
+		decide_failed(input, RCPT_FAILED, out);
+}
+
+/* It may be asked for once more; not beyond the message's time. */
+static void
+decide_denied(const struct settle_rules *rules,
+	      const struct settle_input *input, struct settlement *out)
+{
+	const struct denied_verdict *denied = input->denied;
+	uint64_t expiry_ms = settle_expiry_ms(rules, input->envelope);
+
+	out->is_denied = true;
+	out->denied = *denied;
+	switch (denied->action) {
+	case DENIED_FINAL:
+		decide_refused(rules, input, out);
+		break;
+	case DENIED_SCHEDULE:
+		decide_deferred(rules, input, out);
+		break;
+	case DENIED_AT_ONCE:
+	case DENIED_WAIT:
+		if (input->now_ms >= expiry_ms)
+			decide_failed(input, RCPT_FAILED, out);
+		else
+			defer_until(rules, input,
+				    denied->next_ms < expiry_ms
+					    ? denied->next_ms
+					    : expiry_ms,
+				    out);
+		break;
 	}
 }
 
@@ -130,10 +184,10 @@ settle_decide(const struct settle_rules *rules,
 		decide_deferred(rules, input, out);
 		break;
 	case OUTCOME_FAILED:
-		if (has_grace(rules, input))
-			decide_deferred(rules, input, out);
+		if (input->denied != NULL)
+			decide_denied(rules, input, out);
 		else
-			decide_failed(input, RCPT_FAILED, out);
+			decide_refused(rules, input, out);
 		break;
 	}
 }
@@ -185,6 +239,10 @@ settle_apply(const struct settlement *settlement, struct recipient *recipient)
 			  : category_name(settlement->classification.category));
 	if (settlement->has_report && settlement->report == DSN_DELAYED)
 		recipient->is_warned = true;
+	if (settlement->is_denied) {
+		recipient->reroutes = settlement->denied.reroutes;
+		recipient->dns_after_ms = settlement->denied.dns_after_ms;
+	}
 }
 
 /* Says it that nothing else sent there could fare better now? */

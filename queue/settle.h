@@ -17,6 +17,7 @@
 #include "lib/buf.h"
 #include "queue/bounce/classify.h"
 #include "queue/bounce/dsn.h"
+#include "queue/bounce/relay_denied.h"
 #include "queue/deliver/outcome.h"
 #include "queue/envelope.h"
 #include "queue/retry.h"
@@ -31,11 +32,13 @@ struct settle_rules {
 struct settle_input {
 	const struct envelope *envelope; /* borrows */
 	size_t recipient;
-	const struct outcome *outcome; /* borrows */
-	bool is_local;		       /* delivered here, not relayed */
-	uint64_t now_ms;	       /* wall clock */
-	uint32_t random;	       /* of the attempt, shared by its
-					  recipients, so that they stay together */
+	const struct outcome *outcome;	     /* borrows */
+	bool is_local;			     /* delivered here, not relayed */
+	const struct denied_verdict *denied; /* borrows; NULL: it is no refusal
+						to relay */
+	uint64_t now_ms;		     /* wall clock */
+	uint32_t random;		     /* of the attempt, shared by its
+						recipients, so that they stay together */
 };
 
 struct settlement {
@@ -45,9 +48,11 @@ struct settlement {
 	bool has_report;	    /* the sender is told: */
 	enum dsn_kind report;
 	struct classification classification; /* of the outcome */
-	const struct outcome *outcome;	      /* lends: the input's */
-	const struct outcome *final;	      /* lends: what the report tells;
-						 the outcome, or the expiry */
+	bool is_denied;			      /* and then: */
+	struct denied_verdict denied;
+	const struct outcome *outcome; /* lends: the input's */
+	const struct outcome *final;   /* lends: what the report tells;
+					  the outcome, or the expiry */
 };
 
 void settle_decide(const struct settle_rules *rules,

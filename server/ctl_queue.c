@@ -285,6 +285,7 @@ print_tries(const json_t *row)
 			(void)printf("  %s", get(one, "category"));
 		(void)printf("\n");
 		print_reply(get(one, "reply"));
+		print_reply(get(one, "note"));
 	}
 }
 

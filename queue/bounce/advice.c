@@ -183,6 +183,78 @@ static const struct {
 	  "Look the address or domain up at the list that the reply names, "
 	  "remove the cause of the listing, then ask to be delisted.",
 	  "your mail administrator"}},
+	{"denied-our-data",
+	 {"the recipient's domain is moving",
+	  "The domain changed its mail servers a short while ago. We followed "
+	  "the change, and were refused again.",
+	  "Nothing is wrong on your side. Send the message again in some "
+	  "hours.",
+	  "The records that we held, well within their TTL, differ from what "
+	  "DNS says now. While a domain moves, its old server has to take mail "
+	  "until the TTL of the old records has passed everywhere, and the new "
+	  "one has to know the domain before the records name it.",
+	  "the recipient's mail administrator"}},
+	{"denied-old-record",
+	 {"the recipient's domain is moving",
+	  "DNS sent us to a mail server that does not serve the domain, and "
+	  "then named others.",
+	  "Nothing is wrong on your side. Send the message again in some "
+	  "hours.",
+	  "The server that refused is not what DNS names now. Check that all "
+	  "name servers of the domain give the same records, that the resolver "
+	  "in front of this server keeps none past their TTL, and that every "
+	  "server that was named takes the domain until then.",
+	  "the recipient's mail administrator"}},
+	{"denied-backup-mx",
+	 {"the domain's backup mail server refused",
+	  "The recipient's main mail server could not be reached, and the one "
+	  "that stands in for it does not know that it should.",
+	  "Nothing is wrong on your side. Send the message again later, or "
+	  "reach the recipient another way.",
+	  "A backup MX of the domain refuses its mail. Add the domain to what "
+	  "that server relays, or take it out of the MX records: without it, "
+	  "mail would have waited for the main server.",
+	  "the recipient's mail administrator"}},
+	{"denied-best-mx",
+	 {"the domain's mail server does not know its domain",
+	  "The mail server that the recipient's domain names as its own says "
+	  "that it takes no mail for it. We asked DNS again, and it still "
+	  "names this server.",
+	  "Check the part behind the @ for a spelling mistake. If it is right, "
+	  "tell the recipient another way: their mail is misconfigured, "
+	  "perhaps while it moves.",
+	  "The best MX of the domain refuses its mail. Either the server lacks "
+	  "the domain in its list, or the MX record should name another "
+	  "server.",
+	  "the recipient's mail administrator"}},
+	{"denied-no-login",
+	 {"our provider's mail server wants a login",
+	  "Our mail server hands its mail to another one, which carries it "
+	  "only after a login. Ours has none set up.",
+	  "Nothing is wrong with the message or the address. Tell your mail "
+	  "administrator, then send it again.",
+	  "Set user and password_file in the route that is named below, or "
+	  "have the smarthost allow this server's address.",
+	  "your mail administrator"}},
+	{"denied-login",
+	 {"our provider's mail server would not carry this mail",
+	  "Our mail server hands its mail to another one. That took our login "
+	  "and refused the message all the same.",
+	  "Nothing is wrong with the message or the address. Tell your mail "
+	  "administrator, then send it again.",
+	  "Ask whoever runs the smarthost what this login may send: the "
+	  "sender's domain may have to be allowed there, or the account may "
+	  "be locked.",
+	  "your mail administrator"}},
+	{"denied-inner",
+	 {"our inner mail server does not know its domain",
+	  "Our mail server took the message for a domain of its own, and the "
+	  "server behind it does not take that domain's mail.",
+	  "Nothing is wrong with the message or the address. Tell your mail "
+	  "administrator, then send it again.",
+	  "Add the domain to what the inner server takes from this one, or "
+	  "correct deliver of the domain that is named below.",
+	  "your mail administrator"}},
 	{"disk-full",
 	 {"the server is out of space",
 	  "The receiving server has no room left for any mail.",

@@ -28,6 +28,8 @@ struct dsn_recipient {
 	const struct recipient *recipient;
 	const struct outcome *outcome; /* the last one */
 	struct classification classification;
+	/* What we found out about it, in sentences; NULL for nothing. */
+	const char *note;
 };
 
 struct dsn_input {

@@ -342,6 +342,22 @@ put_class(const struct dsn_input *input, struct buf *out)
 	buf_done(&text);
 }
 
+/* What we looked into, for somebody who can mend it. */
+static void
+put_note(const struct dsn_recipient *at, struct buf *out)
+{
+	struct buf text;
+
+	if (at->note == NULL)
+		return;
+	buf_init(&text, PIECE_MAX);
+	(void)buf_adds(&text, "Looked into: ");
+	mime_clean(str_of(at->note), &text);
+	(void)buf_adds(&text, ".");
+	put_wrapped(out, "", "  ", &text);
+	buf_done(&text);
+}
+
 static bool
 is_same_story(const struct outcome *a, const struct outcome *b)
 {
@@ -378,6 +394,7 @@ put_admin(const struct dsn_input *input, const struct advice *advice,
 		}
 		put_answered(input, at[i].outcome, out);
 		put_reply(at[i].outcome, out);
+		put_note(&at[i], out);
 	}
 	if (at->recipient->last_reply != NULL &&
 	    at->classification.category == CATEGORY_MESSAGE_EXPIRED) {

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Between an attempt and its settlement: a host refused to relay, and DNS is
+ * asked before that is believed. What follows from the answer is decided in
+ * queue/bounce/relay_denied.c.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/mem.h"
+#include "lib/str.h"
+#include "lib/units.h"
+#include "queue/bounce/advice.h"
+#include "queue/core.h"
+
+static enum denied_hop
+denied_hop_of(const struct next_hop *hop)
+{
+	if (hop->kind == HOP_MX)
+		return DENIED_HOP_MX;
+	return hop->is_local ? DENIED_HOP_INNER : DENIED_HOP_SMARTHOST;
+}
+
+bool
+run_is_denied(const struct run *run, const struct next_hop *hop,
+	      const struct outcome *outcome)
+{
+	struct classification class;
+
+	if (outcome->kind != OUTCOME_FAILED || outcome->cause != CAUSE_REPLY)
+		return false; /* most are not */
+	/* an address literal has no records that could be wrong */
+	if (hop->kind == HOP_MX && outcome->mx.asked_ms == 0)
+		return false;
+	classify_outcome(run->queue->classifier, outcome, &class);
+	return relay_is_denied(outcome, &class, denied_hop_of(hop));
+}
+
+static void
+on_dns_now(void *owner, struct route *route)
+{
+	struct run *run = owner;
+
+	run->reask = NULL;
+	if (route != NULL)
+		run->dns_now = route_ref(route);
+	run_settle(run, run->outcomes);
+}
+
+void
+run_hurry(struct run *run)
+{
+	reask_cancel(run->reask);
+	run->reask = NULL;
+	run_settle(run, run->outcomes);
+}
+
+void
+run_judge(struct run *run, const struct outcome *outcomes)
+{
+	struct queue *queue = run->queue;
+	struct route_opts opts = queue->route_opts;
+	struct next_hop hop;
+	size_t first = 0;
+
+	run_next_hop(run, run->policy, &hop);
+	while (first < run->count &&
+	       !run_is_denied(run, &hop, &outcomes[first]))
+		first++;
+	if (first == run->count) {
+		run_settle(run, outcomes);
+		return;
+	}
+	run_copy_outcomes(run, outcomes);
+	if (hop.kind != HOP_MX) {
+		run_settle(run, run->outcomes);
+		return;
+	}
+	opts.hostname = policy_hostname(run->policy);
+	run->reask = reask_start(queue->reask, &hop, &opts,
+				 run->outcomes[first].host, on_dns_now, run);
+}
+
+/* "10 mx1.example [192.0.2.1] (TTL 1h)", the best few of them; "" when the
+ * attempt's own answer is the latest. */
+static void
+dns_now_words(const struct run *run, const struct mx_view *used,
+	      uint64_t boot_ms, char *to, size_t size)
+{
+	const struct route *route = run->dns_now;
+	char ttl[16], ip[IP_TEXT_MAX];
+	size_t len = 0;
+
+	to[0] = '\0';
+	if (route == NULL || route->mx_asked_ms <= used->asked_ms)
+		return;
+	if (route->host_count == 0)
+		(void)snprintf(to, size, "%s", route->why);
+	for (size_t i = 0; i < route->host_count && i < 3; i++) {
+		const struct route_host *host = &route->hosts[i];
+
+		len += (size_t)snprintf(to + len, size - len,
+					"%s%d %.80s%s%s%s", i != 0 ? ", " : "",
+					host->preference, host->name,
+					host->addr_count != 0 ? " [" : "",
+					host->addr_count != 0
+						? ip_format(&host->addrs[0], ip)
+						: "",
+					host->addr_count != 0 ? "]" : "");
+	}
+	if (route->host_count != 0)
+		(void)snprintf(
+			to + len, size - len, "%s (TTL %s)",
+			route->host_count > 3 ? ", ..." : "",
+			units_format_duration(route->mx_expires_ms > boot_ms
+						      ? (route->mx_expires_ms -
+							 boot_ms) /
+								1000
+						      : 0,
+					      ttl, sizeof(ttl)));
+}
+
+static void
+run_note_denied(struct run *run, const struct next_hop *hop,
+		const struct outcome *outcome,
+		const struct denied_verdict *verdict)
+{
+	char dns_now[512], note[DENIED_NOTE_MAX + 1];
+	struct denied_story story = {
+		.outcome = outcome,
+		.verdict = verdict,
+		.domain = hop->domain,
+		.hop_key = hop->key,
+		.hop_at = hop->config_at,
+		.dns_now = dns_now,
+		.boot_ms = resolver_now_ms(run->queue->resolver),
+	};
+
+	if (run->note != NULL)
+		return; /* one host, one answer of DNS: one story */
+	dns_now_words(run, &outcome->mx, story.boot_ms, dns_now,
+		      sizeof(dns_now));
+	denied_note(&story, note);
+	run->note = mem_strdup(note);
+}
+
+void
+run_decide_denied(struct run *run, const struct next_hop *hop, size_t index,
+		  struct denied_verdict *out)
+{
+	const struct recipient *recipient =
+		&run->message->envelope.recipients[run->recipients[index]];
+	struct outcome *outcome = &run->outcomes[index]; /* by run_judge */
+	struct denied_facts facts = {
+		.hop = denied_hop_of(hop),
+		.has_login = hop->user != NULL,
+		.now_ms = queue_wall_ms(run->queue),
+		.reroutes = recipient->reroutes,
+		.dns_after_ms = recipient->dns_after_ms,
+	};
+	struct mx_view now;
+
+	if (run->dns_now != NULL)
+		route_view(run->dns_now, outcome->host, &outcome->ip, &now);
+	if (facts.hop == DENIED_HOP_MX)
+		denied_compare(&outcome->mx, run->dns_now != NULL ? &now : NULL,
+			       resolver_now_ms(run->queue->resolver), &facts);
+	denied_decide(&facts, out);
+	outcome->is_own_fault |= out->is_own_fault;
+	run_note_denied(run, hop, outcome, out);
+}
+
+void
+run_advise(struct settlement *settled)
+{
+	const char *advice;
+
+	if (!settled->is_denied)
+		return;
+	advice = denied_cause_advice(settled->denied.cause);
+	if (advice != NULL && settled->final == settled->outcome)
+		settled->classification.advice = advice_id(str_of(advice));
+}
