@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from lab.base import free_port, loopback
-from lab.names import Counter, Names
+from lab.names import Counter, Names, Resolver
 from lab.peers import Dovecot, Postfix
 from lab.relay import Relay, need_programs
 from lab.sink import Reactor, Sink
@@ -57,6 +57,15 @@ def counter(names):
     proxy = Counter(names)
     yield proxy
     proxy.stop()
+
+
+@pytest.fixture
+def resolver(folder, names):
+    if shutil.which("unbound") is None:
+        pytest.skip("no unbound")
+    server = Resolver(folder, names)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

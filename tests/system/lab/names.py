@@ -113,6 +113,52 @@ zone:
         self.process = None
 
 
+class Resolver:
+    """unbound in front of Names: a cache that ostler has no say in."""
+
+    def __init__(self, folder, names):
+        self.folder = folder / "unbound"
+        self.folder.mkdir()
+        self.ip, self.port = "127.0.0.1", free_port()
+        (self.folder / "unbound.conf").write_text(f"""\
+server:
+  interface: {self.ip}@{self.port}
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "{self.folder}"
+  pidfile: ""
+  use-syslog: no
+  logfile: "{self.folder}/unbound.log"
+  do-not-query-localhost: no
+  module-config: "iterator"
+  num-threads: 1
+forward-zone:
+  name: "."
+  forward-addr: {names.ip}@{names.port}
+""")
+        self.process = subprocess.Popen(
+            ["unbound", "-c", str(self.folder / "unbound.conf")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: self.ask("example", "SOA"), "unbound's answer")
+
+    @property
+    def server(self):
+        return f"{self.ip}:{self.port}"
+
+    def ask(self, name, kind):
+        """Its answer, which it then keeps."""
+        assert self.process.poll() is None, "unbound has ended"
+        question = dns.message.make_query(name, kind)
+        try:
+            return dns.query.udp(question, self.ip, port=self.port, timeout=2)
+        except (dns.exception.DNSException, OSError):
+            return None
+
+    def stop(self):
+        end_process(self.process)
+
+
 class Counter:
     """A UDP proxy in front of a server that remembers the questions."""
 
