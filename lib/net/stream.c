@@ -527,6 +527,27 @@ stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
 		stream_soon(stream, SOON_PUMP);
 }
 
+void
+stream_start_tls_behind(struct stream *stream, struct tls_ctx *ctx)
+{
+	struct buf early;
+	const uint8_t *bytes;
+	size_t len;
+
+	bytes = stream_bytes(stream, &len);
+	buf_init(&early, STREAM_IN_MAX);
+	(void)buf_add(&early, bytes, len); /* len <= STREAM_IN_MAX */
+	stream_consume(stream, len);
+	stream_start_tls(stream, ctx, STREAM_SERVER, NULL);
+	if (stream->tls != NULL && buf_len(&early) != 0) {
+		tls_engine_feed(stream->tls, buf_bytes(&early),
+				buf_len(&early));
+		tls_engine_keep(stream->tls);
+		stream_soon(stream, SOON_PUMP);
+	}
+	buf_done(&early);
+}
+
 bool
 stream_tls_info(const struct stream *stream, struct stream_tls_info *out)
 {

@@ -111,6 +111,12 @@ enum stream_role { STREAM_SERVER, STREAM_CLIENT };
 void stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
 		      enum stream_role role, const char *name);
 
+/*
+ * The same for a server whose peer may have begun the handshake already,
+ * behind a header of its own (PROXY): unconsumed bytes are taken for TLS.
+ */
+void stream_start_tls_behind(struct stream *stream, struct tls_ctx *ctx);
+
 struct stream_tls_info {
 	const char *version; /* "TLSv1.3"; lends for the stream's life */
 	const char *cipher;  /* "TLS_AES_256_GCM_SHA384" */
