@@ -48,6 +48,8 @@ static const struct {
 	{"reload", control_reload},
 	{"stop", control_stop},
 	{"logout", control_logout},
+	{"auth list", control_auth_list},
+	{"auth clear", control_auth_clear},
 	{"queue list", control_queue_list},
 	{"queue show", control_queue_show},
 	{"queue cat", control_queue_cat},

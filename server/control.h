@@ -68,8 +68,13 @@ bool control_arg_bool(const struct control_request *request, const char *name);
 /* The commands, by file. */
 control_fn control_status, control_config, control_pause, control_resume,
 	control_reload, control_stop, control_logout; /* control_daemon.c */
+control_fn control_auth_list, control_auth_clear;     /* control_auth.c */
 control_fn control_queue_list, control_queue_show, control_queue_cat,
 	control_queue_apply;		   /* control_queue.c */
 control_fn control_explain, control_route; /* control_policy.c */
+
+/* What status says of strangers and logins. */
+void control_front_warnings(const struct daemon *daemon, json_t *list);
+json_t *control_front_status(const struct daemon *daemon);
 
 #endif

@@ -64,7 +64,7 @@ status_spool(const struct spool_stats *s)
 static json_t *
 status_sessions(const struct smtpd_stats *s)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "open",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "open",
 			 (json_int_t)s->sessions, "connections",
 			 (json_int_t)s->connections, "refused",
 			 (json_int_t)s->refused, "messages",
@@ -72,7 +72,8 @@ status_sessions(const struct smtpd_stats *s)
 			 "rejected", (json_int_t)s->rejected, "relay_denied",
 			 (json_int_t)s->relay_denied, "logins",
 			 (json_int_t)s->logins, "failed_logins",
-			 (json_int_t)s->failed_logins);
+			 (json_int_t)s->failed_logins, "over_caps",
+			 (json_int_t)s->over_caps);
 }
 
 static json_t *
@@ -122,6 +123,7 @@ status_warnings(const struct daemon *daemon, const struct queue_stats *queue)
 		json_array_append_new(
 			list, json_string("the last reload found errors; the "
 					  "old configuration is in use"));
+	control_front_warnings(daemon, list);
 	return list;
 }
 
@@ -142,14 +144,15 @@ control_status(struct control_request *request)
 	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
 	(void)control_row(
 		request,
-		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o}",
+		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 			  "version", version_text(), "hostname",
 			  daemon->config->hostname, "pid", (json_int_t)getpid(),
 			  "uptime_s",
 			  (json_int_t)((clock_wall_ms() - daemon->started_ms) /
 				       1000),
 			  "paused", queue_is_paused(daemon->queue), "sessions",
-			  status_sessions(&daemon->smtpd->stats), "queue",
+			  status_sessions(&daemon->smtpd->stats), "points_here",
+			  control_front_status(daemon), "queue",
 			  status_queue(&queue), "spool",
 			  status_spool(&queue.spool), "dns", status_dns(&dns),
 			  "destinations", destinations, "warnings", warnings));

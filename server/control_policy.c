@@ -14,11 +14,15 @@
 #include "server/daemon.h"
 #include "server/explain.h"
 #include "server/listener.h"
+#include "server/points_here.h"
+#include "server/smtpd.h"
 
-void
-control_explain(struct control_request *request)
+/* --------------------------------------------------------------- explain */
+
+static struct explain_input
+explain_input_of(const struct control_request *request)
 {
-	struct explain_input input = {
+	return (struct explain_input){
 		.listener = control_arg(request, "listener"),
 		.client = control_arg(request, "client"),
 		.user = control_arg(request, "user"),
@@ -26,16 +30,17 @@ control_explain(struct control_request *request)
 		.has_tls = control_arg_bool(request, "tls"),
 		.from = control_arg(request, "from"),
 		.to = control_arg(request, "to"),
+		.points_here = control_arg(request, "points-here"),
 	};
+}
+
+static void
+explain_end(struct control_request *request, const struct explain_input *input)
+{
 	struct err err = ERR_INIT;
-	json_t *explained;
+	json_t *explained = explain(request->daemon->config, input, &err);
 	bool is_accepted;
 
-	if (input.from == NULL || input.to == NULL) {
-		control_end(request, EXIT_USAGE, "--from and --to are needed");
-		return;
-	}
-	explained = explain(request->daemon->config, &input, &err);
 	if (explained == NULL) {
 		control_end(request, EXIT_USAGE, err.text);
 		return;
@@ -45,6 +50,60 @@ control_explain(struct control_request *request)
 			     "accepted") == 0;
 	(void)control_row(request, explained);
 	control_end(request, is_accepted ? EXIT_DONE : EXIT_NO, NULL);
+}
+
+static void
+on_points(void *owner, const struct points_here_answer *answer)
+{
+	struct control_request *request = owner;
+	struct explain_input input = explain_input_of(request);
+
+	switch (answer->points_here) {
+	case POINTS_UNKNOWN:
+		break;
+	case POINTS_ELSEWHERE:
+		input.points_here = "elsewhere";
+		break;
+	case POINTS_HERE:
+		input.points_here =
+			answer->is_too_long ? "here-too-long" : "here";
+		break;
+	}
+	explain_end(request, &input);
+}
+
+static void
+on_points_cancel(struct control_request *request)
+{
+	points_here_cancel(request->priv);
+	control_end(request, EXIT_NO, NULL);
+}
+
+void
+control_explain(struct control_request *request)
+{
+	const struct config *config = request->daemon->config;
+	struct explain_input input = explain_input_of(request);
+	const struct ip operator= {.family = IP_NONE};
+	char domain[ADDR_DOMAIN_MAX + 1];
+	const char *at;
+
+	if (input.from == NULL || input.to == NULL) {
+		control_end(request, EXIT_USAGE, "--from and --to are needed");
+		return;
+	}
+	at = strrchr(input.to, '@');
+	/* a session would ask DNS now: so does the explanation */
+	if (at == NULL || !explain_wants_points_here(config, &input) ||
+	    !addr_normalize_domain(str_from(at + 1, strcspn(at + 1, ">")),
+				   domain, sizeof(domain))) {
+		explain_end(request, &input);
+		return;
+	}
+	request->on_cancel = on_points_cancel;
+	request->priv =
+		points_here_ask(request->daemon->smtpd->points_here, &operator,
+				domain, config->hostname, on_points, request);
 }
 
 /* ----------------------------------------------------------------- route */

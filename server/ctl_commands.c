@@ -66,9 +66,10 @@ print_status(void *arg, const json_t *row)
 		     number(sessions, "logins"),
 		     number(sessions, "failed_logins"));
 	(void)printf("incoming  %lld accepted, %lld refused (%lld relaying "
-		     "denied)\n",
+		     "denied, %lld of them for now)\n",
 		     number(queue, "accepted"), number(sessions, "rejected"),
-		     number(sessions, "relay_denied"));
+		     number(sessions, "relay_denied"),
+		     number(json_object_get(row, "points_here"), "deferred"));
 	(void)printf("outgoing  %lld delivered, %lld bounced, %lld expired\n",
 		     number(queue, "delivered"), number(queue, "bounced"),
 		     number(queue, "expired"));
@@ -137,6 +138,8 @@ explain_offline(struct ctl *ctl, const json_t *args)
 		.has_tls = json_is_true(json_object_get(args, "tls")),
 		.from = get(args, "from"),
 		.to = get(args, "to"),
+		.points_here =
+			json_string_value(json_object_get(args, "points-here")),
 	};
 	struct err err = ERR_INIT;
 	json_t *explained = explain(ctl->config, &input, &err);
@@ -170,20 +173,21 @@ int
 ctl_explain(struct ctl *ctl)
 {
 	static const struct ctl_option options[] = {
-		{"listener", true}, {"client", true}, {"user", true},
-		{"helo", true},	    {"tls", false},   {"from", true},
-		{"to", true},
+		{"listener", true}, {"client", true},	   {"user", true},
+		{"helo", true},	    {"tls", false},	   {"from", true},
+		{"to", true},	    {"points-here", true},
 	};
 	json_t *args = json_object();
 	int rc = EXIT_USAGE;
 
-	if (!ctl_options(ctl, options, 7, args)) {
+	if (!ctl_options(ctl, options, 8, args)) {
 		/* it has said why */
 	} else if (ctl->argc != 1 || json_object_get(args, "from") == NULL ||
 		   json_object_get(args, "to") == NULL) {
 		(void)fprintf(stderr,
 			      "usage: ostlerctl explain [--listener N] "
 			      "[--client IP] [--user U] [--helo H] [--tls] "
+			      "[--points-here here|here-too-long|elsewhere] "
 			      "--from A --to B\n");
 	} else {
 		rc = ctl_ask(ctl, "explain", json_incref(args), on_explained,

@@ -323,6 +323,8 @@ daemon_open(struct daemon *daemon, struct err *err)
 	daemon->smtpd =
 		smtpd_new(daemon->loop, daemon->config, tls, daemon->queue,
 			  daemon->resolver, daemon->auth);
+	daemon->smtpd->is_ours = daemon_is_ours;
+	daemon->smtpd->is_ours_arg = daemon;
 	return 0;
 }
 

@@ -52,6 +52,29 @@ explain_address(const char *text, unsigned flags, struct addr *out,
 }
 
 static bool
+explain_points_here(const struct explain_input *input,
+		    struct policy_facts *facts, struct err *err)
+{
+	const char *where = input->points_here;
+
+	if (where == NULL)
+		return true;
+	facts->points_here_too_long = strcmp(where, "here-too-long") == 0;
+	if (facts->points_here_too_long || strcmp(where, "here") == 0) {
+		facts->points_here = POINTS_HERE;
+	} else if (strcmp(where, "elsewhere") == 0) {
+		facts->points_here = POINTS_ELSEWHERE;
+	} else {
+		(void)err_text(err, -EINVAL,
+			       "points-here '%s' is none of here, "
+			       "here-too-long, elsewhere",
+			       where);
+		return false;
+	}
+	return true;
+}
+
+static bool
 explain_facts(const struct config *config, const struct explain_input *input,
 	      struct policy_facts *facts, struct addr *sender,
 	      struct addr *recipient, const char **out_listener,
@@ -80,10 +103,8 @@ explain_facts(const struct config *config, const struct explain_input *input,
 	facts->login = input->user;
 	facts->has_tls = input->has_tls;
 	facts->helo = input->helo;
-	if (input->points_here != NULL)
-		facts->points_here = strcmp(input->points_here, "here") == 0
-					     ? POINTS_HERE
-					     : POINTS_ELSEWHERE;
+	if (!explain_points_here(input, facts, err))
+		return false;
 	if (!explain_address(input->from, ADDR_ALLOW_NO_DOMAIN, sender,
 			     "sender", err) ||
 	    !explain_address(input->to, ADDR_ALLOW_NO_DOMAIN, recipient,
@@ -210,6 +231,25 @@ explain_verdict(const struct policy_facts *facts, const char *listener,
 			 verdict->config_at != NULL ? verdict->config_at : "",
 			 "recipient", facts->recipient->text, "steps",
 			 explain_trace(trace), "advice", advice);
+}
+
+bool
+explain_wants_points_here(const struct config *config,
+			  const struct explain_input *input)
+{
+	struct err err = ERR_INIT;
+	struct policy_facts facts;
+	struct addr sender, recipient;
+	struct verdict verdict;
+	const char *listener;
+
+	if (input->points_here != NULL ||
+	    !explain_facts(config, input, &facts, &sender, &recipient,
+			   &listener, &err))
+		return false;
+	policy_decide_sender(config->policy, &facts, &verdict, NULL);
+	return verdict.is_accepted &&
+	       policy_wants_points_here(config->policy, &facts);
 }
 
 json_t *

@@ -24,7 +24,8 @@ struct explain_input {
 	bool has_tls;
 	const char *from; /* "" or "<>": the null sender */
 	const char *to;
-	/* a name for when DNS was asked: "here", "elsewhere", NULL */
+	/* What DNS says of the recipient's domain: "here", "here-too-long"
+	 * (for more than 5 days), "elsewhere"; NULL: not asked. */
 	const char *points_here;
 };
 
@@ -35,6 +36,10 @@ struct explain_input {
  */
 json_t *explain(const struct config *config, const struct explain_input *input,
 		struct err *err);
+
+/* Would the answer depend on points_here? */
+bool explain_wants_points_here(const struct config *config,
+			       const struct explain_input *input);
 
 /* A next hop as JSON; the caller owns it. */
 struct next_hop;

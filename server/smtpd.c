@@ -9,13 +9,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "auth/throttle.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/net/stream.h"
 #include "lib/net/tls_ctx.h"
 #include "lib/random.h"
 #include "lib/str.h"
+#include "policy/caps.h"
 #include "server/config.h"
+#include "server/points_here.h"
 #include "server/smtpd_session.h"
 
 /* Replies to one burst of pipelined commands; flushed long before. */
@@ -231,6 +234,27 @@ smtpd_client_gone(struct smtpd *smtpd, struct smtpd_client *client)
 	free(client);
 }
 
+static bool
+smtpd_client_is_over(const struct smtpd *smtpd,
+		     const struct smtpd_client *client)
+{
+	return client->ip.family != IP_NONE &&
+	       client->connections >
+		       smtpd->config->limits.connections_per_client;
+}
+
+bool
+smtpd_client_change(struct smtpd *smtpd, struct smtpd_client **client,
+		    const struct ip *ip)
+{
+	smtpd_client_gone(smtpd, *client);
+	*client = smtpd_client_come(smtpd, ip);
+	if (!smtpd_client_is_over(smtpd, *client))
+		return true;
+	smtpd->stats.refused++;
+	return false;
+}
+
 /* ----------------------------------------------------------- connections */
 
 static void
@@ -314,8 +338,11 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 		return;
 	}
 	client = smtpd_client_come(smtpd, &ip);
-	if (ip.family != IP_NONE &&
-	    client->connections > config->limits.connections_per_client) {
+	/* a proxy's clients are counted when it has named them */
+	if (smtpd_client_is_over(smtpd, client) &&
+	    cidr_find(config->listeners[listener].proxy_from,
+		      config->listeners[listener].proxy_from_count,
+		      &ip) == NULL) {
 		smtpd_client_gone(smtpd, client);
 		smtpd_refuse(smtpd, stream, &ip, listener_name,
 			     "Too many connections from your address", is_tls);
@@ -325,6 +352,33 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 }
 
 /* ------------------------------------------------------------------ life */
+
+/* Would a server that found this address by MX reach us? */
+static bool
+smtpd_takes_mail_on(void *arg, const struct ip *ip)
+{
+	const struct smtpd *smtpd = arg;
+	const struct config *config = smtpd->config;
+
+	if (smtpd->is_ours == NULL ||
+	    (ip_is_private(ip) && !config->resolver.private_targets))
+		return false;
+	if (smtpd->is_ours(smtpd->is_ours_arg, ip, 25))
+		return true;
+	/* a port that something in front of us translates to */
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct listener_config *listener = &config->listeners[i];
+
+		if (listener->role != POLICY_MX)
+			continue;
+		for (size_t j = 0; j < listener->address_count; j++)
+			if (listener->addresses[j].unix_path == NULL &&
+			    smtpd->is_ours(smtpd->is_ours_arg, ip,
+					   listener->addresses[j].port))
+				return true;
+	}
+	return false;
+}
 
 struct smtpd *
 smtpd_new(uv_loop_t *loop, struct config *config, struct smtpd_tls *tls,
@@ -340,6 +394,10 @@ smtpd_new(uv_loop_t *loop, struct config *config, struct smtpd_tls *tls,
 	smtpd->resolver = resolver;
 	smtpd->auth = auth;
 	list_init(&smtpd->sessions);
+	smtpd->throttle = throttle_new();
+	smtpd->caps = caps_new();
+	smtpd->points_here =
+		points_here_new(resolver, smtpd_takes_mail_on, smtpd);
 	random_bytes(&smtpd->seed, sizeof(smtpd->seed));
 	smtpd_clients_resize(smtpd, 64);
 	buf_init(&smtpd->reply, SMTPD_REPLY_MAX);
@@ -424,6 +482,9 @@ smtpd_free(struct smtpd *smtpd)
 		return;
 	config_unref(smtpd->config);
 	smtpd_tls_free(smtpd->tls);
+	throttle_free(smtpd->throttle);
+	caps_free(smtpd->caps);
+	points_here_free(smtpd->points_here);
 	free(smtpd->clients);
 	buf_done(&smtpd->reply);
 	free(smtpd);

@@ -18,12 +18,16 @@
 #include "lib/hash.h"
 #include "lib/ip.h"
 #include "lib/list.h"
+#include "server/nat_watch.h"
 
 struct auth_server;
+struct caps;
 struct config;
 struct listener_config;
+struct points_here;
 struct queue;
 struct resolver;
+struct throttle;
 struct tls_ctx;
 
 struct smtpd_client;
@@ -52,6 +56,8 @@ struct smtpd_stats {
 	uint64_t messages, bytes;
 	uint64_t recipients, rejected, relay_denied;
 	uint64_t logins, failed_logins;
+	uint64_t points_here; /* deferred, since the domain's MX names us */
+	uint64_t over_caps;   /* messages and recipients over a cap */
 };
 
 struct smtpd {
@@ -61,6 +67,16 @@ struct smtpd {
 	struct queue *queue;
 	struct resolver *resolver;
 	struct auth_server *auth; /* NULL: no logins */
+
+	/* what is remembered of clients and logins; owns */
+	struct throttle *throttle;
+	struct caps *caps;
+	struct points_here *points_here;
+	struct nat_watch nat;
+	/* Do our listeners take mail on this address and port? NULL: unknown.
+	 * Set by the owner. */
+	bool (*is_ours)(void *arg, const struct ip *ip, uint16_t port);
+	void *is_ours_arg;
 
 	struct list sessions;
 	struct smtpd_stats stats;

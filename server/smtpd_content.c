@@ -64,6 +64,7 @@ on_put_end(void *owner, int status)
 	s->wait = WAIT_NONE;
 	t->is_put = false;
 	if (status == 0) {
+		t->is_charged = false; /* and stays so: it was sent */
 		s->messages++;
 		s->smtpd->stats.messages++;
 		s->smtpd->stats.bytes += t->size;

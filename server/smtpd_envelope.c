@@ -4,9 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/hash.h"
 #include "lib/mem.h"
+#include "policy/caps.h"
 #include "policy/policy.h"
+#include "server/points_here.h"
+
+/* A stranger's RCPT waits for DNS at most this long. */
+#define SESSION_POINTS_MS 5000
 
 /* Can mail be taken at all? Fills the refusal when not. */
 static bool
@@ -31,6 +37,74 @@ session_can_accept(struct smtpd_session *s, struct status *refusal)
 		   s->config->hostname);
 	return false;
 }
+
+/* ------------------------------------------------------------------- caps */
+
+static void
+session_caps(const struct smtpd_session *s, struct caps_rates *rates,
+	     struct caps_sender *sender)
+{
+	const struct config *config = s->config;
+
+	rates->messages_per_user = config->limits.messages_per_user;
+	rates->recipients_per_user = config->limits.recipients_per_user;
+	rates->messages_per_client = config->limits.messages_per_client;
+	sender->login = s->login;
+	sender->client = s->ip;
+}
+
+static void
+session_log_paused(struct smtpd_session *s)
+{
+	struct log_line line;
+
+	session_log(s, &line, LOG_LEVEL_WARN, "auth");
+	log_text(&line, "result", "paused");
+	log_textf(&line, "reason",
+		  "this login asked for more than three times its cap within "
+		  "an hour: was its password stolen? ostlerctl auth clear %s "
+		  "lifts the pause",
+		  s->login);
+	log_end(&line);
+}
+
+/* False: over a cap; out says so. */
+static bool
+session_charge(struct smtpd_session *s, bool is_message,
+	       struct caps_answer *out)
+{
+	struct caps_sender sender;
+	struct caps_rates rates;
+
+	session_caps(s, &rates, &sender);
+	if (is_message)
+		caps_message(s->smtpd->caps, &rates, &sender, clock_boot_ms(),
+			     out);
+	else
+		caps_recipient(s->smtpd->caps, &rates, &sender, clock_boot_ms(),
+			       out);
+	if (out->is_paused_by_this)
+		session_log_paused(s);
+	if (!out->is_taken)
+		s->smtpd->stats.over_caps++;
+	return out->is_taken;
+}
+
+void
+session_refund(struct smtpd_session *s)
+{
+	struct transaction *t = s->transaction;
+	struct caps_sender sender;
+	struct caps_rates rates;
+
+	if (!t->is_charged)
+		return;
+	t->is_charged = false;
+	session_caps(s, &rates, &sender);
+	caps_give_back(s->smtpd->caps, &rates, &sender, t->charged_recipients);
+}
+
+/* ------------------------------------------------------------------- MAIL */
 
 static enum smtpd_effect
 session_refuse_sender(struct smtpd_session *s, const struct smtpd_env *env,
@@ -82,6 +156,7 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 	struct policy *policy = s->config->policy;
 	struct policy_facts facts;
 	struct verdict verdict;
+	struct caps_answer charged;
 	struct status refusal;
 
 	if (!session_can_accept(s, &refusal))
@@ -102,9 +177,16 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 					     &verdict.status,
 					     policy_rule_name(verdict.rule),
 					     out);
+	if (!session_charge(s, true, &charged))
+		return session_refuse_sender(s, env, &mail->sender,
+					     &charged.status, charged.rule,
+					     out);
 	session_begin_transaction(s, mail);
+	s->transaction->is_charged = true;
 	return smtpd_proto_sender(&s->proto, env, NULL, out);
 }
+
+/* ------------------------------------------------------------------- RCPT */
 
 /* Recipients of one message behind all aliases, and the text that they take
  * in the spool: who names large aliases again and again is stopped here. */
@@ -168,51 +250,171 @@ on_final_recipient(void *arg, const struct addr *final)
 	t->final_bytes += strlen(final->text) + strlen(orcpt);
 }
 
-enum smtpd_effect
-session_recipient(struct smtpd_session *s, const struct smtpd_env *env,
-		  struct smtp_rcpt *rcpt, struct buf *out)
+static enum smtpd_effect
+session_refuse_recipient(struct smtpd_session *s, const struct smtpd_env *env,
+			 const struct smtp_rcpt *rcpt,
+			 const struct status *status, const char *rule,
+			 enum policy_scenario scenario, struct buf *out)
+{
+	s->smtpd->stats.rejected++;
+	session_log_reject(s, &rcpt->address, status, rule, scenario);
+	return smtpd_proto_recipient(&s->proto, env, status, NULL, out);
+}
+
+static enum smtpd_effect
+session_take_recipient(struct smtpd_session *s, const struct smtpd_env *env,
+		       const struct smtp_rcpt *rcpt,
+		       const struct verdict *verdict, struct buf *out)
 {
 	struct transaction *t = s->transaction;
-	struct policy *policy = t->config->policy;
 	struct expansion expansion = {&s->smtpd->seed, t, rcpt};
-	struct policy_facts facts;
-	struct verdict verdict;
+	struct caps_answer charged;
+	struct status refusal;
 
-	if (rcpt->address.domain_len == 0 && env->is_submission)
-		(void)addr_qualify(&rcpt->address, policy_qualify(policy));
-	session_facts(s, &facts);
-	facts.sender = &t->sender;
-	facts.recipient = &rcpt->address;
-	policy_decide(policy, &facts, &verdict, NULL);
-	if (!verdict.is_accepted) {
-		s->smtpd->stats.rejected++;
-		if (verdict.rule == RULE_RELAY_DENIED ||
-		    verdict.rule == RULE_MX_POINTS_HERE)
-			s->smtpd->stats.relay_denied++;
-		session_log_reject(s, &rcpt->address, &verdict.status,
-				   policy_rule_name(verdict.rule),
-				   verdict.scenario);
-		return smtpd_proto_recipient(&s->proto, env, &verdict.status,
-					     NULL, out);
-	}
 	if (t->finals >= FINALS_MAX || t->final_bytes >= FINAL_BYTES_MAX) {
-		struct status refusal;
-
 		status_set(&refusal, 452, "4.5.3", "Too many recipients");
-		return smtpd_proto_recipient(&s->proto, env, &refusal, NULL,
-					     out);
+		return session_refuse_recipient(s, env, rcpt, &refusal,
+						"recipients", SCENARIO_NONE,
+						out);
 	}
+	if (!session_charge(s, false, &charged))
+		return session_refuse_recipient(s, env, rcpt, &charged.status,
+						charged.rule, SCENARIO_NONE,
+						out);
+	t->charged_recipients++;
 	s->smtpd->stats.recipients++;
-	policy_expand(policy, &rcpt->address, on_final_recipient, &expansion);
+	policy_expand(t->config->policy, &rcpt->address, on_final_recipient,
+		      &expansion);
 	if (log_is_on(LOG_LEVEL_DEBUG)) {
 		struct log_line line;
 
 		session_log(s, &line, LOG_LEVEL_DEBUG, "rcpt");
 		log_text(&line, "from", t->sender.text);
 		log_text(&line, "to", rcpt->address.text);
-		log_text(&line, "rule", policy_rule_name(verdict.rule));
+		log_text(&line, "rule", policy_rule_name(verdict->rule));
 		log_end(&line);
 	}
 	return smtpd_proto_recipient(&s->proto, env, NULL, rcpt->address.text,
 				     out);
+}
+
+static enum smtpd_effect
+session_settle_recipient(struct smtpd_session *s, const struct smtpd_env *env,
+			 const struct smtp_rcpt *rcpt,
+			 const struct verdict *verdict, struct buf *out)
+{
+	struct smtpd_stats *stats = &s->smtpd->stats;
+
+	if (verdict->is_accepted)
+		return session_take_recipient(s, env, rcpt, verdict, out);
+	if (verdict->rule == RULE_RELAY_DENIED ||
+	    verdict->rule == RULE_MX_POINTS_HERE)
+		stats->relay_denied++;
+	if (verdict->rule == RULE_MX_POINTS_HERE)
+		stats->points_here++;
+	return session_refuse_recipient(s, env, rcpt, &verdict->status,
+					policy_rule_name(verdict->rule),
+					verdict->scenario, out);
+}
+
+static void
+session_recipient_facts(const struct smtpd_session *s,
+			const struct smtp_rcpt *rcpt,
+			struct policy_facts *facts)
+{
+	session_facts(s, facts);
+	facts->sender = &s->transaction->sender;
+	facts->recipient = &rcpt->address;
+}
+
+/* DNS has said where the domain of the pending recipient points, or not. */
+static void
+session_decide_pending(struct smtpd_session *s, enum policy_points_here here,
+		       bool is_too_long)
+{
+	struct smtp_rcpt *rcpt = s->pending;
+	struct policy_facts facts;
+	struct verdict verdict;
+	struct smtpd_env env;
+	enum smtpd_effect effect;
+
+	s->pending = NULL;
+	session_recipient_facts(s, rcpt, &facts);
+	facts.points_here = here;
+	facts.points_here_too_long = is_too_long;
+	policy_decide(s->transaction->config->policy, &facts, &verdict, NULL);
+	session_env(s, &env);
+	effect = session_settle_recipient(s, &env, rcpt, &verdict,
+					  &s->smtpd->reply);
+	free(rcpt);
+	session_resume(s, effect);
+}
+
+static void
+session_log_points_here(struct smtpd_session *s, struct str domain)
+{
+	struct log_line line;
+
+	session_log(s, &line, LOG_LEVEL_WARN, "config");
+	log_str(&line, "domain", domain);
+	log_textf(
+		&line, "reason",
+		"the MX of %.*s names this host, but %.*s is not configured; "
+		"only if you host %.*s: domain \"%.*s\" { deliver = \"...\" }",
+		STR_ARG(domain), STR_ARG(domain), STR_ARG(domain),
+		STR_ARG(domain));
+	log_end(&line);
+}
+
+static void
+on_points(void *owner, const struct points_here_answer *answer)
+{
+	struct smtpd_session *s = owner;
+
+	s->points = NULL;
+	if (answer->is_news)
+		session_log_points_here(s, addr_domain(&s->pending->address));
+	session_decide_pending(s, answer->points_here, answer->is_too_long);
+}
+
+void
+session_points_late(struct smtpd_session *s)
+{
+	points_here_cancel(s->points);
+	s->points = NULL;
+	session_decide_pending(s, POINTS_UNKNOWN, false);
+}
+
+static enum smtpd_effect
+session_ask_points(struct smtpd_session *s, const struct smtp_rcpt *rcpt)
+{
+	struct str domain = addr_domain(&rcpt->address);
+	char name[ADDR_DOMAIN_MAX + 1];
+
+	s->pending = mem_alloc(sizeof(*s->pending));
+	*s->pending = *rcpt;
+	(void)str_copy(name, sizeof(name), domain); /* it was parsed: it fits */
+	session_wait(s, WAIT_DNS, SESSION_POINTS_MS);
+	s->points =
+		points_here_ask(s->smtpd->points_here, &s->ip, name,
+				s->transaction->config->hostname, on_points, s);
+	return SMTPD_DO_NOTHING;
+}
+
+enum smtpd_effect
+session_recipient(struct smtpd_session *s, const struct smtpd_env *env,
+		  struct smtp_rcpt *rcpt, struct buf *out)
+{
+	struct policy *policy = s->transaction->config->policy;
+	struct policy_facts facts;
+	struct verdict verdict;
+
+	if (rcpt->address.domain_len == 0 && env->is_submission)
+		(void)addr_qualify(&rcpt->address, policy_qualify(policy));
+	session_recipient_facts(s, rcpt, &facts);
+	policy_decide(policy, &facts, &verdict, NULL);
+	if (verdict.rule == RULE_RELAY_DENIED &&
+	    policy_wants_points_here(policy, &facts))
+		return session_ask_points(s, rcpt);
+	return session_settle_recipient(s, env, rcpt, &verdict, out);
 }

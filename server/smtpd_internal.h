@@ -6,6 +6,7 @@
  * smtpd_envelope.c   MAIL and RCPT: facts, policy, the envelope
  * smtpd_content.c    DATA and BDAT: the message into the queue
  * smtpd_login.c      AUTH
+ * smtpd_proxy.c      who is behind a proxy; who seems to be behind a NAT
  */
 #ifndef OSTLER_SERVER_SMTPD_INTERNAL_H
 #define OSTLER_SERVER_SMTPD_INTERNAL_H
@@ -29,6 +30,8 @@
 
 struct auth_exchange;
 struct client_name;
+struct points_here_answer;
+struct points_here_query;
 struct stream;
 struct submission;
 
@@ -41,6 +44,9 @@ struct transaction {
 	size_t seen_slots;
 	size_t finals, final_bytes; /* recipients that aliases led to */
 	struct queue_put put;
+	/* charged to caps, and not yet a message that was taken */
+	bool is_charged;
+	uint32_t charged_recipients;
 	bool is_put;   /* put was begun and not yet ended */
 	bool is_begun; /* content is on its way, or was refused */
 	struct smtp_data_decoder decoder;
@@ -52,11 +58,14 @@ struct transaction {
 };
 
 enum session_wait {
-	WAIT_NONE, /* the client's turn */
-	WAIT_TLS,  /* handshake */
-	WAIT_AUTH, /* a worker checks */
-	WAIT_ROOM, /* the spool has no room for more content just now */
-	WAIT_SAVE, /* the message becomes durable */
+	WAIT_NONE,  /* the client's turn */
+	WAIT_PROXY, /* the header that says who the client is */
+	WAIT_TLS,   /* handshake */
+	WAIT_AUTH,  /* a worker checks */
+	WAIT_DELAY, /* a failed login is answered at wait_until_ms */
+	WAIT_DNS,   /* where a domain points, at most to wait_until_ms */
+	WAIT_ROOM,  /* the spool has no room for more content just now */
+	WAIT_SAVE,  /* the message becomes durable */
 };
 
 struct smtpd_session {
@@ -68,11 +77,13 @@ struct smtpd_session {
 	size_t listener;       /* index in config->listeners */
 	struct smtpd_proto proto;
 	enum session_wait wait;
-	bool is_blocked; /* the peer does not read its replies */
+	uint64_t wait_until_ms; /* boot clock */
+	bool is_blocked;	/* the peer does not read its replies */
 	bool is_eof;
 	bool is_esmtps;	  /* TLS is on */
 	bool has_binding; /* and a login can be bound to it */
 	bool is_unix;
+	bool is_proxied; /* ip is what a proxy says */
 	struct ip ip;
 	char id[SESSION_ID_MAX];
 	char *login;	   /* owns; NULL: not logged in */
@@ -80,6 +91,9 @@ struct smtpd_session {
 	struct client_name *lookup;
 	struct auth_exchange *exchange;
 	struct transaction *transaction;
+	/* WAIT_DNS: the question, and the recipient it is about (owns) */
+	struct points_here_query *points;
+	struct smtp_rcpt *pending;
 	uint64_t started_ms; /* boot clock */
 	/* boot clock: since when the client owes us something; 0: it does not
 	 */
@@ -98,6 +112,24 @@ void session_facts(const struct smtpd_session *s, struct policy_facts *facts);
 /* Works on what the client has sent until it is our turn to wait. The session
  * may be gone afterwards. */
 void session_pump(struct smtpd_session *s);
+
+/* Our answer comes by itself, or in ms when session_late is called. */
+void session_wait(struct smtpd_session *s, enum session_wait wait, uint64_t ms);
+
+/* The wait is over: carries out the effect and goes on. The session may be
+ * gone afterwards. */
+void session_resume(struct smtpd_session *s, enum smtpd_effect effect);
+
+/* Who the client is has become known: greets it, or begins TLS. The session
+ * may be gone afterwards. */
+void session_begin(struct smtpd_session *s);
+
+/* Says 421 and ends. */
+void session_goodbye(struct smtpd_session *s, const char *enhanced,
+		     const char *text, const char *why);
+
+/* Ends at once, without a word. */
+void session_drop(struct smtpd_session *s, const char *why);
 
 /* Sends what was written, then ends the session; it is gone afterwards. */
 void session_finish(struct smtpd_session *s, const char *why);
@@ -122,6 +154,12 @@ enum smtpd_effect session_recipient(struct smtpd_session *s,
 				    const struct smtpd_env *env,
 				    struct smtp_rcpt *rcpt, struct buf *out);
 
+/* DNS takes too long: the recipient is decided without it. */
+void session_points_late(struct smtpd_session *s);
+
+/* Gives back what a transaction was charged that came to nothing. */
+void session_refund(struct smtpd_session *s);
+
 /* -------------------------------------------------------- smtpd_content.c */
 
 /* Behind 354: the Received line, the message opened in the queue. */
@@ -141,9 +179,27 @@ void transaction_free(struct transaction *t); /* NULL is fine */
 
 /* ---------------------------------------------------------- smtpd_login.c */
 
-void session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth);
+enum smtpd_effect session_begin_auth(struct smtpd_session *s,
+				     const struct smtpd_env *env,
+				     const struct smtp_auth *auth,
+				     struct buf *out);
+
+/* The delay of a failed login is over. */
+void session_auth_late(struct smtpd_session *s);
 
 /* A unix socket's peer is logged in as the user that the kernel names. */
 void session_login_by_uid(struct smtpd_session *s);
+
+/* ---------------------------------------------------------- smtpd_proxy.c */
+
+/* Is the peer a proxy that may speak for clients? */
+bool session_is_behind_proxy(const struct smtpd_session *s);
+
+/* Bytes have come while the header is awaited. The session may be gone
+ * afterwards. */
+void session_read_proxy(struct smtpd_session *s);
+
+/* A session of an mx listener ends: is there a NAT in front of us? */
+void session_watch_nat(struct smtpd_session *s);
 
 #endif

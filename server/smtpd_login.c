@@ -5,8 +5,11 @@
 #include <stdlib.h>
 
 #include "auth/auth_server.h"
+#include "auth/throttle.h"
+#include "lib/clock.h"
 #include "lib/mem.h"
 #include "lib/net/stream.h"
+#include "lib/units.h"
 
 static void
 session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
@@ -21,6 +24,76 @@ session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
 	log_bool(&line, "tls", s->is_esmtps);
 	log_text(&line, "reason", reason);
 	log_end(&line);
+}
+
+/* Says what the failure led to, for people and for programs like fail2ban. */
+static void
+session_log_throttle(struct smtpd_session *s, const char *login,
+		     const struct throttle_answer *answer)
+{
+	struct log_line line;
+
+	if (answer->lock_ms != 0) {
+		session_log(s, &line, LOG_LEVEL_WARN, "auth");
+		log_text(&line, "result", "locked");
+		log_number(&line, "failures", (int64_t)answer->failures);
+		log_number(&line, "seconds", (int64_t)(answer->lock_ms / 1000));
+		log_end(&line);
+	}
+	if (answer->addresses != 0) {
+		session_log(s, &line, LOG_LEVEL_WARN, "auth");
+		log_text(&line, "result", "attacked");
+		log_text(&line, "user", login);
+		log_number(&line, "addresses", (int64_t)answer->addresses);
+		log_text(&line, "reason",
+			 "this login fails from many addresses; its right "
+			 "password still works");
+		log_end(&line);
+	}
+}
+
+/* Sends the 535, and ends the session when it was one too many. */
+static void
+session_deny(struct smtpd_session *s)
+{
+	struct smtpd_env env;
+	enum smtpd_effect effect;
+
+	session_env(s, &env);
+	effect = smtpd_proto_auth(&s->proto, &env, SMTPD_AUTH_DENIED, NULL,
+				  &s->smtpd->reply);
+	s->wait = WAIT_NONE;
+	if (effect == SMTPD_DO_CLOSE)
+		session_finish(s, "too many failed logins");
+	else
+		session_pump(s);
+}
+
+void
+session_auth_late(struct smtpd_session *s)
+{
+	session_deny(s);
+}
+
+/* The reply waits, so that guessing takes time; nothing else does. */
+static void
+session_auth_failed(struct smtpd_session *s, const char *login)
+{
+	struct throttle_answer throttled;
+
+	s->smtpd->stats.failed_logins++;
+	throttle_failed(s->smtpd->throttle, &s->ip, login,
+			s->smtpd->config->limits.auth_lock_ms, clock_boot_ms(),
+			&throttled);
+	session_log_throttle(s, login, &throttled);
+	auth_free(s->exchange); /* the answer's login goes with it */
+	s->exchange = NULL;
+	if (throttled.delay_ms == 0) {
+		session_deny(s);
+		return;
+	}
+	session_wait(s, WAIT_DELAY, throttled.delay_ms);
+	session_pump(s);
 }
 
 static void
@@ -41,12 +114,15 @@ on_auth(void *owner, const struct auth_answer *answer)
 	if (answer->result == AUTH_OK) {
 		s->login = mem_strdup(answer->login);
 		s->smtpd->stats.logins++;
-	} else if (answer->result == AUTH_DENIED) {
-		s->smtpd->stats.failed_logins++;
+		throttle_succeeded(s->smtpd->throttle, &s->ip, s->login);
 	}
 	if (answer->result != AUTH_CHALLENGE)
 		session_log_auth(s, answer->result == AUTH_OK, answer->login,
 				 answer->reason);
+	if (answer->result == AUTH_DENIED) {
+		session_auth_failed(s, answer->login);
+		return;
+	}
 	session_env(s, &env);
 	effect = smtpd_proto_auth(&s->proto, &env, results[answer->result],
 				  answer->challenge, &s->smtpd->reply);
@@ -54,15 +130,33 @@ on_auth(void *owner, const struct auth_answer *answer)
 		auth_free(s->exchange);
 		s->exchange = NULL;
 	}
-	if (effect == SMTPD_DO_CLOSE) {
-		session_finish(s, "too many failed logins");
-		return;
-	}
-	session_pump(s);
+	session_resume(s, effect);
 }
 
-void
-session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth)
+/* 454 and not 535: mail programs keep the password and try again later. */
+static enum smtpd_effect
+session_refuse_auth(struct smtpd_session *s, const struct smtpd_env *env,
+		    uint64_t locked_ms, struct buf *out)
+{
+	struct status refusal;
+	struct log_line line;
+	char wait[24];
+
+	status_set(&refusal, 454, "4.7.0",
+		   "Too many failed logins from your address, try again in %s",
+		   units_format_duration(locked_ms / 1000 + 1, wait,
+					 sizeof(wait)));
+	session_log(s, &line, LOG_LEVEL_INFO, "auth");
+	log_text(&line, "result", "refused");
+	log_number(&line, "code", refusal.code);
+	log_text(&line, "reason", "the address is locked");
+	log_end(&line);
+	return smtpd_proto_auth_refused(&s->proto, env, &refusal, out);
+}
+
+enum smtpd_effect
+session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
+		   const struct smtp_auth *auth, struct buf *out)
 {
 	uint8_t binding[AUTH_BINDING_MAX];
 	struct auth_start start = {
@@ -73,7 +167,13 @@ session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth)
 			s->is_esmtps || s->config->auth.plaintext_without_tls,
 		.client = s->ip,
 	};
+	uint64_t locked_ms =
+		throttle_locked_ms(s->smtpd->throttle, &s->ip,
+				   s->smtpd->config->limits.auth_lock_ms,
+				   clock_boot_ms());
 
+	if (locked_ms != 0)
+		return session_refuse_auth(s, env, locked_ms, out);
 	start.binding_len =
 		stream_channel_binding(s->stream, binding, sizeof(binding),
 				       &start.binding_type);
@@ -82,6 +182,7 @@ session_begin_auth(struct smtpd_session *s, const struct smtp_auth *auth)
 	stream_local(s->stream, &start.local, &start.local_port);
 	s->wait = WAIT_AUTH;
 	s->exchange = auth_begin(s->smtpd->auth, &start, on_auth, s);
+	return SMTPD_DO_NOTHING;
 }
 
 /* RFC 4954 does not know this: the kernel says who is on the other side. */

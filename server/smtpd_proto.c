@@ -636,6 +636,14 @@ smtpd_proto_auth(struct smtpd_proto *proto, const struct smtpd_env *env,
 	return SMTPD_DO_NOTHING;
 }
 
+enum smtpd_effect
+smtpd_proto_auth_refused(struct smtpd_proto *proto, const struct smtpd_env *env,
+			 const struct status *refusal, struct buf *out)
+{
+	proto->state = proto->before_auth;
+	return proto_status(proto, env, refusal, out);
+}
+
 void
 smtpd_proto_secured(struct smtpd_proto *proto)
 {

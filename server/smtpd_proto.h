@@ -158,6 +158,12 @@ enum smtpd_effect smtpd_proto_auth(struct smtpd_proto *proto,
 				   enum smtpd_auth_result result,
 				   const char *challenge, struct buf *out);
 
+/* AUTH is refused before it is looked at. */
+enum smtpd_effect smtpd_proto_auth_refused(struct smtpd_proto *proto,
+					   const struct smtpd_env *env,
+					   const struct status *refusal,
+					   struct buf *out);
+
 /* TLS is up: everything said before is forgotten (RFC 3207, 4.2). */
 void smtpd_proto_secured(struct smtpd_proto *proto);
 

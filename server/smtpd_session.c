@@ -12,10 +12,14 @@
 #include "lib/net/stream.h"
 #include "lib/net/tls_ctx.h"
 #include "server/client_name.h"
+#include "server/points_here.h"
 #include "server/smtpd_internal.h"
 
 /* Replies to pipelined commands are gathered up to this before they leave. */
 #define SESSION_REPLY_FLUSH 32768
+
+/* A proxy sends its header with the connection. */
+#define SESSION_PROXY_MS 10000
 
 struct smtpd_session *
 session_from_link(struct list *link)
@@ -76,6 +80,9 @@ session_log_reject(struct smtpd_session *s, const struct addr *to,
 void
 session_forget_transaction(struct smtpd_session *s)
 {
+	if (s->transaction == NULL)
+		return;
+	session_refund(s);
 	transaction_free(s->transaction);
 	s->transaction = NULL;
 }
@@ -92,7 +99,10 @@ session_free(struct smtpd_session *s, const char *why, bool is_abort)
 	log_end(&line);
 
 	list_remove(&s->link);
+	session_watch_nat(s);
 	session_forget_transaction(s);
+	points_here_cancel(s->points);
+	free(s->pending);
 	auth_free(s->exchange);
 	client_name_cancel(s->lookup);
 	if (is_abort)
@@ -127,6 +137,12 @@ session_finish(struct smtpd_session *s, const char *why)
 {
 	session_flush(s);
 	session_free(s, why, false);
+}
+
+void
+session_drop(struct smtpd_session *s, const char *why)
+{
+	session_free(s, why, true);
 }
 
 /* -------------------------------------------------------------- environment */
@@ -231,8 +247,8 @@ session_apply(struct smtpd_session *s, const struct smtpd_env *env,
 				 NULL);
 		return true;
 	case SMTPD_DO_AUTH_BEGIN:
-		session_begin_auth(s, &ask->auth);
-		return true;
+		effect = session_begin_auth(s, env, &ask->auth, out);
+		return session_apply(s, env, effect, ask);
 	case SMTPD_DO_AUTH_STEP:
 		s->wait = WAIT_AUTH;
 		auth_step(s->exchange, ask->line);
@@ -262,6 +278,17 @@ session_apply(struct smtpd_session *s, const struct smtpd_env *env,
 		return true;
 	}
 	return true;
+}
+
+void
+session_resume(struct smtpd_session *s, enum smtpd_effect effect)
+{
+	struct smtpd_env env;
+
+	s->wait = WAIT_NONE;
+	session_env(s, &env);
+	if (session_apply(s, &env, effect, NULL))
+		session_pump(s);
 }
 
 /* One command from the front. False: the session is gone. */
@@ -331,7 +358,14 @@ session_is_idle(const struct smtpd_session *s)
 	       (s->proto.state == SMTPD_FRESH || s->proto.state == SMTPD_READY);
 }
 
-/* How long the client may take now. */
+void
+session_wait(struct smtpd_session *s, enum session_wait wait, uint64_t ms)
+{
+	s->wait = wait;
+	s->wait_until_ms = clock_boot_ms() + ms;
+}
+
+/* How long the client may take now, or we. */
 static void
 session_set_deadline(struct smtpd_session *s)
 {
@@ -348,6 +382,15 @@ session_set_deadline(struct smtpd_session *s)
 		stream_set_deadline(s->stream, 0); /* it is our turn */
 		return;
 	}
+	if (s->wait == WAIT_DNS || s->wait == WAIT_DELAY ||
+	    s->wait == WAIT_PROXY) {
+		s->turn_ms = 0;
+		stream_set_deadline(s->stream,
+				    s->wait_until_ms > now_ms
+					    ? s->wait_until_ms - now_ms
+					    : 1);
+		return;
+	}
 	if (s->turn_ms == 0)
 		s->turn_ms = now_ms;
 	if (s->proto.state == SMTPD_CONTENT || session_is_in_chunk(s))
@@ -357,7 +400,7 @@ session_set_deadline(struct smtpd_session *s)
 	stream_set_deadline(s->stream, ms < left_ms ? ms : left_ms);
 }
 
-static void
+void
 session_goodbye(struct smtpd_session *s, const char *enhanced, const char *text,
 		const char *why)
 {
@@ -432,6 +475,13 @@ session_log_connect(struct smtpd_session *s)
 	struct log_line line;
 
 	session_log(s, &line, LOG_LEVEL_INFO, "connect");
+	if (s->is_proxied) {
+		char ip[IP_TEXT_MAX];
+		struct ip proxy;
+
+		stream_peer(s->stream, &proxy, NULL);
+		log_text(&line, "proxy", ip_format(&proxy, ip));
+	}
 	log_end(&line);
 }
 
@@ -507,9 +557,24 @@ session_deadline(struct smtpd_session *s)
 {
 	uint64_t age_ms = clock_boot_ms() - s->started_ms;
 
-	if (s->wait == WAIT_TLS) {
-		session_free(s, "TLS handshake timed out", true);
+	switch (s->wait) {
+	case WAIT_TLS:
+		session_drop(s, "TLS handshake timed out");
 		return;
+	case WAIT_PROXY:
+		session_drop(s, "no PROXY header in time");
+		return;
+	case WAIT_DELAY:
+		session_auth_late(s);
+		return;
+	case WAIT_DNS:
+		session_points_late(s);
+		return;
+	case WAIT_NONE:
+	case WAIT_AUTH:
+	case WAIT_ROOM:
+	case WAIT_SAVE:
+		break;
 	}
 	if (age_ms >= s->config->limits.session_ms)
 		session_goodbye(s, "4.4.2", "Session is too long",
@@ -527,7 +592,10 @@ on_stream(void *owner, enum stream_event event)
 	case STREAM_CONNECTED:
 		break; /* outbound only */
 	case STREAM_DATA:
-		session_pump(s);
+		if (s->wait == WAIT_PROXY)
+			session_read_proxy(s);
+		else
+			session_pump(s);
 		break;
 	case STREAM_DRAINED:
 		s->is_blocked = false;
@@ -539,7 +607,10 @@ on_stream(void *owner, enum stream_event event)
 		break;
 	case STREAM_EOF:
 		s->is_eof = true;
-		session_pump(s);
+		if (s->wait == WAIT_PROXY)
+			session_drop(s, "ended before its PROXY header");
+		else
+			session_pump(s);
 		break;
 	case STREAM_DEADLINE:
 		session_deadline(s);
@@ -551,6 +622,28 @@ on_stream(void *owner, enum stream_event event)
 }
 
 /* --------------------------------------------------------------------- life */
+
+void
+session_begin(struct smtpd_session *s)
+{
+	s->wait = WAIT_NONE;
+	session_log_connect(s);
+	if (!s->is_unix && s->config->resolver.client_names)
+		s->lookup = client_name_find(s->smtpd->resolver, &s->ip,
+					     on_name, s);
+	if (session_listener(s)->tls != LISTENER_TLS_IMPLICIT) {
+		session_greet(s);
+		return;
+	}
+	s->wait = WAIT_TLS;
+	/* behind a PROXY header the handshake may have begun already */
+	if (s->is_proxied)
+		stream_start_tls_behind(s->stream, session_tls_ctx(s));
+	else
+		stream_start_tls(s->stream, session_tls_ctx(s), STREAM_SERVER,
+				 NULL);
+	session_set_deadline(s);
+}
 
 void
 session_open(struct smtpd *smtpd, size_t listener, struct smtpd_client *client,
@@ -575,19 +668,13 @@ session_open(struct smtpd *smtpd, size_t listener, struct smtpd_client *client,
 	stream_set_owner(stream, on_stream, s);
 	if (s->is_unix)
 		session_login_by_uid(s);
-	session_log_connect(s);
-	if (!s->is_unix && s->config->resolver.client_names)
-		s->lookup =
-			client_name_find(smtpd->resolver, &s->ip, on_name, s);
 	stream_start(stream);
-	if (session_listener(s)->tls == LISTENER_TLS_IMPLICIT) {
-		s->wait = WAIT_TLS;
-		stream_start_tls(stream, session_tls_ctx(s), STREAM_SERVER,
-				 NULL);
-		session_set_deadline(s);
-	} else {
-		session_greet(s);
+	if (!session_is_behind_proxy(s)) {
+		session_begin(s);
+		return;
 	}
+	session_wait(s, WAIT_PROXY, SESSION_PROXY_MS);
+	session_set_deadline(s);
 }
 
 void

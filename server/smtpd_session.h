@@ -15,6 +15,7 @@
 
 #include "lib/list.h"
 
+struct ip;
 struct smtpd;
 struct smtpd_client;
 struct stream;
@@ -39,5 +40,10 @@ void session_end_login(struct smtpd_session *session, const char *login);
 
 /* smtpd.c: one connection of this client less. */
 void smtpd_client_gone(struct smtpd *smtpd, struct smtpd_client *client);
+
+/* smtpd.c: the connection counts for another address from now on. False when
+ * that one has too many. */
+bool smtpd_client_change(struct smtpd *smtpd, struct smtpd_client **client,
+			 const struct ip *ip);
 
 #endif
