@@ -163,7 +163,8 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 		return session_refuse_sender(s, env, &mail->sender, &refusal,
 					     "resources", out);
 	/* RFC 6409, 6: only submission completes addresses */
-	if (mail->sender.text[0] != '\0' && mail->sender.domain_len == 0 &&
+	if (env->is_submission && mail->sender.text[0] != '\0' &&
+	    mail->sender.domain_len == 0 &&
 	    !addr_qualify(&mail->sender, policy_qualify(policy))) {
 		status_set(&refusal, 501, "5.1.7", "Sender address too long");
 		return session_refuse_sender(s, env, &mail->sender, &refusal,

@@ -201,9 +201,8 @@ proto_mail(struct smtpd_proto *proto, const struct smtpd_env *env,
 	if (proto->state != SMTPD_READY)
 		return proto_reply(proto, env, out, 503, "5.5.1",
 				   "MAIL was given already");
-	if (!smtp_args_mail(arg, ext,
-			    env->is_submission ? SMTP_ARGS_NO_DOMAIN : 0,
-			    &ask->mail, &status))
+	/* an address without a domain is policy's to refuse or qualify */
+	if (!smtp_args_mail(arg, ext, SMTP_ARGS_NO_DOMAIN, &ask->mail, &status))
 		return proto_status(proto, env, &status, out);
 	if (ask->mail.has_size && env->message_size != 0 &&
 	    ask->mail.size > env->message_size) {
