@@ -179,6 +179,46 @@ START_TEST(bytes_injected_before_the_handshake_end_the_connection)
 }
 END_TEST
 
+/* How much must have come before the header is taken and TLS begins. */
+static size_t behind_wanted;
+
+static void
+take_header_and_secure(struct end *end, enum stream_event event)
+{
+	size_t len;
+
+	(void)stream_bytes(end->stream, &len);
+	if (event != STREAM_DATA || !end->is_lazy || len < behind_wanted)
+		return;
+	ck_assert_mem_eq(stream_bytes(end->stream, &len), "HEADER\r\n", 8);
+	stream_consume(end->stream, 8);
+	end->is_lazy = false;
+	stream_start_tls_behind(end->stream, server);
+}
+
+START_TEST(a_handshake_behind_a_header_may_have_begun)
+{
+	/* the header alone, a piece of the handshake, much of it */
+	static const size_t wanted[] = {8, 9, 100, 200};
+	struct stream_tls_info info;
+
+	tls_init();
+	behind_wanted = wanted[_i];
+	right.is_lazy = right.is_echo = true;
+	right.hook = take_header_and_secure;
+	(void)stream_write(left.stream, "HEADER\r\n", 8);
+	if (behind_wanted == 8)
+		ends_run_until(!right.is_lazy);
+	stream_start_tls(left.stream, verified, STREAM_CLIENT,
+			 "mx.example.org");
+	ends_run_until(left.seen[STREAM_SECURED] == 1);
+	(void)stream_write(left.stream, "EHLO there\r\n", 12);
+	ends_run_until(buf_len(&left.got) == 12);
+	ck_assert(stream_tls_info(right.stream, &info));
+	tls_done();
+}
+END_TEST
+
 START_TEST(bytes_that_wait_in_the_buffer_are_an_injection_too)
 {
 	tls_init();
@@ -765,6 +805,8 @@ UNIT_MAIN("stream_tls", tcase_add_test(tc, implicit_tls_carries_an_echo);
 	  tcase_add_loop_test(
 		  tc, bytes_injected_before_the_handshake_end_the_connection, 0,
 		  2);
+	  tcase_add_loop_test(tc, a_handshake_behind_a_header_may_have_begun, 0,
+			      4);
 	  tcase_add_test(tc,
 			 bytes_that_wait_in_the_buffer_are_an_injection_too);
 	  tcase_add_loop_test(tc,
