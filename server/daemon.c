@@ -20,6 +20,7 @@
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/config.h"
+#include "server/config_diff.h"
 #include "server/control.h"
 #include "server/file_watch.h"
 #include "server/listener.h"
@@ -27,7 +28,8 @@
 #include "server/smtpd.h"
 #include "server/version.h"
 
-#define DAEMON_ERRORS_MAX (1u << 20)
+#define DAEMON_ERRORS_MAX    (1u << 20)
+#define RELOAD_CHANGES_SHOWN 50
 
 /* -------------------------------------------------------- configuration */
 
@@ -421,14 +423,29 @@ struct reload {
 	struct daemon *daemon;
 	char *file;
 
+	struct config *old; /* shares: what it is compared with */
 	struct config *config;
 	struct smtpd_tls *tls;
 	bool was_made;
-	struct buf errors, warnings;
+	struct buf errors, warnings, changes;
+	size_t change_count;
 
 	void (*on_done)(void *arg, const char *errors);
 	void *arg;
 };
+
+static void
+on_change(void *arg, const char *name, const char *old_value,
+	  const char *new_value)
+{
+	struct reload *reload = arg;
+
+	if (++reload->change_count > RELOAD_CHANGES_SHOWN)
+		return;
+	(void)buf_addf(&reload->changes, "%s: %s -> %s\n", name,
+		       old_value != NULL ? old_value : "(none)",
+		       new_value != NULL ? new_value : "(none)");
+}
 
 static void
 reload_run(struct work_job *job)
@@ -448,7 +465,12 @@ reload_run(struct work_job *job)
 			       err.text);
 		config_unref(reload->config);
 		reload->config = NULL;
+		return;
 	}
+	config_diff_relay(reload->old, reload->config, on_change, reload);
+	if (reload->change_count > RELOAD_CHANGES_SHOWN)
+		(void)buf_addf(&reload->changes, "and %zu more\n",
+			       reload->change_count - RELOAD_CHANGES_SHOWN);
 }
 
 /* What a running process cannot change; said, not silently ignored. */
@@ -507,6 +529,8 @@ reload_take(struct reload *reload)
 	queue_configure(daemon->queue, &queue_opts, daemon->config->policy);
 	smtpd_configure(daemon->smtpd, daemon->config, reload->tls);
 	reload->tls = NULL;
+	/* who may send what has changed: to be seen, should it be a mistake */
+	daemon_log_lines(&reload->changes, LOG_LEVEL_WARN, "change");
 	config_unref(old);
 	daemon_watch_files(daemon);
 
@@ -558,8 +582,10 @@ reload_free(struct work_job *job)
 {
 	struct reload *reload = container_of(job, struct reload, job);
 
+	config_unref(reload->old);
 	config_unref(reload->config);
 	smtpd_tls_free(reload->tls);
+	buf_done(&reload->changes);
 	buf_done(&reload->errors);
 	buf_done(&reload->warnings);
 	free(reload->file);
@@ -581,7 +607,9 @@ daemon_reload(struct daemon *daemon,
 	daemon->is_reloading = true;
 	reload = mem_zalloc(sizeof(*reload));
 	reload->daemon = daemon;
+	reload->old = config_ref(daemon->config);
 	reload->file = mem_strdup(daemon->config_file);
+	buf_init(&reload->changes, DAEMON_ERRORS_MAX);
 	reload->on_done = on_done;
 	reload->arg = arg;
 	buf_init(&reload->errors, DAEMON_ERRORS_MAX);

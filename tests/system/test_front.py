@@ -243,6 +243,27 @@ def test_a_login_that_many_addresses_try_is_told_and_still_works(relay):
     assert time.monotonic() - begun < 5
 
 
+# ------------------------------------------------------------------- reload
+
+def test_a_reload_logs_what_it_changes_about_who_may_relay(relay):
+    relay.start()
+    relay.set("relay", trusted_networks=["192.0.2.0/24"])
+    relay.domain("new.example", "discard")
+    relay.set("limits", hops=20)  # is about something else
+    assert relay.reload().code == 0
+    changes = [row["change"]
+               for row in relay.wait_event("config", 6, level="warn")
+               if "change" in row]
+    assert changes[0].startswith("domain.new.example.aliases: (none) -> ")
+    assert "domain.new.example.deliver: (none) -> discard" in changes
+    assert changes[-1] == 'relay.trusted_networks: {} -> {"192.0.2.0/24"}'
+    assert not any("hops" in change for change in changes)
+    assert relay.reload().code == 0  # nothing more to tell
+    relay.stop()
+    assert len([row for row in relay.events("config")
+                if "change" in row]) == len(changes)
+
+
 # --------------------------------------------------------------------- caps
 
 def test_over_a_cap_is_450_and_what_failed_is_not_charged(relay):

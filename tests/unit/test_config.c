@@ -10,6 +10,7 @@
 
 #include "lib/mem.h"
 #include "server/config.h"
+#include "server/config_diff.h"
 #include "server/config_keys.h"
 
 /* Every test works in a folder of its own; paths are relative to it. */
@@ -955,6 +956,60 @@ START_TEST(no_text_is_too_strange_to_be_refused)
 }
 END_TEST
 
+static void
+on_difference(void *arg, const char *name, const char *old_value,
+	      const char *new_value)
+{
+	ck_assert_int_eq(buf_addf(arg, "%s: %s -> %s\n", name,
+				  old_value != NULL ? old_value : "-",
+				  new_value != NULL ? new_value : "-"),
+			 0);
+}
+
+START_TEST(what_changes_about_relaying_is_found)
+{
+	static const char before[] =
+		"hostname = \"mail.example.org\"\n"
+		"listener \"mx\" { role = \"mx\" address = {\"127.0.0.1:25\"}\n"
+		"	proxy_from = {\"10.0.0.1\"} }\n"
+		"relay { sender_binding = \"any\" }\n"
+		"domain \"gone.example\" { deliver = \"discard\" }\n"
+		"domain \"stays.example\" { deliver = \"discard\" }\n";
+	static const char after[] =
+		"hostname = \"mail.example.net\"\n"
+		"listener \"mx\" { role = \"mx\" address = {\"127.0.0.2:25\"}\n"
+		"	proxy_from = {\"10.0.0.2\"} }\n"
+		"relay { trusted_networks = {\"10.0.0.0/8\"} }\n"
+		"domain \"stays.example\" { deliver = \"mx\" }\n";
+	struct config *old_config, *new_config;
+	struct buf found;
+
+	enter();
+	buf_init(&found, 1 << 16);
+	old_config = load_good(before);
+	new_config = load_good(after);
+	config_diff_relay(old_config, new_config, on_difference, &found);
+	ck_assert_str_eq(buf_text(&found),
+			 "domain.gone.example.aliases:  -> -\n"
+			 "domain.gone.example.delimiter: + -> -\n"
+			 "domain.gone.example.deliver: discard -> -\n"
+			 "domain.gone.example.recipients:  -> -\n"
+			 "domain.gone.example.subdomains: false -> -\n"
+			 "domain.stays.example.deliver: discard -> mx\n"
+			 "listener.mx.proxy_from: {\"10.0.0.1\"} -> "
+			 "{\"10.0.0.2\"}\n"
+			 "relay.sender_binding: any -> domain\n"
+			 "relay.trusted_networks: {} -> {\"10.0.0.0/8\"}\n");
+	buf_clear(&found);
+	config_diff_relay(new_config, new_config, on_difference, &found);
+	ck_assert_uint_eq(buf_len(&found), 0);
+	buf_done(&found);
+	config_unref(old_config);
+	config_unref(new_config);
+	leave();
+}
+END_TEST
+
 UNIT_MAIN(
 	"config", tcase_add_loop_test(tc, an_error_comes_with_its_file_and_line,
 				      0, (int)COUNT(wrong));
@@ -977,4 +1032,5 @@ UNIT_MAIN(
 	tcase_add_test(tc, loopback_networks_and_good_files_are_no_doubt);
 	tcase_add_test(tc, the_sample_loads);
 	tcase_add_test(tc, the_manual_tells_every_name_and_its_default);
+	tcase_add_test(tc, what_changes_about_relaying_is_found);
 	tcase_add_test(tc, no_text_is_too_strange_to_be_refused);)
