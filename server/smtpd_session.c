@@ -528,12 +528,6 @@ session_secured(struct smtpd_session *s)
 		return;
 	}
 	smtpd_proto_secured(&s->proto);
-	if (!s->is_unix) {
-		/* a login in the clear as well: it may have been injected */
-		s->proto.is_authenticated = false;
-		free(s->login);
-		s->login = NULL;
-	}
 	session_pump(s);
 }
 

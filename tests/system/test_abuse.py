@@ -91,18 +91,6 @@ def test_everything_before_starttls_is_forgotten(relay, authority):
         assert talk.say("STARTTLS").code == 503
 
 
-def test_a_login_before_starttls_is_forgotten(relay, authority):
-    relay.set("auth", plaintext_without_tls=True)
-    user, password = relay.add_user()
-    relay.start()
-    with Talk(relay.submission, context=authority.context()) as talk:
-        talk.ehlo()
-        assert talk.plain(user, password).code == 235
-        talk.starttls()
-        assert "AUTH" in talk.ehlo().text
-        assert talk.say("MAIL FROM:<anna@local.example>").code == 530
-
-
 @pytest.mark.parametrize("end", (b"\n.\n", b"\r\n.\n", b"\n.\r\n",
                                  b"\r.\r", b"\r\n.\r"), ids=repr)
 def test_no_other_end_of_data_smuggles_a_second_message(relay, end):
