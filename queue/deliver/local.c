@@ -39,6 +39,7 @@ struct local_job {
 
 struct local {
 	struct local_request request;
+	char *hostname; /* owns */
 	void (*on_done)(void *owner);
 	void *owner;
 	struct body body;
@@ -127,7 +128,7 @@ local_send(struct local *local, enum local_step step, const uint8_t *bytes,
 	local->file = NULL;
 	if (step == LOCAL_BEGIN) {
 		job->path = mem_strdup(local->path);
-		job->hostname = mem_strdup(local->request.hostname);
+		job->hostname = mem_strdup(local->hostname);
 		job->sender = mem_strdup(envelope->sender);
 		job->recipient =
 			mem_strdup(envelope->recipients[index].address);
@@ -278,6 +279,7 @@ local_next(struct local *local)
 		local->at++;
 	}
 	local->on_done(local->owner);
+	free(local->hostname);
 	free(local);
 }
 
@@ -305,6 +307,7 @@ local_start(const struct local_request *request, void (*on_done)(void *owner),
 	struct local_job *job = mem_zalloc(sizeof(*job));
 
 	local->request = *request;
+	local->hostname = mem_strdup(request->hostname);
 	local->on_done = on_done;
 	local->owner = owner;
 	local->body.on_bytes = on_bytes;
@@ -330,5 +333,6 @@ local_abort(struct local *local)
 		local_send(local, LOCAL_ABORT, NULL, 0);
 		work_detach(&local->job->job);
 	}
+	free(local->hostname);
 	free(local);
 }

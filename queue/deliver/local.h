@@ -21,7 +21,7 @@ struct spool;
 struct local_request {
 	uv_loop_t *loop;
 	struct spool *spool;
-	const char *hostname;		 /* lent until done */
+	const char *hostname;		 /* copied: a reload changes it */
 	const struct next_hop *hop;	 /* lent until done */
 	const struct envelope *envelope; /* lent until done */
 	const size_t *recipients;	 /* lent until done */

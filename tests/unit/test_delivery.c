@@ -843,6 +843,28 @@ START_TEST(a_maildir_gets_the_message_and_bad_names_are_refused)
 }
 END_TEST
 
+START_TEST(a_reload_does_not_disturb_a_maildir_s_delivery)
+{
+	static char path[128];
+	unsigned next;
+
+	world_init();
+	(void)snprintf(path, sizeof(path), "%s/%%d/%%u", world.dir);
+	world.hop.kind = HOP_MAILDIR;
+	world.hop.maildir = path;
+	world.envelope.recipient_count = 3;
+	next = world.done + 1;
+	(void)start();
+	while (world.done < next) {
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+		deliverer_configure(world.deliverer, &world.opts);
+	}
+	for (size_t i = 0; i < 3; i++)
+		assert_delivered(&world.outcomes[i]);
+	world_done();
+}
+END_TEST
+
 START_TEST(a_maildir_that_cannot_be_written_defers)
 {
 	world_init();
@@ -975,6 +997,7 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_unix_socket_that_is_not_there_defers);
 	tcase_add_loop_test(
 		tc, a_maildir_gets_the_message_and_bad_names_are_refused, 0, 2);
+	tcase_add_test(tc, a_reload_does_not_disturb_a_maildir_s_delivery);
 	tcase_add_loop_test(tc, a_maildir_that_cannot_be_written_defers, 0, 2);
 	tcase_add_loop_test(tc,
 			    a_maildir_never_shows_a_message_that_cannot_be_read,
