@@ -92,7 +92,7 @@ dns_now_words(const struct run *run, const struct mx_view *used,
 	size_t len = 0;
 
 	to[0] = '\0';
-	if (route == NULL || route->mx_asked_ms <= used->asked_ms)
+	if (route == NULL || route->mx_asked_ms < used->asked_ms)
 		return;
 	if (route->host_count == 0)
 		(void)snprintf(to, size, "%s", route->why);
@@ -131,7 +131,6 @@ run_note_denied(struct run *run, const struct next_hop *hop,
 		.verdict = verdict,
 		.domain = hop->domain,
 		.hop_key = hop->key,
-		.hop_at = hop->config_at,
 		.dns_now = dns_now,
 		.boot_ms = resolver_now_ms(run->queue->resolver),
 	};

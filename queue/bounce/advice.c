@@ -233,7 +233,7 @@ static const struct {
 	  "only after a login. Ours has none set up.",
 	  "Nothing is wrong with the message or the address. Tell your mail "
 	  "administrator, then send it again.",
-	  "Set user and password_file in the route that is named below, or "
+	  "Set user and password_file in the route that is named above, or "
 	  "have the smarthost allow this server's address.",
 	  "your mail administrator"}},
 	{"denied-login",
@@ -253,7 +253,7 @@ static const struct {
 	  "Nothing is wrong with the message or the address. Tell your mail "
 	  "administrator, then send it again.",
 	  "Add the domain to what the inner server takes from this one, or "
-	  "correct deliver of the domain that is named below.",
+	  "correct deliver of the domain that is named above.",
 	  "your mail administrator"}},
 	{"disk-full",
 	 {"the server is out of space",

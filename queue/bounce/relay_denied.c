@@ -167,7 +167,7 @@ denied_compare(const struct mx_view *used, const struct mx_view *now,
 	facts->answer = DENIED_ANSWER_SAME;
 	if (now == NULL)
 		facts->answer = DENIED_ANSWER_NONE;
-	else if (now->asked_ms > used->asked_ms)
+	else if (now->asked_ms >= used->asked_ms)
 		newest = now;
 	if (newest->mx_print == 0 || newest->is_stale)
 		facts->answer = DENIED_ANSWER_NONE;
@@ -263,8 +263,6 @@ denied_note(const struct denied_story *story, char to[DENIED_NOTE_MAX + 1])
 			       host, story->hop_key);
 		break;
 	}
-	if (story->hop_at != NULL && story->verdict->is_own_fault)
-		(void)buf_addf(&out, " (%s)", story->hop_at);
 	(void)str_copy(to, DENIED_NOTE_MAX + 1, str_of(buf_text(&out)));
 	buf_done(&out);
 }

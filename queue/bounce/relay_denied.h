@@ -123,7 +123,6 @@ struct denied_story {
 	const struct denied_verdict *verdict;
 	const char *domain;
 	const char *hop_key; /* "route NAME" */
-	const char *hop_at;  /* "FILE:LINE", or NULL */
 	const char *dns_now; /* "10 mx1.example (TTL 60s)"; "": there is no
 				answer younger than the attempt's */
 	uint64_t boot_ms;

@@ -286,7 +286,7 @@ def test_a_smarthost_without_a_login_is_told_of_when_the_grace_is_over(
     row, = trusting.wait_event("bounced")
     assert row["cause"] == "no-login" and row["attempts"] >= 2
     text, _ = report(trusting)
-    assert "Set user and password_file in the route that is named below" \
+    assert "Set user and password_file in the route that is named above" \
         in text
     assert "is the smarthost of route out, which has no user to log in " \
         "with" in text

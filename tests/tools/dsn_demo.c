@@ -14,7 +14,9 @@
 #include <time.h>
 
 #include "lib/mem.h"
+#include "queue/bounce/advice.h"
 #include "queue/bounce/dsn.h"
+#include "queue/bounce/relay_denied.h"
 
 #define RECEIVED_MS UINT64_C(1795269780000) /* 21 Nov 2026, 14:03 */
 
@@ -201,6 +203,24 @@ static const struct demo demos[] = {
 	 plain_original, NULL},
 	{"virus-related", DSN_FAILED, CAUSE_REPLY, PHASE_BODY,
 	 "554 5.7.1 Virus found: Eicar-Test-Signature", plain_original, NULL},
+	{"denied-our-data", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.7.1 <anna@example.net>: Relay access denied", plain_original,
+	 NULL},
+	{"denied-old-record", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.7.1 <anna@example.net>: Relay access denied", plain_original,
+	 NULL},
+	{"denied-backup-mx", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "554 5.7.1 <anna@example.net>: Relay access denied", plain_original,
+	 NULL},
+	{"denied-best-mx", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "553 sorry, that domain isn't in my list of allowed rcpthosts",
+	 plain_original, NULL},
+	{"denied-no-login", DSN_FAILED, CAUSE_REPLY, PHASE_MAIL,
+	 "530 5.7.0 Authentication required", plain_original, NULL},
+	{"denied-login", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.7.1 Relaying denied", plain_original, NULL},
+	{"denied-inner", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.7.1 Relaying denied", plain_original, NULL},
 	{"delayed", DSN_DELAYED, CAUSE_CONNECT_TIMEOUT, PHASE_CONNECT,
 	 "connect to mx1.example.net [192.0.2.10]:25: timed out",
 	 plain_original, several},
@@ -263,6 +283,55 @@ make_outcome(const struct demo *demo, struct outcome *outcome)
 		(void)snprintf(outcome->tls, sizeof(outcome->tls), "TLSv1.3");
 }
 
+/* A case that is named so; DENIED_UNKNOWN: nothing was looked into. */
+static enum denied_cause
+denied_of(const struct demo *demo)
+{
+	enum denied_cause cause = DENIED_INNER;
+
+	while (cause != DENIED_UNKNOWN &&
+	       strcmp(demo->name, denied_cause_advice(cause)) != 0)
+		cause--;
+	return cause;
+}
+
+/* As the queue does it once DNS has been asked. */
+static void
+look_into(const struct demo *demo, struct outcome *outcome,
+	  struct dsn_recipient *told, char note[DENIED_NOTE_MAX + 1])
+{
+	enum denied_cause cause = denied_of(demo);
+	const struct denied_verdict verdict = {
+		.cause = cause,
+		.is_own_fault = cause >= DENIED_NO_LOGIN,
+	};
+	struct denied_story story = {
+		.outcome = outcome,
+		.verdict = &verdict,
+		.domain = "example.net",
+		.hop_key = cause == DENIED_INNER ? "domain example.net"
+						 : "route out",
+		.dns_now = cause == DENIED_BACKUP_MX
+				   ? ""
+				   : "10 mx7.example.net [192.0.2.70] (TTL 1h)",
+		.boot_ms = 720000,
+	};
+
+	if (cause == DENIED_UNKNOWN)
+		return;
+	outcome->is_own_fault = verdict.is_own_fault;
+	outcome->mx.preference = 20;
+	outcome->mx.best_preference = 10;
+	(void)snprintf(outcome->mx.best, sizeof(outcome->mx.best),
+		       "mx0.example.net");
+	outcome->mx.asked_ms = 0;
+	outcome->mx.expires_ms = 3600000;
+	denied_note(&story, note);
+	told->note = note;
+	told->classification.advice =
+		advice_id(str_of(denied_cause_advice(cause)));
+}
+
 static void
 print_demo(const struct demo *demo, bool is_envelope)
 {
@@ -283,6 +352,7 @@ print_demo(const struct demo *demo, bool is_envelope)
 		.original_len = strlen(demo->original),
 		.original_size = strlen(demo->original),
 	};
+	char note[DENIED_NOTE_MAX + 1];
 	struct buf out;
 
 	make_outcome(demo, outcome);
@@ -301,6 +371,7 @@ print_demo(const struct demo *demo, bool is_envelope)
 		told[input.recipient_count].outcome = outcome;
 		classify_outcome(classifier, outcome,
 				 &told[input.recipient_count].classification);
+		look_into(demo, outcome, &told[input.recipient_count], note);
 		input.recipient_count++;
 	}
 	input.recipients = told;

@@ -189,6 +189,8 @@ START_TEST(state_lines_say_what_became_of_each_recipient)
 	recipient->last_host = mem_strdup(deferred.host);
 	recipient->last_reply = mem_strdup(deferred.reply);
 	recipient->is_warned = true;
+	recipient->reroutes = 2;
+	recipient->dns_after_ms = 1795271300000;
 	state_add(&envelope, 0, &deferred, &states);
 	envelope.recipients[2].state = RCPT_DELIVERED;
 	envelope.recipients[2].attempts = 1;
@@ -207,6 +209,8 @@ START_TEST(state_lines_say_what_became_of_each_recipient)
 	ck_assert_str_eq(recipient->last_host, deferred.host);
 	ck_assert_str_eq(recipient->category, "quota-issues");
 	ck_assert(recipient->is_warned);
+	ck_assert_uint_eq(recipient->reroutes, 2);
+	ck_assert_uint_eq(recipient->dns_after_ms, 1795271300000);
 	ck_assert_int_eq(again.recipients[1].state, RCPT_QUEUED);
 	ck_assert_int_eq(again.recipients[2].state, RCPT_DELIVERED);
 	ck_assert(again.is_held);

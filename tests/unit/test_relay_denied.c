@@ -259,6 +259,8 @@ static const struct {
 	/* an answer of before the attempt's own is of no use */
 	{5, 25, 101, 200, 300, false, SAME, 5},
 	{5, 5, 100, 200, 300, false, SAME, 5},
+	/* on the same host an answer may take less than the clock's tick */
+	{5, 5, 101, 200, 300, false, OTHER, 5},
 	{20, -1, 0, 0, 0, false, DENIED_ANSWER_NONE, 20},
 };
 
@@ -285,25 +287,25 @@ END_TEST
 
 static const struct {
 	enum denied_cause cause;
-	const char *dns_now, *at, *note;
+	const char *dns_now, *note;
 } notes[] = {
-	{DENIED_OUR_DATA, "10 new.test (TTL 1m)", NULL,
+	{DENIED_OUR_DATA, "10 new.test (TTL 1m)",
 	 "old.test is an MX of far.test with preference 20 by an answer of 12s "
 	 "ago, TTL 10m; DNS says now: 10 new.test (TTL 1m)"},
-	{DENIED_BACKUP_MX, "", NULL,
+	{DENIED_BACKUP_MX, "",
 	 "old.test is an MX of far.test with preference 20 by an answer of 12s "
 	 "ago, TTL 10m; mx1.far.test with preference 10 could not be reached; "
 	 "no later answer of DNS differs"},
-	{DENIED_UNKNOWN, "", NULL,
+	{DENIED_UNKNOWN, "",
 	 "old.test is an MX of far.test with preference 20 by an answer of 12s "
 	 "ago, TTL 10m; DNS has no answer that can be relied on now"},
-	{DENIED_NO_LOGIN, "", "ostler.conf:7",
+	{DENIED_NO_LOGIN, "",
 	 "old.test is the smarthost of route out, which has no user to log in "
-	 "with (ostler.conf:7)"},
-	{DENIED_LOGIN, "", NULL,
+	 "with"},
+	{DENIED_LOGIN, "",
 	 "old.test is the smarthost of route out; it took our login and still "
 	 "refuses"},
-	{DENIED_INNER, "", NULL,
+	{DENIED_INNER, "",
 	 "old.test is where route out delivers, and does not take mail for it "
 	 "from us"},
 };
@@ -320,7 +322,6 @@ START_TEST(the_evidence_is_told_in_one_note)
 		.verdict = &verdict,
 		.domain = "far.test",
 		.hop_key = "route out",
-		.hop_at = notes[_i].at,
 		.dns_now = notes[_i].dns_now,
 		.boot_ms = BOOT,
 	};

@@ -99,6 +99,9 @@ static const struct zone zone[] = {
 			     "an twice.example 60 MX 9 mx2.example\n"},
 };
 
+/* What is answered instead of the zone; question NULL: nothing. */
+static struct zone changed;
+
 /* Answers what is under way until nothing is. */
 static void
 serve(void)
@@ -124,6 +127,10 @@ serve(void)
 				if (strcmp(zone[i].question, question) == 0)
 					answer = zone[i].answer;
 			(void)snprintf(full, sizeof(full), "%%%s", answer);
+			if (changed.question != NULL &&
+			    strcmp(changed.question, question) == 0)
+				(void)snprintf(full, sizeof(full), "%s",
+					       changed.answer);
 			if (sent->request != NULL)
 				fake_answer(fake, next, full);
 			is_busy = true;
@@ -505,6 +512,113 @@ START_TEST(a_fresh_route_asks_everything_again)
 }
 END_TEST
 
+static const struct {
+	const char *question, *answer; /* what changes */
+	bool mx_differs, v4_differs, v6_differs;
+} changes[] = {
+	{"-", "", false, false, false},
+	/* the order means nothing, nor does the TTL */
+	{"two.example MX",
+	 "%\nan two.example 99 MX 10 mx1.example\n"
+	 "an two.example 99 MX 20 mx2.example\n",
+	 false, false, false},
+	{"two.example MX",
+	 "%\nan two.example 60 MX 10 mx2.example\n"
+	 "an two.example 60 MX 20 mx1.example\n",
+	 true, false, false},
+	{"two.example MX", "%\nan two.example 60 MX 10 mx1.example\n", true,
+	 true, true},
+	{"mx1.example A", "%\nan mx1.example 50 A 192.0.2.9\n", false, true,
+	 false},
+	{"mx1.example A",
+	 "%\nan mx1.example 50 A 192.0.2.1\nan mx1.example 50 A 192.0.2.9\n",
+	 false, true, false},
+	{"mx1.example AAAA", "%\n" SOA, false, false, true},
+	/* not known is not another */
+	{"mx1.example AAAA", "% rcode=2\n", false, false, false},
+};
+
+static bool
+differs(uint64_t one, uint64_t other)
+{
+	return one != 0 && other != 0 && one != other;
+}
+
+START_TEST(a_print_tells_whether_dns_says_another_thing)
+{
+	struct next_hop hop = {.kind = HOP_MX, .domain = "two.example"};
+	struct route_opts opts = options();
+	struct mx_view before, now;
+	struct ip ip;
+
+	start();
+	(void)ip_parse(str_of("192.0.2.1"), &ip);
+	route_view(find("two.example"), "mx1.example", &ip, &before);
+	ck_assert(before.is_known && before.is_named && !before.is_cached);
+	ck_assert_int_eq(before.preference, 10);
+	ck_assert_int_eq(before.best_preference, 10);
+	ck_assert_uint_eq(before.expires_ms - before.asked_ms, 60000);
+	ck_assert_uint_eq(before.address_expires_ms - fake->now_ms, 50000);
+	changed.question = changes[_i].question;
+	changed.answer = changes[_i].answer;
+	opts.is_fresh = true;
+	route_view(find_hop(&hop, &opts), "mx1.example", &ip, &now);
+	changed.question = NULL;
+	ck_assert_int_eq(differs(before.mx_print, now.mx_print),
+			 changes[_i].mx_differs);
+	ck_assert_int_eq(differs(before.v4_print, now.v4_print),
+			 changes[_i].v4_differs);
+	ck_assert_int_eq(differs(before.v6_print, now.v6_print),
+			 changes[_i].v6_differs);
+	stop();
+}
+END_TEST
+
+START_TEST(a_view_says_where_a_host_stands)
+{
+	struct mx_view view;
+	struct ip ip, strange;
+
+	start();
+	(void)ip_parse(str_of("192.0.2.2"), &ip);
+	(void)ip_parse(str_of("192.0.2.77"), &strange);
+	(void)find("two.example");
+	route_view(found, "MX2.example", &ip, &view);
+	ck_assert(view.is_named);
+	ck_assert_int_eq(view.preference, 20);
+	ck_assert_int_eq(view.best_preference, 10);
+	ck_assert_str_eq(view.best, "mx1.example");
+	route_view(found, "mx2.example", &strange, &view);
+	ck_assert(!view.is_named);
+	route_view(found, "gone.example", &ip, &view);
+	ck_assert(!view.is_named);
+	ck_assert_int_eq(view.preference, -1);
+	ck_assert_uint_eq(view.address_expires_ms, 0);
+	/* from the cache, all of it or the half */
+	fake->now_ms += 55000;
+	route_view(find("two.example"), "mx2.example", &ip, &view);
+	ck_assert(view.is_cached);
+	ck_assert_uint_eq(view.asked_ms, fake->now_ms - 55000);
+	/* of a domain that DNS fails for nothing is known */
+	route_view(find("down.example"), "mx1.example", &ip, &view);
+	ck_assert_uint_eq(view.mx_print, 0);
+	route_view(find("dark.example"), "dark.example", &ip, &view);
+	ck_assert_uint_eq(view.mx_print, 0);
+	/* one that is gone is known to be gone */
+	route_view(find("gone.example"), "mx1.example", &ip, &view);
+	ck_assert_uint_ne(view.mx_print, 0);
+	ck_assert(!view.is_named && !view.is_stale);
+	route_view(find("stale.example"), "mx1.example", &ip, &view);
+	ck_assert(view.is_stale);
+	/* an implicit MX may be the one that refuses */
+	(void)ip_parse(str_of("192.0.2.3"), &ip);
+	route_view(find("bare.example"), "bare.example", &ip, &view);
+	ck_assert(view.is_implicit && view.is_named);
+	ck_assert_uint_ne(view.mx_print, 0);
+	stop();
+}
+END_TEST
+
 START_TEST(security_is_that_of_the_weakest_set)
 {
 	start();
@@ -581,6 +695,9 @@ UNIT_MAIN("route", tcase_add_loop_test(tc, a_domain_leads_where_its_records_say,
 	  tcase_add_test(tc, equal_preferences_are_spread_evenly);
 	  tcase_add_test(tc, a_route_says_how_old_its_knowledge_is);
 	  tcase_add_test(tc, a_fresh_route_asks_everything_again);
+	  tcase_add_loop_test(tc, a_print_tells_whether_dns_says_another_thing,
+			      0, (int)COUNT(changes));
+	  tcase_add_test(tc, a_view_says_where_a_host_stands);
 	  tcase_add_test(tc, security_is_that_of_the_weakest_set);
 	  tcase_add_test(tc, reuse_needs_host_address_and_port);
 	  tcase_add_test(tc, a_search_can_be_given_up_at_any_moment);)

@@ -201,6 +201,66 @@ START_TEST(a_recipient_remembers_what_was_said)
 END_TEST
 
 static const struct {
+	enum denied_action action;
+	bool is_own_fault;
+	uint64_t age_s, next_s; /* of the verdict; from now */
+	/* what follows */
+	enum recipient_state state;
+	int report;
+	uint64_t then_s;
+} denials[] = {
+	{DENIED_FINAL, false, 1, 0, RCPT_FAILED, DSN_FAILED, 0},
+	{DENIED_FINAL, true, 1, 0, RCPT_QUEUED, -1, 60},
+	{DENIED_FINAL, true, 3 * 3600, 0, RCPT_FAILED, DSN_FAILED, 0},
+	{DENIED_AT_ONCE, false, 1, 0, RCPT_QUEUED, -1, 0},
+	{DENIED_WAIT, false, 1, 61, RCPT_QUEUED, -1, 61},
+	{DENIED_SCHEDULE, false, 1, 0, RCPT_QUEUED, -1, 60},
+	/* the author hears of a long delay all the same */
+	{DENIED_WAIT, false, 5 * 3600, 61, RCPT_QUEUED, DSN_DELAYED, 61},
+	{DENIED_WAIT, false, 4 * 3600 - 10, 61, RCPT_QUEUED, -1, 10},
+	/* no longer than the message's time, and then with the host's words */
+	{DENIED_WAIT, false, 5 * DAY_S - 10, 61, RCPT_QUEUED, DSN_DELAYED, 10},
+	{DENIED_WAIT, false, 5 * DAY_S, 61, RCPT_FAILED, DSN_FAILED, 0},
+	{DENIED_AT_ONCE, false, 5 * DAY_S, 0, RCPT_FAILED, DSN_FAILED, 0},
+	{DENIED_SCHEDULE, false, 5 * DAY_S, 0, RCPT_EXPIRED, DSN_FAILED, 0},
+};
+
+START_TEST(a_refusal_to_relay_is_settled_by_what_dns_said)
+{
+	struct envelope envelope;
+	struct outcome outcome;
+	struct denied_verdict verdict = {
+		.action = denials[_i].action,
+		.reroutes = 2,
+		.dns_after_ms = 77,
+	};
+	struct settlement got;
+	struct settle_input input = {
+		.envelope = &envelope,
+		.outcome = &outcome,
+		.denied = &verdict,
+		.random = MIDDLE,
+	};
+
+	envelope_make(SENDER, &envelope);
+	input.now_ms = envelope.received_ms + denials[_i].age_s * 1000;
+	verdict.next_ms = input.now_ms + denials[_i].next_s * 1000;
+	outcome_make(denials[_i].is_own_fault ? OWN_NEVER : NEVER, &outcome);
+	settle_decide(&rules, &input, &got);
+	ck_assert_int_eq(got.state, denials[_i].state);
+	ck_assert_int_eq(got.has_report ? (int)got.report : -1,
+			 denials[_i].report);
+	if (got.state == RCPT_QUEUED)
+		ck_assert_uint_eq(got.next_try_ms,
+				  input.now_ms + denials[_i].then_s * 1000);
+	settle_apply(&got, &envelope.recipients[0]);
+	ck_assert_uint_eq(envelope.recipients[0].reroutes, 2);
+	ck_assert_uint_eq(envelope.recipients[0].dns_after_ms, 77);
+	envelope_done(&envelope);
+}
+END_TEST
+
+static const struct {
 	enum outcome_kind kind;
 	enum cause cause;
 	enum smtp_phase phase;
@@ -245,5 +305,8 @@ UNIT_MAIN("settle",
 			      what_an_outcome_means_follows_from_rules_and_age,
 			      0, (int)COUNT(cases));
 	  tcase_add_test(tc, a_recipient_remembers_what_was_said);
+	  tcase_add_loop_test(tc,
+			      a_refusal_to_relay_is_settled_by_what_dns_said, 0,
+			      (int)COUNT(denials));
 	  tcase_add_loop_test(tc, an_attempt_teaches_about_its_destination, 0,
 			      (int)COUNT(lessons));)

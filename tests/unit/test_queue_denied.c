@@ -1,0 +1,859 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The queue and refusals to relay: a real spool and resolver, DNS that says
+ * what the test says, a clock that it moves, and deliveries that find their
+ * route and then end as the test told of that host.
+ */
+#include "tests/unit/unit.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "lib/mem.h"
+#include "lib/str.h"
+#include "policy/builder.h"
+#include "queue/deliver/delivery.h"
+#include "queue/queue.h"
+#include "queue/route/route.h"
+#include "tests/unit/dns_fake.h"
+
+#define AUTHOR	   "author@home.test"
+#define QUESTIONS  4000
+#define REPORT_MAX 65536
+
+/* ------------------------------------------------------------------ DNS */
+
+static struct {
+	struct fake *fake;
+	size_t next;	       /* question to be answered */
+	const char *mx;	       /* of far.test: "10 old.test 20 other.test" */
+	const char *flip;      /* NULL, or what it says every second time */
+	unsigned ttl_s, asked; /* for that MX */
+	bool is_failing, is_silent;
+} dns;
+
+static void
+mx_answer(const char *name, char *to, size_t size)
+{
+	const char *mx =
+		dns.flip != NULL && dns.asked % 2 != 0 ? dns.flip : dns.mx;
+	size_t len = (size_t)snprintf(to, size, "%%\n");
+	struct str rest = str_of(mx), preference, host;
+
+	dns.asked++;
+	while (rest.len != 0) {
+		(void)str_cut(&rest, ' ', &preference);
+		(void)str_cut(&rest, ' ', &host);
+		len += (size_t)snprintf(to + len, size - len,
+					"an %s %u MX %.*s %.*s\n", name,
+					dns.ttl_s, STR_ARG(preference),
+					STR_ARG(host));
+	}
+}
+
+/* Answers what was asked, unless it is to be silent. */
+static void
+dns_serve(void)
+{
+	for (; !dns.is_silent && dns.next < dns.fake->count; dns.next++) {
+		const struct fake_sent *sent = &dns.fake->sent[dns.next];
+		char text[1200];
+
+		if (sent->request == NULL)
+			continue;
+		if (dns.is_failing)
+			(void)snprintf(text, sizeof(text), "%% rcode=2\n");
+		else if (sent->type == 15)
+			mx_answer(sent->name, text, sizeof(text));
+		else if (sent->type == 1)
+			(void)snprintf(text, sizeof(text),
+				       "%%\nan %s %u A 192.0.2.%u\n",
+				       sent->name, dns.ttl_s,
+				       (unsigned)sent->name[0]);
+		else
+			(void)snprintf(text, sizeof(text),
+				       "%%\nau test 60 SOA 60\n");
+		fake_answer(dns.fake, dns.next, text);
+	}
+}
+
+/* ------------------------------------------------------ the deliverer */
+
+struct deliverer {
+	struct resolver *resolver;
+	struct spool *spool;
+};
+
+struct delivery {
+	struct deliverer *deliverer;
+	struct next_hop hop;
+	const struct envelope *envelope;
+	size_t *recipients;
+	size_t count;
+	delivery_fn *on_done;
+	void *owner;
+	struct route_query *query;
+	struct resolver_later later;
+};
+
+static struct {
+	const char *denies, *down; /* names of hosts */
+	struct buf log;		   /* host of each attempt */
+	char report[REPORT_MAX];
+	unsigned reports;
+} peer;
+
+static bool
+is_among(const char *names, const char *name)
+{
+	struct str rest = str_of(names != NULL ? names : ""), one;
+
+	while (rest.len != 0) {
+		(void)str_cut(&rest, ' ', &one);
+		if (str_is(one, name))
+			return true;
+	}
+	return false;
+}
+
+static void
+delivery_free(struct delivery *delivery)
+{
+	if (delivery->query != NULL)
+		route_cancel(delivery->query);
+	list_remove(&delivery->later.link);
+	free(delivery->recipients);
+	free(delivery);
+}
+
+/* host NULL: there is no route. Local parts "ok..." are taken anywhere. */
+static void
+delivery_end(struct delivery *delivery, const struct route *route,
+	     const struct route_host *host, const char *name)
+{
+	struct outcome *outcomes =
+		mem_zalloc(delivery->count * sizeof(*outcomes));
+
+	(void)buf_addf(&peer.log, "%s ", name);
+	for (size_t i = 0; i < delivery->count; i++) {
+		struct outcome *out = &outcomes[i];
+		const char *to =
+			delivery->envelope->recipients[delivery->recipients[i]]
+				.address;
+
+		out->mx_ttl_s = -1;
+		if (route != NULL && host == NULL) {
+			outcome_own(out, route->cause, PHASE_DNS, "%s",
+				    route->why);
+			outcome_set_permanent(out, false);
+			continue;
+		}
+		out->phase = PHASE_RCPT;
+		(void)str_copy(out->host, sizeof(out->host), str_of(name));
+		if (host != NULL) {
+			out->ip = host->addrs[0];
+			route_view(route, name, &out->ip, &out->mx);
+		}
+		if (is_among(peer.denies, name) && strncmp(to, "ok", 2) != 0) {
+			out->kind = OUTCOME_FAILED;
+			status_set(&out->status, 550, "5.7.1",
+				   "relay access denied");
+			(void)snprintf(out->reply, sizeof(out->reply),
+				       "550 5.7.1 relay access denied");
+		} else {
+			out->kind = OUTCOME_DELIVERED;
+			status_set(&out->status, 250, "2.0.0", "taken");
+		}
+	}
+	delivery->on_done(delivery->owner, outcomes, delivery->count);
+	free(outcomes);
+	delivery_free(delivery);
+}
+
+static void
+on_route(void *owner, struct route *route)
+{
+	struct delivery *delivery = owner;
+
+	delivery->query = NULL;
+	for (size_t i = 0; i < route->host_count; i++) {
+		const struct route_host *host = &route->hosts[i];
+
+		if (host->addr_count != 0 && !is_among(peer.down, host->name)) {
+			delivery_end(delivery, route, host, host->name);
+			return;
+		}
+	}
+	delivery_end(delivery, route, NULL, "none");
+}
+
+static void
+on_later(struct resolver_later *later)
+{
+	struct delivery *delivery = container_of(later, struct delivery, later);
+	struct spool *spool = delivery->deliverer->spool;
+
+	if (delivery->hop.kind == HOP_MAILDIR) {
+		size_t len;
+		const uint8_t *body =
+			spool_body(spool, delivery->envelope->id, &len);
+
+		ck_assert_ptr_nonnull(body);
+		ck_assert_uint_lt(len, REPORT_MAX);
+		memcpy(peer.report, body, len);
+		peer.report[len] = '\0';
+		peer.reports++;
+		delivery_end(delivery, NULL, NULL, "report");
+		return;
+	}
+	delivery_end(delivery, NULL, NULL, "smart");
+}
+
+struct deliverer *
+deliverer_new(uv_loop_t *loop, const struct deliverer_opts *opts,
+	      struct resolver *resolver, struct spool *spool)
+{
+	struct deliverer *deliverer = mem_zalloc(sizeof(*deliverer));
+
+	deliverer->resolver = resolver;
+	deliverer->spool = spool;
+	return deliverer;
+}
+
+void
+deliverer_configure(struct deliverer *deliverer,
+		    const struct deliverer_opts *opts)
+{
+}
+
+void
+deliverer_close_idle(struct deliverer *deliverer)
+{
+}
+
+void
+deliverer_free(struct deliverer *deliverer)
+{
+	free(deliverer);
+}
+
+struct delivery *
+delivery_start(struct deliverer *deliverer,
+	       const struct delivery_request *request, delivery_fn *on_done,
+	       void *owner)
+{
+	static const struct route_opts opts = {
+		.port = 25,
+		.hostname = "relay.test",
+	};
+	struct delivery *delivery = mem_zalloc(sizeof(*delivery));
+	size_t bytes = request->recipient_count * sizeof(size_t);
+
+	delivery->deliverer = deliverer;
+	delivery->hop = *request->hop;
+	delivery->envelope = request->envelope;
+	delivery->count = request->recipient_count;
+	delivery->recipients = mem_alloc(bytes);
+	memcpy(delivery->recipients, request->recipients, bytes);
+	delivery->on_done = on_done;
+	delivery->owner = owner;
+	list_init(&delivery->later.link);
+	delivery->later.on_later = on_later;
+	if (delivery->hop.kind == HOP_MX)
+		delivery->query =
+			route_find(deliverer->resolver, &delivery->hop, &opts,
+				   on_route, delivery);
+	else
+		resolver_call_later(deliverer->resolver, &delivery->later);
+	return delivery;
+}
+
+void
+delivery_abort(struct delivery *delivery)
+{
+	delivery_free(delivery);
+}
+
+/* ---------------------------------------------------------- the world */
+
+struct world {
+	uv_loop_t loop;
+	uv_timer_t guard;
+	char dir[64];
+	struct policy *policy;
+	struct resolver *resolver;
+	struct queue_opts opts;
+	struct queue *queue;
+	uint64_t now_ms;
+	bool is_closed;
+};
+
+static const uint32_t retry_s[] = {1000};
+
+static void
+on_policy_report(void *arg, enum builder_severity severity, const char *at,
+		 const char *text)
+{
+	if (severity == BUILDER_ERROR)
+		ck_abort_msg("%s: %s", at != NULL ? at : "", text);
+}
+
+/* home.test is ours, smart.test goes to a smarthost. */
+static struct policy *
+policy_make(void)
+{
+	struct builder *builder = builder_new(on_policy_report, NULL);
+	const struct builder_relay relay = {
+		.hostname = {"relay.test", "t:1"},
+		.postmaster = {"postmaster@home.test", "t:1"},
+		.mx_points_here = {"defer", NULL},
+		.sender_binding = {"domain", NULL},
+	};
+	const struct builder_domain home = {
+		.name = {"home.test", "t:2"},
+		.deliver = {"maildir:/nowhere/%d/%u", "t:2"},
+		.delimiter = {"+", NULL},
+	};
+	const struct sourced domains[] = {{"smart.test", "t:3"}};
+	const struct sourced via[] = {{"smtp:127.0.0.1:25", "t:3"}};
+	const struct builder_route route = {
+		.name = {"out", "t:3"},
+		.for_domains = {domains, 1},
+		.via = {via, 1},
+		.tls = {"opportunistic", NULL},
+		.family = {"any", NULL},
+		.connections = 10,
+		.messages_per_connection = 100,
+	};
+	struct policy *policy;
+
+	builder_set_relay(builder, &relay);
+	builder_add_domain(builder, &home);
+	builder_add_route(builder, &route);
+	policy = builder_finish(builder);
+	ck_assert_ptr_nonnull(policy);
+	return policy;
+}
+
+static uint64_t
+world_now(void *arg)
+{
+	return ((struct world *)arg)->now_ms;
+}
+
+static void
+on_event(void *owner)
+{
+}
+
+static void
+on_guard(uv_timer_t *timer)
+{
+	ck_abort_msg("nothing happened for too long");
+}
+
+static void
+world_open(struct world *world)
+{
+	static const struct queue_events events = {on_event, on_event};
+	struct err err = ERR_INIT;
+
+	world->is_closed = false;
+	ck_assert_msg(queue_open(&world->loop, &world->opts, world->policy,
+				 world->resolver, &events, world, &world->queue,
+				 &err) == 0,
+		      "%s", err.text);
+}
+
+static void
+world_init(struct world *world)
+{
+	struct resolver_opts resolver_opts = {
+		.ttl_max_s = 86400,
+		.negative_ttl_max_s = 900,
+		.attempts = 1,
+		.now_ms = world_now,
+		.now_arg = world,
+	};
+	struct err err = ERR_INIT;
+
+	memset(world, 0, sizeof(*world));
+	memset(&peer, 0, sizeof(peer));
+	memset(&dns, 0, sizeof(dns));
+	buf_init(&peer.log, 1 << 20);
+	dns.fake = fake_new(1);
+	dns.mx = "10 old.test";
+	dns.ttl_s = 60;
+	uv_loop_init(&world->loop);
+	uv_timer_init(&world->loop, &world->guard);
+	uv_unref((uv_handle_t *)&world->guard);
+	(void)snprintf(world->dir, sizeof(world->dir), "test_denied.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(world->dir));
+	world->now_ms = 1795271234567;
+	world->policy = policy_make();
+	resolver_opts.backend = &dns.fake->backend;
+	ck_assert_int_eq(resolver_new(&world->loop, &resolver_opts,
+				      &world->resolver, &err),
+			 0);
+	world->opts = (struct queue_opts){
+		.spool_dir = world->dir,
+		.retry_s = retry_s,
+		.retry_count = COUNT(retry_s),
+		.expire_s = 5 * 86400,
+		.warn_s = 0,
+		.bounce_expire_s = 86400,
+		.grace_s = 3600,
+		.connections = 200,
+		.port = 25,
+		.deliver = true,
+		.now_ms = world_now,
+		.now_arg = world,
+	};
+	world_open(world);
+}
+
+static void
+on_closed(void *arg)
+{
+	((struct world *)arg)->is_closed = true;
+}
+
+static void
+world_close(struct world *world)
+{
+	queue_close(world->queue, 0, on_closed, world);
+	uv_timer_start(&world->guard, on_guard, 30000, 0);
+	while (!world->is_closed)
+		uv_run(&world->loop, UV_RUN_ONCE);
+	uv_timer_stop(&world->guard);
+	world->queue = NULL;
+}
+
+static void
+world_reopen(struct world *world)
+{
+	world_close(world);
+	world_open(world);
+}
+
+static int
+on_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void
+world_done(struct world *world)
+{
+	world_close(world);
+	resolver_free(world->resolver);
+	uv_close((uv_handle_t *)&world->guard, NULL);
+	uv_run(&world->loop, UV_RUN_DEFAULT);
+	ck_assert_int_eq(uv_loop_close(&world->loop), 0);
+	free(dns.fake);
+	policy_unref(world->policy);
+	buf_done(&peer.log);
+	(void)nftw(world->dir, on_file, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct queue_stats
+stats_of(const struct world *world)
+{
+	struct queue_stats stats;
+
+	queue_stats(world->queue, &stats);
+	return stats;
+}
+
+/* Lets the loop turn, and DNS answer, until nothing moves any more. */
+static void
+settle_down(struct world *world)
+{
+	unsigned still = 0;
+
+	uv_timer_start(&world->guard, on_guard, 30000, 0);
+	while (still < 20) {
+		struct queue_stats before = stats_of(world), after;
+		size_t log = buf_len(&peer.log), asked = dns.fake->count;
+
+		dns_serve();
+		uv_run(&world->loop, UV_RUN_NOWAIT);
+		after = stats_of(world);
+		still = buf_len(&peer.log) == log && dns.fake->count == asked &&
+					(after.active == 0 || dns.is_silent) &&
+					before.messages == after.messages
+				? still + 1
+				: 0;
+	}
+	uv_timer_stop(&world->guard);
+}
+
+static void
+advance(struct world *world, uint64_t s)
+{
+	world->now_ms += s * 1000;
+	queue_configure(world->queue, &world->opts, world->policy);
+	settle_down(world);
+}
+
+static void
+attempts_are(const char *want)
+{
+	ck_assert_str_eq(buf_text(&peer.log), want);
+	buf_clear(&peer.log);
+}
+
+/* ------------------------------------------------------------- sending */
+
+struct sending {
+	struct queue_put put;
+	bool has_ended;
+};
+
+static void
+on_room(void *owner)
+{
+}
+
+static void
+on_end(void *owner, int status)
+{
+	ck_assert_int_eq(status, 0);
+	((struct sending *)owner)->has_ended = true;
+}
+
+/* to: NULL-terminated. Returns the id of a message that is durable. */
+static uint64_t
+send_to(struct world *world, const char *const *to)
+{
+	static const char body[] = "Subject: test\r\n\r\nhello\r\n";
+	struct sending sending;
+	struct envelope envelope;
+	uint64_t id;
+
+	memset(&sending, 0, sizeof(sending));
+	envelope_init(&envelope);
+	envelope.sender = mem_strdup(AUTHOR);
+	envelope.received_ms = world->now_ms;
+	envelope.listener = mem_strdup("test");
+	envelope.client = mem_strdup("192.0.2.1");
+	for (; *to != NULL; to++)
+		(void)envelope_add(&envelope, *to);
+	sending.put.owner = &sending;
+	sending.put.on_room = on_room;
+	sending.put.on_end = on_end;
+	queue_put_begin(world->queue, &sending.put, &envelope);
+	(void)queue_put_data(&sending.put, body, strlen(body));
+	queue_put_end(&sending.put);
+	id = sending.put.spool.id;
+	while (!sending.has_ended)
+		uv_run(&world->loop, UV_RUN_ONCE);
+	settle_down(world);
+	return id;
+}
+
+#define SEND(world, ...)                                                       \
+	send_to(world, (const char *const[]){__VA_ARGS__, NULL})
+
+/* The report's lines are folded: words only are compared. */
+static void
+report_has(const char *words)
+{
+	const char *from = peer.report;
+	size_t len = 0;
+	char *plain = mem_alloc(strlen(from) + 1);
+
+	for (; *from != '\0'; from++) {
+		bool is_space = *from == ' ' || *from == '\r' || *from == '\n';
+
+		if (!is_space)
+			plain[len++] = *from;
+		else if (len != 0 && plain[len - 1] != ' ')
+			plain[len++] = ' ';
+	}
+	plain[len] = '\0';
+	ck_assert_msg(strstr(plain, words) != NULL, "%s", plain);
+	free(plain);
+}
+
+/* ---------------------------------------------------------------- tests */
+
+START_TEST(a_new_answer_is_tried_at_once)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, "ok@far.test");
+	attempts_are("old.test ");
+	peer.denies = "old.test";
+	dns.mx = "10 new.test";
+	SEND(&world, "eve@far.test");
+	attempts_are("old.test new.test ");
+	ck_assert_uint_eq(stats_of(&world).messages, 0);
+	ck_assert_uint_eq(stats_of(&world).delivered, 2);
+	ck_assert_uint_eq(dns.asked, 2);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(the_same_answer_is_asked_for_once_more_after_its_ttl)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	SEND(&world, "bob@far.test");
+	attempts_are("old.test ");
+	ck_assert_uint_eq(dns.asked, 2);
+	advance(&world, 60);
+	attempts_are("");
+	ck_assert_uint_eq(stats_of(&world).bounced, 0);
+	advance(&world, 2);
+	attempts_are("old.test report ");
+	ck_assert_uint_eq(stats_of(&world).bounced, 1);
+	ck_assert_uint_eq(stats_of(&world).messages, 0);
+	report_has("The best MX of the domain refuses its mail.");
+	report_has("Looked into: old.test is an MX of far.test with preference "
+		   "10 by an answer of 0s ago, TTL 1m;");
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(what_a_resolver_kept_is_left_behind)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	SEND(&world, "bob@far.test");
+	dns.mx = "10 new.test";
+	advance(&world, 62);
+	attempts_are("old.test new.test ");
+	ck_assert_uint_eq(stats_of(&world).delivered, 1);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_ttl_of_more_than_an_hour_is_not_waited_for)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	dns.ttl_s = 3601;
+	SEND(&world, "bob@far.test");
+	attempts_are("old.test report ");
+	ck_assert_uint_eq(dns.asked, 2);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_restart_keeps_what_was_tried_and_when_to_ask)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test new.test";
+	SEND(&world, "ok@far.test");
+	dns.mx = "10 new.test";
+	SEND(&world, "bob@far.test");
+	attempts_are("old.test old.test new.test ");
+	world_reopen(&world);
+	settle_down(&world);
+	advance(&world, 59);
+	attempts_are("");
+	advance(&world, 3);
+	attempts_are("new.test report ");
+	world_done(&world);
+}
+END_TEST
+
+/* DNS says another thing each time, and both hosts refuse. */
+START_TEST(dns_that_never_rests_is_not_followed_for_long)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test new.test";
+	dns.flip = "10 new.test";
+	SEND(&world, "bob@far.test");
+	for (unsigned i = 0; i < 100 && stats_of(&world).bounced == 0; i++)
+		advance(&world, 10);
+	attempts_are("old.test new.test old.test new.test report ");
+	ck_assert_uint_le(dns.asked, 5);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_stubborn_host_cannot_make_us_flood_dns)
+{
+	enum { ALL = 200 };
+	struct world world;
+	uint64_t s = 0;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	for (unsigned i = 0; i < ALL; i++) {
+		SEND(&world, "bob@far.test");
+		if (i % 20 == 0)
+			advance(&world, 1);
+	}
+	for (; s < 1000 && stats_of(&world).bounced < ALL; s += 5)
+		advance(&world, 5);
+	ck_assert_uint_eq(stats_of(&world).bounced, ALL);
+	ck_assert_uint_eq(stats_of(&world).messages, 0);
+	ck_assert_uint_le(stats_of(&world).deferrals, 2 * ALL);
+	/* by the TTL, and one out of turn each 30 s */
+	ck_assert_uint_le(dns.asked, (s + 10) / 60 + (s + 10) / 30 + 2);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(without_an_answer_mail_goes_by_the_schedule)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, "ok@far.test");
+	dns.is_failing = true;
+	peer.denies = "old.test";
+	SEND(&world, "bob@far.test");
+	attempts_are("old.test old.test ");
+	advance(&world, 800);
+	attempts_are("");
+	dns.is_failing = false;
+	dns.mx = "10 new.test";
+	advance(&world, 400);
+	attempts_are("new.test ");
+	ck_assert_uint_eq(stats_of(&world).bounced, 0);
+	ck_assert_uint_eq(stats_of(&world).delivered, 2);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_backup_is_not_the_last_word_while_its_betters_are_down)
+{
+	struct world world;
+	bool comes_back = _i == 1;
+
+	world_init(&world);
+	peer.denies = "spare.test";
+	peer.down = "best.test";
+	dns.mx = "10 best.test 20 spare.test";
+	dns.ttl_s = 86400;
+	SEND(&world, "bob@far.test");
+	advance(&world, 3599);
+	attempts_are("spare.test ");
+	if (comes_back)
+		peer.down = NULL;
+	advance(&world, 3);
+	if (comes_back) {
+		attempts_are("best.test ");
+		ck_assert_uint_eq(stats_of(&world).delivered, 1);
+	} else {
+		attempts_are("spare.test report ");
+		report_has("best.test with preference 10 could not be reached");
+		report_has("A backup MX of the domain refuses its mail.");
+	}
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_smarthost_gets_the_time_of_grace)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "smart";
+	SEND(&world, "bob@smart.test");
+	advance(&world, 1200);
+	advance(&world, 1200);
+	attempts_are("smart smart smart ");
+	ck_assert_uint_eq(stats_of(&world).bounced, 0);
+	advance(&world, 1300);
+	attempts_are("smart report ");
+	report_has("is the smarthost of route out, which has no user to log in "
+		   "with.");
+	ck_assert_uint_eq(dns.fake->count, 0);
+	world_done(&world);
+}
+END_TEST
+
+/* The queue closes while DNS has not answered yet. */
+START_TEST(what_was_taken_is_not_sent_twice_after_a_hasty_end)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, "ok@far.test");
+	peer.denies = "old.test";
+	dns.is_silent = true;
+	SEND(&world, "ok@far.test", "bob@far.test");
+	attempts_are("old.test old.test ");
+	ck_assert_uint_eq(stats_of(&world).delivered, 1);
+	world_reopen(&world);
+	dns.is_silent = false;
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	peer.denies = NULL;
+	advance(&world, 1101);
+	attempts_are("old.test ");
+	ck_assert_uint_eq(stats_of(&world).delivered, 1);
+	ck_assert_uint_eq(stats_of(&world).messages, 0);
+	world_done(&world);
+}
+END_TEST
+
+static void
+on_applied(void *arg, uint64_t count)
+{
+	*(uint64_t *)arg = count;
+}
+
+START_TEST(a_message_may_go_while_dns_is_asked_about_it)
+{
+	struct world world;
+	struct queue_filter filter = {.ids = NULL};
+	uint64_t id, removed = UINT64_MAX;
+
+	world_init(&world);
+	SEND(&world, "ok@far.test");
+	peer.denies = "old.test";
+	dns.is_silent = true;
+	id = SEND(&world, "bob@far.test");
+	SEND(&world, "eve@far.test");
+	filter.ids = &id;
+	filter.id_count = 1;
+	queue_apply(world.queue, QUEUE_REMOVE, &filter, on_applied, &removed);
+	while (removed == UINT64_MAX)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(removed, 1);
+	dns.is_silent = false;
+	dns.mx = "10 new.test";
+	settle_down(&world);
+	/* eve's had to wait for DNS, for it was dropped from the cache */
+	attempts_are("old.test old.test new.test ");
+	ck_assert_uint_eq(stats_of(&world).messages, 0);
+	world_done(&world);
+}
+END_TEST
+
+UNIT_MAIN("queue_denied", tcase_add_test(tc, a_new_answer_is_tried_at_once);
+	  tcase_add_test(tc,
+			 the_same_answer_is_asked_for_once_more_after_its_ttl);
+	  tcase_add_test(tc, what_a_resolver_kept_is_left_behind);
+	  tcase_add_test(tc, a_ttl_of_more_than_an_hour_is_not_waited_for);
+	  tcase_add_test(tc, a_restart_keeps_what_was_tried_and_when_to_ask);
+	  tcase_add_test(tc, dns_that_never_rests_is_not_followed_for_long);
+	  tcase_add_test(tc, a_stubborn_host_cannot_make_us_flood_dns);
+	  tcase_add_test(tc, without_an_answer_mail_goes_by_the_schedule);
+	  tcase_add_loop_test(
+		  tc, a_backup_is_not_the_last_word_while_its_betters_are_down,
+		  0, 2);
+	  tcase_add_test(tc, a_smarthost_gets_the_time_of_grace);
+	  tcase_add_test(tc,
+			 what_was_taken_is_not_sent_twice_after_a_hasty_end);
+	  tcase_add_test(tc, a_message_may_go_while_dns_is_asked_about_it);)
