@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/buf.h"
+#include "lib/mem.h"
 #include "lib/str.h"
 #include "server/config.h"
 #include "server/ctl.h"
@@ -147,27 +148,54 @@ ctl_receive(int fd, ctl_row_fn *on_row, void *arg)
 	return exit_code;
 }
 
+/*
+ * Where a daemon listens whose file has errors by now: it runs on with the
+ * old configuration, and its operator wants to see that. New memory.
+ */
+static char *
+ctl_guess_socket(const char *config_file)
+{
+	FILE *file = fopen(config_file, "r");
+	char *found = NULL, line[1024];
+
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		struct str rest = str_trim(str_from(line, strcspn(line, "\n")));
+		struct str part;
+
+		if (!str_starts_nocase(rest, "control_socket") ||
+		    !str_cut(&rest, '"', &part) || !str_cut(&rest, '"', &part))
+			continue;
+		free(found);
+		found = mem_dup(part.at, part.len);
+	}
+	if (file != NULL)
+		(void)fclose(file);
+	return found != NULL ? found : mem_strdup("/run/ostler/control.sock");
+}
+
 int
 ctl_ask(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *on_row,
 	void *arg)
 {
+	char *guess = NULL;
 	int fd, rc;
 
 	rc = ctl_config(ctl);
-	if (rc != EXIT_DONE) {
-		json_decref(args);
-		return rc;
-	}
-	fd = ctl_connect(ctl->config->control_socket);
+	if (rc != EXIT_DONE)
+		guess = ctl_guess_socket(ctl->config_file);
+	fd = ctl_connect(rc == EXIT_DONE ? ctl->config->control_socket : guess);
+	if (fd == -2)
+		(void)fprintf(stderr,
+			      "ostlerctl: '%s' may be used by root and the "
+			      "relay's user only\n",
+			      rc == EXIT_DONE ? ctl->config->control_socket
+					      : guess);
+	free(guess);
 	if (fd < 0) {
 		json_decref(args);
-		if (fd == -1)
-			return -1;
-		(void)fprintf(stderr,
-			      "ostlerctl: '%s' may be used by root and '%s' "
-			      "only\n",
-			      ctl->config->control_socket, ctl->config->user);
-		return EXIT_PERMISSION;
+		if (fd == -2)
+			return EXIT_PERMISSION;
+		return rc == EXIT_DONE ? -1 : rc;
 	}
 	if (!ctl_send(fd, command, args)) {
 		(void)close(fd);
