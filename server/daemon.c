@@ -17,6 +17,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/work.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/config.h"
@@ -430,6 +431,12 @@ struct reload {
 	struct buf errors, warnings, changes;
 	size_t change_count;
 
+	struct list waiters;
+};
+
+/* Somebody who asked for a reload and wants to hear how it went. */
+struct reload_waiter {
+	struct list link;
 	void (*on_done)(void *arg, const char *errors);
 	void *arg;
 };
@@ -543,6 +550,21 @@ reload_take(struct reload *reload)
 }
 
 static void
+reload_tell(struct reload *reload, const char *errors)
+{
+	for (;;) {
+		struct list *node = list_pop(&reload->waiters);
+		struct reload_waiter *waiter;
+
+		if (node == NULL)
+			return;
+		waiter = container_of(node, struct reload_waiter, link);
+		waiter->on_done(waiter->arg, errors);
+		free(waiter);
+	}
+}
+
+static void
 reload_done(struct work_job *job)
 {
 	struct reload *reload = container_of(job, struct reload, job);
@@ -569,8 +591,7 @@ reload_done(struct work_job *job)
 		log_end(&line);
 	}
 	notify_ready();
-	if (reload->on_done != NULL)
-		reload->on_done(reload->arg, errors);
+	reload_tell(reload, errors);
 	if (daemon->reload_again) {
 		daemon->reload_again = false;
 		daemon_reload(daemon, NULL, NULL);
@@ -597,9 +618,18 @@ daemon_reload(struct daemon *daemon,
 	      void (*on_done)(void *arg, const char *errors), void *arg)
 {
 	struct reload *reload;
+	struct list *node;
 
-	/* a signal during a reload means the file may have changed again */
-	if (daemon->is_reloading && on_done == NULL) {
+	if (on_done != NULL) {
+		struct reload_waiter *waiter = mem_zalloc(sizeof(*waiter));
+
+		waiter->on_done = on_done;
+		waiter->arg = arg;
+		list_push(&daemon->reload_waiting, &waiter->link);
+	}
+	/* one at a time, so that an older file never wins; who asks during a
+	 * reload gets one of his own, because the file may have changed */
+	if (daemon->is_reloading) {
 		daemon->reload_again = true;
 		return;
 	}
@@ -610,8 +640,10 @@ daemon_reload(struct daemon *daemon,
 	reload->old = config_ref(daemon->config);
 	reload->file = mem_strdup(daemon->config_file);
 	buf_init(&reload->changes, DAEMON_ERRORS_MAX);
-	reload->on_done = on_done;
-	reload->arg = arg;
+	list_init(&reload->waiters);
+	for (node = list_pop(&daemon->reload_waiting); node != NULL;
+	     node = list_pop(&daemon->reload_waiting))
+		list_push(&reload->waiters, node);
 	buf_init(&reload->errors, DAEMON_ERRORS_MAX);
 	buf_init(&reload->warnings, DAEMON_ERRORS_MAX);
 	reload->job.run = reload_run;
@@ -848,6 +880,7 @@ daemon_run(const char *config_file, bool is_verbose)
 	buf_done(&errors);
 	buf_done(&warnings);
 
+	list_init(&daemon.reload_waiting);
 	uv_loop_init(&loop);
 	daemon.loop = &loop;
 	daemon.started_ms = clock_wall_ms();

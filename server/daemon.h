@@ -16,7 +16,7 @@
 #include <uv.h>
 
 #include "lib/err.h"
-#include "lib/work.h"
+#include "lib/list.h"
 
 struct auth_server;
 struct buf;
@@ -65,7 +65,8 @@ struct daemon {
 	struct file_watch *watch; /* certificates; NULL: not serving */
 
 	bool is_reloading, reload_again;
-	bool is_hurried; /* told twice to stop */
+	struct list reload_waiting; /* for the next one */
+	bool is_hurried;	    /* told twice to stop */
 	/* what the last reload said was wrong; NULL: it went well */
 	char *reload_error;
 	uint64_t reloaded_ms; /* wall clock of the last good one; 0: none */
