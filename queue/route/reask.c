@@ -13,7 +13,6 @@
 struct record {
 	struct lru_entry entry;
 	struct list link; /* of reask->records, oldest question first */
-	struct reask *reask;
 	uint64_t asked_ms;
 	struct route_query *query; /* NULL: answered */
 	struct route *route;	   /* shares; NULL: not answered yet */
@@ -22,7 +21,7 @@ struct record {
 };
 
 struct reask_wait {
-	struct list link; /* of record->waits or reask->calling */
+	struct list link; /* of record->waits, or of those who are called */
 	struct resolver_later later;
 	struct route *route; /* shares; known: comes by later */
 	reask_fn *on_route;
@@ -33,7 +32,6 @@ struct reask {
 	struct resolver *resolver;
 	struct lru table; /* never gets to its end: it is full before */
 	struct list records;
-	struct list calling; /* whose answer has come */
 };
 
 static void
@@ -57,7 +55,6 @@ reask_new(struct resolver *resolver)
 	reask->resolver = resolver;
 	lru_init(&reask->table, REASK_DOMAINS_MAX, record_free);
 	list_init(&reask->records);
-	list_init(&reask->calling);
 	return reask;
 }
 
@@ -87,21 +84,22 @@ records_purge(struct reask *reask)
 	}
 }
 
-/* Whoever is called may cancel the others, or ask again. */
+/* Whoever is called may cancel the others, or ask again, or, as the last one,
+ * free all this. */
 static void
 on_route(void *owner, struct route *route)
 {
 	struct record *record = owner;
-	struct reask *reask = record->reask;
-	struct list *node;
+	struct list calling, *node;
 
 	record->query = NULL;
 	record->route = route_ref(route);
+	list_init(&calling);
 	for (node = list_pop(&record->waits); node != NULL;
 	     node = list_pop(&record->waits))
-		list_push(&reask->calling, node);
-	for (node = list_pop(&reask->calling); node != NULL;
-	     node = list_pop(&reask->calling)) {
+		list_push(&calling, node);
+	for (node = list_pop(&calling); node != NULL;
+	     node = list_pop(&calling)) {
 		struct reask_wait *wait =
 			container_of(node, struct reask_wait, link);
 		reask_fn *to_call = wait->on_route;
@@ -132,7 +130,6 @@ record_ask(struct reask *reask, const struct next_hop *hop,
 	struct record *record = mem_zalloc(sizeof(*record));
 	struct route_opts fresh = *opts;
 
-	record->reask = reask;
 	record->asked_ms = resolver_now_ms(reask->resolver);
 	list_init(&record->waits);
 	list_init(&record->link);

@@ -807,6 +807,36 @@ START_TEST(what_was_taken_is_not_sent_twice_after_a_hasty_end)
 }
 END_TEST
 
+/* The answer comes while the queue waits for the last attempts. */
+START_TEST(the_end_waits_for_dns)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, "ok@far.test");
+	peer.denies = "old.test";
+	dns.is_silent = true;
+	SEND(&world, "bob@far.test");
+	queue_close(world.queue, 20000, on_closed, &world);
+	uv_run(&world.loop, UV_RUN_NOWAIT);
+	ck_assert(!world.is_closed);
+	dns.is_silent = false;
+	dns.mx = "10 new.test";
+	uv_timer_start(&world.guard, on_guard, 15000, 0);
+	while (!world.is_closed) {
+		dns_serve();
+		uv_run(&world.loop, UV_RUN_ONCE);
+	}
+	uv_timer_stop(&world.guard);
+	attempts_are("old.test old.test ");
+	world_open(&world);
+	settle_down(&world);
+	attempts_are("new.test ");
+	ck_assert_uint_eq(stats_of(&world).messages, 0);
+	world_done(&world);
+}
+END_TEST
+
 static void
 on_applied(void *arg, uint64_t count)
 {
@@ -856,4 +886,5 @@ UNIT_MAIN("queue_denied", tcase_add_test(tc, a_new_answer_is_tried_at_once);
 	  tcase_add_test(tc, a_smarthost_gets_the_time_of_grace);
 	  tcase_add_test(tc,
 			 what_was_taken_is_not_sent_twice_after_a_hasty_end);
+	  tcase_add_test(tc, the_end_waits_for_dns);
 	  tcase_add_test(tc, a_message_may_go_while_dns_is_asked_about_it);)

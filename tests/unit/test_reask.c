@@ -18,6 +18,7 @@ struct caller {
 	uint64_t made_ms; /* of the route; 0: none came */
 	struct reask_wait *wait, **cancels;
 	const char *asks; /* another domain, from the callback */
+	bool frees;	  /* the last one may */
 };
 
 static const struct route_opts opts = {.port = 25, .hostname = "me.test"};
@@ -61,6 +62,10 @@ on_route(void *owner, struct route *route)
 	caller->made_ms = route != NULL ? route->made_ms : 0;
 	if (caller->cancels != NULL)
 		reask_cancel(*caller->cancels);
+	if (caller->frees) {
+		reask_free(reask);
+		reask = NULL;
+	}
 	if (caller->asks != NULL) {
 		struct next_hop hop = {.kind = HOP_MX};
 
@@ -239,6 +244,27 @@ START_TEST(a_callback_may_cancel_and_ask)
 }
 END_TEST
 
+START_TEST(the_last_callback_may_be_the_end)
+{
+	struct caller asker = {.frees = true}, late = {.frees = true};
+
+	start();
+	ask("far.test", &asker);
+	serve();
+	ck_assert_ptr_null(reask);
+	stop();
+	/* the same when the answer was known */
+	start();
+	asker.frees = false;
+	ask("far.test", &asker);
+	serve();
+	ask("far.test", &late);
+	serve();
+	ck_assert_ptr_null(reask);
+	stop();
+}
+END_TEST
+
 START_TEST(too_many_domains_are_not_asked_about)
 {
 	struct caller caller = {0};
@@ -271,4 +297,5 @@ UNIT_MAIN("reask",
 	  tcase_add_test(tc, without_an_answer_the_old_data_are_gone);
 	  tcase_add_test(tc, callers_may_leave_at_any_time);
 	  tcase_add_test(tc, a_callback_may_cancel_and_ask);
+	  tcase_add_test(tc, the_last_callback_may_be_the_end);
 	  tcase_add_test(tc, too_many_domains_are_not_asked_about);)
