@@ -150,6 +150,22 @@ prints_differ(uint64_t one, uint64_t other)
 	return one != 0 && other != 0 && one != other;
 }
 
+/*
+ * Other addresses alone mean nothing while the host that refused is still the
+ * best, and there: large sites give a part of their addresses, each time
+ * another.
+ */
+static bool
+is_other(const struct mx_view *used, const struct mx_view *now)
+{
+	if (prints_differ(used->mx_print, now->mx_print))
+		return true;
+	if (now->is_named && now->preference == now->best_preference)
+		return false;
+	return prints_differ(used->v4_print, now->v4_print) ||
+	       prints_differ(used->v6_print, now->v6_print);
+}
+
 static uint64_t
 left_s(uint64_t expires_ms, uint64_t now_ms)
 {
@@ -171,10 +187,7 @@ denied_compare(const struct mx_view *used, const struct mx_view *now,
 		newest = now;
 	if (newest->mx_print == 0 || newest->is_stale)
 		facts->answer = DENIED_ANSWER_NONE;
-	else if (newest == now &&
-		 (prints_differ(used->mx_print, now->mx_print) ||
-		  prints_differ(used->v4_print, now->v4_print) ||
-		  prints_differ(used->v6_print, now->v6_print)))
+	else if (newest == now && is_other(used, now))
 		facts->answer = DENIED_ANSWER_OTHER;
 	facts->is_named = newest->is_named;
 	facts->preference = newest->preference;

@@ -243,25 +243,31 @@ static const struct {
 	int64_t used_s, now_s; /* asked, ago; now_s -1: not asked */
 	uint64_t mx_print, v4_print, v6_print; /* of now */
 	bool is_stale;
+	int preference; /* of the host; -1: not named; the best has 10 */
 	enum denied_answer answer;
 	uint64_t age_s; /* of the newest */
 } compared[] = {
-	{20, 0, 100, 200, 300, false, SAME, 0},
-	{20, 0, 101, 200, 300, false, OTHER, 0},
-	{20, 0, 100, 201, 300, false, OTHER, 0},
-	{20, 0, 100, 200, 301, false, OTHER, 0},
+	{20, 0, 100, 200, 300, false, 10, SAME, 0},
+	{20, 0, 101, 200, 300, false, 10, OTHER, 0},
+	{20, 0, 100, 201, 300, false, -1, OTHER, 0},
+	{20, 0, 100, 200, 301, false, -1, OTHER, 0},
+	{20, 0, 101, 200, 300, false, -1, OTHER, 0},
+	/* new addresses of a backup's betters are worth a try */
+	{20, 0, 100, 201, 300, false, 20, OTHER, 0},
+	/* a site that gives a part of its addresses each time is as it was */
+	{20, 0, 100, 201, 301, false, 10, SAME, 0},
 	/* a family of which nothing is known does not differ */
-	{20, 0, 100, 0, 300, false, SAME, 0},
-	{20, 0, 101, 0, 0, false, OTHER, 0},
+	{20, 0, 100, 0, 300, false, 10, SAME, 0},
+	{20, 0, 101, 0, 0, false, 10, OTHER, 0},
 	/* a domain of which nothing is known does not count */
-	{20, 0, 0, 0, 0, false, DENIED_ANSWER_NONE, 0},
-	{20, 0, 101, 200, 300, true, DENIED_ANSWER_NONE, 0},
+	{20, 0, 0, 0, 0, false, 10, DENIED_ANSWER_NONE, 0},
+	{20, 0, 101, 200, 300, true, 10, DENIED_ANSWER_NONE, 0},
 	/* an answer of before the attempt's own is of no use */
-	{5, 25, 101, 200, 300, false, SAME, 5},
-	{5, 5, 100, 200, 300, false, SAME, 5},
+	{5, 25, 101, 200, 300, false, 10, SAME, 5},
+	{5, 5, 100, 200, 300, false, 10, SAME, 5},
 	/* on the same host an answer may take less than the clock's tick */
-	{5, 5, 101, 200, 300, false, OTHER, 5},
-	{20, -1, 0, 0, 0, false, DENIED_ANSWER_NONE, 20},
+	{5, 5, 101, 200, 300, false, 10, OTHER, 5},
+	{20, -1, 0, 0, 0, false, 10, DENIED_ANSWER_NONE, 20},
 };
 
 START_TEST(the_newest_answer_is_compared_with_the_one_that_was_used)
@@ -274,6 +280,8 @@ START_TEST(the_newest_answer_is_compared_with_the_one_that_was_used)
 	now.v4_print = compared[_i].v4_print;
 	now.v6_print = compared[_i].v6_print;
 	now.is_stale = compared[_i].is_stale;
+	now.preference = compared[_i].preference;
+	now.is_named = now.preference >= 0;
 	denied_compare(&used, compared[_i].now_s >= 0 ? &now : NULL, BOOT,
 		       &facts);
 	ck_assert_int_eq(facts.answer, compared[_i].answer);
