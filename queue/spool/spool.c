@@ -775,16 +775,16 @@ take_batch(struct spool *spool, struct batch *batch)
 static void
 call_later_ones(struct spool *spool)
 {
-	struct list last;
+	struct later last = {.arg = NULL}; /* as forget_later may meet it */
 
 	/* those that come while we call wait for the next turn */
-	list_init(&last);
-	list_push(&spool->later, &last);
+	list_init(&last.link);
+	list_push(&spool->later, &last.link);
 	while (true) {
 		struct list *node = list_pop(&spool->later);
 		struct later *later;
 
-		if (node == &last)
+		if (node == &last.link)
 			break;
 		later = container_of(node, struct later, link);
 		later->call(later->arg, later->status);

@@ -134,6 +134,39 @@ START_TEST(an_aborted_message_is_nowhere)
 }
 END_TEST
 
+/* Ends a put that is refused at once, and gives it up before it hears. */
+static void
+on_end_give_up_another(void *owner, int status)
+{
+	struct box_put *first = owner, other;
+	char *envelope = mem_zalloc((5u << 20) + 1);
+
+	first->status = status;
+	first->is_over = true;
+	box_begin(&box, &other);
+	memset(envelope, 'x', 5u << 20);
+	spool_put_end(&other.put, envelope);
+	spool_put_abort(&other.put);
+	free(envelope);
+}
+
+START_TEST(a_put_may_be_given_up_while_another_is_refused)
+{
+	char *envelope = mem_zalloc((5u << 20) + 1);
+	struct box_put put;
+
+	memset(envelope, 'x', 5u << 20);
+	box_open(&box);
+	box_begin(&box, &put);
+	put.put.on_end = on_end_give_up_another;
+	spool_put_end(&put.put, envelope);
+	box_wait(&box, &put.is_over);
+	ck_assert_int_eq(put.status, -EMSGSIZE);
+	box_close(&box);
+	free(envelope);
+}
+END_TEST
+
 START_TEST(a_group_is_one_batch)
 {
 	struct box_put puts[3];
@@ -365,6 +398,7 @@ UNIT_MAIN("spool", tcase_add_checked_fixture(tc, setup, teardown);
 			      COUNT(sizes));
 	  tcase_add_test(tc, states_come_back_in_order_and_done_ends_a_message);
 	  tcase_add_test(tc, an_aborted_message_is_nowhere);
+	  tcase_add_test(tc, a_put_may_be_given_up_while_another_is_refused);
 	  tcase_add_test(tc, a_group_is_one_batch);
 	  tcase_add_test(tc,
 			 old_mail_becomes_files_and_segments_are_used_again);
