@@ -307,6 +307,32 @@ recover(struct spool *spool, struct err *err)
 	return 0;
 }
 
+/*
+ * What was read may be in memory alone, when the run before was killed. From
+ * here on it is taken for durable: head may pass what its records settle, a
+ * later batch says that it was there. So it has to become so first.
+ */
+static int
+sync_recovered(struct spool *spool, struct err *err)
+{
+	char name[SEGMENT_NAME_MAX];
+	int rc = disk_sync(spool->door.log_fd);
+	struct list *node;
+
+	if (rc < 0)
+		return err_set(err, rc, "spool: log");
+	list_each (node, &spool->used) {
+		struct segment *segment =
+			container_of(node, struct segment, link);
+
+		rc = disk_datasync(segment->fd);
+		if (rc < 0)
+			return err_set(err, rc, "spool: log/%s",
+				       segment_name(segment->slot, name));
+	}
+	return 0;
+}
+
 /* I4 for ids: what was given out is below what a durable batch says. */
 static int
 first_batch(struct spool *spool, struct err *err)
@@ -440,6 +466,8 @@ come_up(struct spool *spool, const char *dir, struct err *err)
 		return err_set(err, rc, "spool %s", dir);
 	clean_tmp(spool);
 	rc = recover(spool, err);
+	if (rc == 0)
+		rc = sync_recovered(spool, err);
 	if (rc == 0)
 		rc = make_first_segments(spool, err);
 	if (rc == 0)

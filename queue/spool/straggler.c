@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/mem.h"
@@ -211,6 +212,8 @@ straggler_init(struct straggler *straggler, struct files *files,
 	       uv_async_t *notify)
 {
 	*straggler = (struct straggler){.files = files, .notify = notify};
+	/* what a run that was killed did in them may be in memory alone */
+	memset(straggler->is_dirty, true, sizeof(straggler->is_dirty));
 	pthread_mutex_init(&straggler->lock, NULL);
 	pthread_cond_init(&straggler->wake, NULL);
 	list_init(&straggler->queue);
