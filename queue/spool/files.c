@@ -202,9 +202,33 @@ read_tail(int fd, const struct file_head *head, char **out, size_t *out_len,
 	return 0;
 }
 
+/*
+ * Where lines from number first on are to be written in a tail: at its end,
+ * or where a damaged one begins, if they reach back to it.
+ */
+static size_t
+append_at(uint64_t id, const char *tail, size_t len, uint32_t first)
+{
+	const char *at = tail, *next = tail, *line;
+	uint32_t number, last = 0;
+	unsigned bad = 0;
+	size_t bytes;
+
+	/* a torn last line of an earlier life is overwritten */
+	while (len > 0 && tail[len - 1] != '\n')
+		len--;
+	while (file_state_next(id, &next, tail + len, &number, &line, &bytes,
+			       &bad) &&
+	       bad == 0) {
+		at = next;
+		last = number;
+	}
+	return bad != 0 && first <= last + 1 ? (size_t)(at - tail) : len;
+}
+
 int
-files_append(struct files *files, uint64_t id, const char *states,
-	     size_t states_bytes)
+files_append(struct files *files, uint64_t id, uint32_t first,
+	     const char *states, size_t states_bytes)
 {
 	struct file_text text = {.states = NULL};
 	int fd = open_to_write(files, id, O_RDWR), rc;
@@ -217,9 +241,8 @@ files_append(struct files *files, uint64_t id, const char *states,
 	rc = read_head(fd, id, &text);
 	if (rc == 0)
 		rc = read_tail(fd, &text.head, &tail, &len, &at);
-	/* a torn last line of an earlier life is overwritten */
-	while (rc == 0 && len > 0 && tail[len - 1] != '\n')
-		len--;
+	if (rc == 0)
+		len = append_at(id, tail, len, first);
 	if (rc == 0)
 		rc = disk_write(fd, states, states_bytes, at + len);
 	if (rc == 0 && ftruncate(fd, (off_t)(at + len + states_bytes)) < 0)
@@ -259,6 +282,10 @@ read_states(struct file_text *out, const char *tail, size_t len)
 		memcpy(out->states + out->states_len, line, bytes);
 		out->states_len += bytes;
 		out->states[out->states_len++] = '\n';
+		if (out->bad_lines != 0)
+			continue;
+		out->whole_state = number;
+		out->whole_len = out->states_len;
 	}
 	out->states[out->states_len] = '\0';
 }
@@ -295,6 +322,17 @@ file_text_done(struct file_text *text)
 	free(text->envelope);
 	free(text->states);
 	text->envelope = text->states = NULL;
+}
+
+void
+file_text_trim(struct file_text *text, uint32_t first)
+{
+	if (text->bad_lines == 0 || first == 0 || first > text->whole_state + 1)
+		return;
+	text->bad_lines = 0;
+	text->last_state = text->whole_state;
+	text->states_len = text->whole_len;
+	text->states[text->states_len] = '\0';
 }
 
 int

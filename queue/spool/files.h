@@ -68,9 +68,14 @@ int files_read_record(int segment_fd, uint32_t at, uint64_t id,
 int files_write(struct files *files, const struct log_text *message,
 		const char *states, size_t states_bytes);
 
-/* Adds state lines; same result. */
-int files_append(struct files *files, uint64_t id, const char *states,
-		 size_t states_bytes);
+/*
+ * Adds state lines; same result. Lines behind a damaged one, which an append
+ * that a crash cut short leaves, give way when these are those again.
+ *
+ * first  number of the first of them
+ */
+int files_append(struct files *files, uint64_t id, uint32_t first,
+		 const char *states, size_t states_bytes);
 
 int files_unlink(struct files *files, uint64_t id);
 
@@ -81,6 +86,9 @@ struct file_text {
 	size_t states_len;
 	uint32_t last_state; /* number of the last one */
 	unsigned bad_lines;
+	/* before the first bad line: bytes of states, number of the last */
+	size_t whole_len;
+	uint32_t whole_state;
 };
 
 /*
@@ -90,6 +98,14 @@ struct file_text {
  */
 int files_load(int msg_fd, uint64_t id, struct file_text *out);
 void file_text_done(struct file_text *text);
+
+/*
+ * Forgets what stands behind a bad line if the log has all of it: then it is
+ * what is left of an append that was cut short.
+ *
+ * first  number of the oldest state that is in the log, 0: none
+ */
+void file_text_trim(struct file_text *text, uint32_t first);
 
 /* Part of a body; len is cut at its end. */
 int files_read_body(int msg_fd, uint64_t id, uint64_t body_bytes,

@@ -145,6 +145,9 @@ take_file(struct spool *spool, struct found_file *file)
 		entry = index_at(&spool->index, handle);
 		entry->flags = ENTRY_IN_FILE;
 	}
+	if (file->status == 0)
+		file_text_trim(&file->text,
+			       entry->notes != NULL ? entry->notes->number : 0);
 	entry->flags |= ENTRY_FOUND;
 	spool->stats.messages++;
 	spool->stats.in_files++;

@@ -113,6 +113,7 @@ load_text(struct read_job *job)
 	rc = files_load(job->spool->files.fd, job->id, &file);
 	if (rc < 0)
 		return rc;
+	file_text_trim(&file, job->note_count != 0 ? job->notes[0].number : 0);
 	job->envelope = file.envelope;
 	job->states = file.states;
 	job->body_bytes = file.head.body_bytes;

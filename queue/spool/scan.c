@@ -99,6 +99,7 @@ scan_file(struct scan *scan, uint64_t id)
 					    : strerror(-rc));
 		return;
 	}
+	file_text_trim(&text, entry->notes != NULL ? entry->notes->number : 0);
 	if (text.bad_lines != 0)
 		scan->report(scan->arg, true, files_name(id, name),
 			     "state lines are damaged");

@@ -68,7 +68,11 @@ open_move(struct straggler *straggler, struct move *move)
 	if (rc < 0)
 		return rc;
 	if (move->is_append) {
-		rc = files_append(straggler->files, move->id, lines, len);
+		uint32_t first = move->note_count != 0 ? move->notes[0].number
+						       : UINT32_MAX;
+
+		rc = files_append(straggler->files, move->id, first, lines,
+				  len);
 		free(lines);
 		return rc;
 	}

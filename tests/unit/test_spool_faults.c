@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
+#include "queue/spool/format.h"
 #include "tests/unit/spool_box.h"
 
 static struct box box;
@@ -236,6 +237,53 @@ START_TEST(a_file_that_was_cut_or_damaged_is_set_aside)
 	ck_assert_int_eq(access(path, F_OK), 0);
 	box_open(&box);
 	ck_assert_uint_eq(box.found_count, 0);
+	ck_assert_uint_eq(box.errors, 0);
+	box_close(&box);
+}
+END_TEST
+
+/* A sector of an append may be missing after a crash, and a later one not. */
+START_TEST(an_append_that_was_cut_short_is_made_again)
+{
+	char path[200], name[SPOOL_ID_MAX], line[64];
+	const struct box_found *found;
+	uint64_t large;
+	size_t len;
+	FILE *file;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 100000, &large), 0);
+	ck_assert_int_eq(box_state(&box, large, "one"), 0);
+	ck_assert_int_eq(box_state(&box, large, "two"), 0);
+	ck_assert_int_eq(box_state(&box, large, "three"), 0);
+	box_close(&box);
+	snprintf(path, sizeof(path), "%s/msg/%02x/%s", box.dir,
+		 (unsigned)(large & 255), spool_id_format(large, name));
+	len = file_state_encode(large, 3, "three", 5, line);
+	file = fopen(path, "a");
+	ck_assert_ptr_nonnull(file);
+	fprintf(file, "state 1 0000\n");
+	ck_assert_uint_eq(fwrite(line, 1, len, file), len);
+	ck_assert_int_eq(fclose(file), 0);
+	box_open(&box);
+	found = box_find(&box, large);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found->states, "one\ntwo\nthree\n");
+	ck_assert_uint_eq(box.errors, 0);
+	ck_assert_int_eq(box_state(&box, large, "four"), 0);
+	/* until the log has passed on what it knew */
+	box.opts.segments_soft = 3;
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t id;
+
+		ck_assert_int_eq(box_put(&box, i, 12000, &id), 0);
+		spool_done(box.spool, id);
+	}
+	box_close(&box);
+	box_open(&box);
+	found = box_find(&box, large);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found->states, "one\ntwo\nthree\nfour\n");
 	ck_assert_uint_eq(box.errors, 0);
 	box_close(&box);
 }
@@ -603,6 +651,7 @@ UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
 			      8);
 	  tcase_add_loop_test(tc, a_file_that_was_cut_or_damaged_is_set_aside,
 			      0, 4);
+	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
 	  tcase_add_loop_test(tc, no_failing_call_loses_what_was_acknowledged,
 			      0, CALLS *(int)COUNT(faults));
 	  tcase_add_test(tc, two_failed_syncs_in_a_row_end_accepting);
