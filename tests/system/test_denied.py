@@ -195,7 +195,8 @@ def test_a_restart_does_not_begin_the_patience_anew(trusting, servers):
     row, = trusting.queue()
     trusting.restart()
     again, = trusting.queue()
-    assert again["next_try_ms"] == row["next_try_ms"]
+    # kept by one clock, shown by another
+    assert abs(again["next_try_ms"] - row["next_try_ms"]) < 5
     show = trusting.ctl("queue", "show", row["id"], json=True).row
     attempt, = show["tries"]
     assert attempt["note"].startswith("best-mx: old.example is an MX of")

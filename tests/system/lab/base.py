@@ -39,11 +39,17 @@ def loopback():
     return f"127.{_second}.{(_third + number // 250) % 250}.{number % 250 + 1}"
 
 
+_ports = set()
+
+
 def free_port(host="127.0.0.1"):
-    """A TCP and UDP port below the range that connections get theirs from."""
+    """A TCP and UDP port below the range that connections get theirs from;
+    never the same one twice in this run."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = random.randrange(10000, 32000)
+        if port in _ports:
+            continue
         try:
             with socket.socket(family) as tcp, \
                     socket.socket(family, socket.SOCK_DGRAM) as udp:
@@ -51,6 +57,7 @@ def free_port(host="127.0.0.1"):
                 udp.bind((host, port))
         except OSError:
             continue
+        _ports.add(port)
         return port
 
 
