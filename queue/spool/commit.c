@@ -9,6 +9,7 @@
 
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/mutant.h"
 
 #define BATCH_MAX (16u << 20) /* records of one batch, if not one parcel */
 #define COPY_MAX  2048u	      /* smaller bodies are copied, not referred to */
@@ -230,8 +231,12 @@ batch_write(struct committer *committer, struct batch *batch, uint64_t ids)
 				    count, committer->offset);
 	if (batch->status == -ENOSPC || batch->status == -EDQUOT)
 		return;
-	if (batch->status == 0)
+	if (batch->status == 0 && !MUTANT(BATCH_UNSYNCED))
 		batch->status = disk_datasync(committer->current->fd);
+	if (batch->status < 0 && MUTANT(SYNC_AGAIN))
+		batch->status = disk_datasync(committer->current->fd);
+	if (batch->status < 0 && MUTANT(FAILURE_IGNORED))
+		batch->status = 0;
 	if (batch->status < 0) {
 		committer->current->is_tainted = true;
 		committer->current = NULL;

@@ -11,6 +11,7 @@
 
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/mutant.h"
 
 #define ZERO_CHUNK  (1u << 20)
 #define GROWTH	    4u /* a new segment is this much larger, up to the full */
@@ -77,7 +78,7 @@ keep_make_now(int log_fd, uint32_t slot, uint32_t bytes, struct segment **out)
 	free(zeros);
 	if (rc == 0)
 		rc = disk_sync(fd);
-	if (rc == 0)
+	if (rc == 0 && !MUTANT(SEGMENT_UNSYNCED))
 		rc = disk_sync(log_fd);
 	if (rc < 0) {
 		(void)close(fd); /* it goes */
@@ -532,7 +533,9 @@ free_passed(struct spool *spool, uint64_t *head)
 		committer->head = *head;
 	*head = committer->head;
 	while (!list_is_empty(&spool->used) &&
-	       first_used(spool)->segno < spool->durable_head) {
+	       first_used(spool)->segno < (MUTANT(FREED_TOO_EARLY)
+						   ? *head
+						   : spool->durable_head)) {
 		struct segment *segment = first_used(spool);
 
 		list_remove(&segment->link);

@@ -14,6 +14,7 @@
 
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/mutant.h"
 
 #define SEGMENT_BYTES	(64u << 20)
 #define SEGMENT_MIN	(64u << 10)
@@ -466,7 +467,7 @@ come_up(struct spool *spool, const char *dir, struct err *err)
 		return err_set(err, rc, "spool %s", dir);
 	clean_tmp(spool);
 	rc = recover(spool, err);
-	if (rc == 0)
+	if (rc == 0 && !MUTANT(MEMORY_BELIEVED))
 		rc = sync_recovered(spool, err);
 	if (rc == 0)
 		rc = make_first_segments(spool, err);

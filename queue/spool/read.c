@@ -12,6 +12,7 @@
 #include "lib/crc32c.h"
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/mutant.h"
 
 enum source { SOURCE_NONE, SOURCE_MEMORY, SOURCE_LOG, SOURCE_FILE };
 
@@ -288,7 +289,7 @@ is_verified(struct spool *spool, const struct read_job *job,
 	if (progress->next < job->body_bytes)
 		return true;
 	progress->id = 0;
-	return progress->crc == job->body_crc;
+	return progress->crc == job->body_crc || MUTANT(BODY_UNCHECKED);
 }
 
 /* Whether the message moved on while the worker read: then once more. */

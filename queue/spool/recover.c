@@ -14,6 +14,7 @@
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
 #include "queue/spool/format.h"
+#include "queue/spool/mutant.h"
 
 #define SLOTS_MAX 100000u
 
@@ -243,7 +244,7 @@ find_head(struct reader *reader, struct err *err)
 		}
 		if (head.head > recovery->head)
 			recovery->head = head.head;
-		if (head.ids > recovery->ids)
+		if (head.ids > recovery->ids && !MUTANT(IDS_UNRESERVED))
 			recovery->ids = head.ids;
 		at += head.bytes;
 	}
@@ -358,7 +359,8 @@ check_unit(const uint8_t *bytes, uint32_t at, uint32_t end,
 	struct unit unit = {.end = at, .is_good = true};
 	struct record_head record = {.flags = RECORD_MORE};
 
-	while ((record.flags & RECORD_MORE) != 0 && unit.end < end) {
+	while ((record.flags & RECORD_MORE) != 0 && unit.end < end &&
+	       !(MUTANT(GROUP_IN_PARTS) && unit.records != 0)) {
 		switch (record_decode(bytes + unit.end, end - unit.end, place,
 				      true, &record)) {
 		case RECORD_GOOD:
@@ -379,7 +381,7 @@ check_unit(const uint8_t *bytes, uint32_t at, uint32_t end,
 		unit.end += (uint32_t)record_bytes(&record);
 		unit.records++;
 	}
-	if ((record.flags & RECORD_MORE) != 0)
+	if ((record.flags & RECORD_MORE) != 0 && !MUTANT(GROUP_IN_PARTS))
 		unit.is_good = false;
 	return unit;
 }
@@ -494,8 +496,9 @@ replay_segment(struct reader *reader, size_t which)
 		struct batch_head head;
 		bool is_ours = batch_decode(reader->bytes + at, recovery->tag,
 					    segment->bytes - at, &head) &&
-			       head.segno == view->segno &&
-			       head.seq > reader->last_seq;
+			       ((head.segno == view->segno &&
+				 head.seq > reader->last_seq) ||
+				MUTANT(OLD_USE_COUNTS));
 
 		if (!is_ours) {
 			if (!is_bad)
@@ -510,7 +513,7 @@ replay_segment(struct reader *reader, size_t which)
 			recovery->damage(recovery->arg, segment, bad_from,
 					 at - bad_from);
 		is_bad = false;
-		if (!is_whole(reader, at, &head)) {
+		if (!is_whole(reader, at, &head) && !MUTANT(GROUP_IN_PARTS)) {
 			if (!has_later(reader, which, at + head.bytes,
 				       head.seq))
 				return; /* torn: nobody was told 250 for it */
@@ -518,7 +521,7 @@ replay_segment(struct reader *reader, size_t which)
 					 head.bytes);
 		}
 		apply_batch(reader, segment, at, &head);
-		if (head.ids > recovery->ids)
+		if (head.ids > recovery->ids && !MUTANT(IDS_UNRESERVED))
 			recovery->ids = head.ids;
 		reader->last_seq = head.seq;
 		at += head.bytes;
@@ -540,7 +543,8 @@ replay(struct reader *reader, struct err *err)
 		int rc;
 
 		/* I2, I4: what lies before head is over, whatever it says */
-		if (view->segno == 0 || view->segno < recovery->head) {
+		if (view->segno == 0 || (view->segno < recovery->head &&
+					 !MUTANT(BELOW_HEAD_COUNTS))) {
 			list_push(&recovery->free, &view->segment->link);
 			continue;
 		}

@@ -12,6 +12,7 @@
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
 #include "queue/spool/internal.h"
+#include "queue/spool/mutant.h"
 
 #define PARCEL_MAX   (1u << 20) /* a parcel is closed above it */
 #define SPARE_MAX    4u
@@ -638,7 +639,8 @@ done_saved(struct spool *spool, struct segment *segment, uint64_t id)
 		spool_unlink_later(spool, id);
 	/* I3: head waits in this segment until the unlink is durable */
 	if ((entry->flags & (ENTRY_IN_FILE | ENTRY_HAS_FILE | ENTRY_MOVING)) !=
-	    0)
+		    0 &&
+	    !MUTANT(UNLINK_FORGOTTEN))
 		segment->has_unlinks = true;
 	entry->flags = (entry->flags & ENTRY_MOVING) | ENTRY_GONE;
 	spool_drop_entry(spool, handle);

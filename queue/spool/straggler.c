@@ -9,6 +9,7 @@
 
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/mutant.h"
 
 #define FSYNC_EACH_MAX 16 /* above it, one sync of the file system is less */
 
@@ -48,6 +49,8 @@ format_notes(const struct move *move, char **out, size_t *out_len)
 			free(lines);
 			return rc;
 		}
+		if (MUTANT(STATES_FORGOTTEN))
+			break;
 		len += file_state_encode(move->id, note->number, text.text,
 					 note->bytes, lines + len);
 		free(text.bytes);
@@ -97,8 +100,9 @@ do_move(struct straggler *straggler, struct move *move, bool sync_now)
 	}
 	if (fd < 0)
 		return fd;
-	straggler->is_dirty[files_folder(move->id)] = true;
-	if (sync_now)
+	if (!MUTANT(FOLDER_UNSYNCED))
+		straggler->is_dirty[files_folder(move->id)] = true;
+	if (sync_now && !MUTANT(FILE_UNSYNCED))
 		rc = disk_sync(fd);
 	(void)close(fd); /* what counts is the sync */
 	return rc;
@@ -141,7 +145,7 @@ retire(struct straggler *straggler, struct straggler_job *job)
 		else
 			rc = do_move(straggler, &job->moves[done], each);
 	}
-	if (rc == 0 && !each)
+	if (rc == 0 && !each && !MUTANT(FILE_UNSYNCED))
 		rc = disk_syncfs(straggler->files->fd);
 	if (rc == 0)
 		rc = sync_folders(straggler);
@@ -158,7 +162,8 @@ unlink_one(struct straggler *straggler, struct straggler_job *job, uint64_t id)
 {
 	int rc = files_unlink(straggler->files, id);
 
-	straggler->is_dirty[files_folder(id)] = true;
+	if (!MUTANT(UNLINK_UNSYNCED))
+		straggler->is_dirty[files_folder(id)] = true;
 	if (rc == 0)
 		return;
 	job->status = rc;
@@ -217,7 +222,8 @@ straggler_init(struct straggler *straggler, struct files *files,
 {
 	*straggler = (struct straggler){.files = files, .notify = notify};
 	/* what a run that was killed did in them may be in memory alone */
-	memset(straggler->is_dirty, true, sizeof(straggler->is_dirty));
+	memset(straggler->is_dirty, !MUTANT(FOLDERS_BELIEVED),
+	       sizeof(straggler->is_dirty));
 	pthread_mutex_init(&straggler->lock, NULL);
 	pthread_cond_init(&straggler->wake, NULL);
 	list_init(&straggler->queue);
