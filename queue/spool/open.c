@@ -263,6 +263,63 @@ make_first_segments(struct spool *spool, struct err *err)
 	return 0;
 }
 
+/*
+ * The newest batch may be in memory alone: its run was killed before the sync
+ * ended, or the sync failed, after which the next one says nothing. From here
+ * on it is taken for durable: head may pass what its records settle, a later
+ * batch says that it was there. So it is written again, and that synced. All
+ * before it were synced, or are void.
+ */
+static int
+write_last_again(const struct recovery *recovery, struct err *err)
+{
+	struct segment *segment = recovery->last;
+	char name[SEGMENT_NAME_MAX];
+	uint8_t *bytes;
+	int rc;
+
+	/* its file may have been made just before the kill */
+	rc = disk_sync(recovery->log_fd);
+	if (rc < 0)
+		return err_set(err, rc, "spool: log");
+	if (segment == NULL)
+		return 0;
+	bytes = mem_alloc(recovery->last_bytes);
+	rc = disk_read(segment->fd, bytes, recovery->last_bytes,
+		       recovery->last_at);
+	if (rc == 0)
+		rc = disk_write(segment->fd, bytes, recovery->last_bytes,
+				recovery->last_at);
+	if (rc == 0)
+		rc = disk_datasync(segment->fd);
+	free(bytes);
+	return rc < 0 ? err_set(err, rc, "spool: log/%s",
+				segment_name(segment->slot, name))
+		      : 0;
+}
+
+/* What a crash left of a segment in the making. */
+static void
+drop_stumps(struct recovery *recovery)
+{
+	struct list *node, *after;
+	char name[SEGMENT_NAME_MAX];
+
+	list_each_safe (node, after, &recovery->free) {
+		struct segment *segment =
+			container_of(node, struct segment, link);
+
+		if (segment->bytes >= SEGMENT_MIN)
+			continue;
+		/* if it stays, the next start tries again */
+		(void)disk_unlink(recovery->log_fd,
+				  segment_name(segment->slot, name));
+		list_remove(node);
+		recovery->slots[segment->slot - 1] = NULL;
+		segment_free(segment);
+	}
+}
+
 static int
 recover(struct spool *spool, struct err *err)
 {
@@ -277,10 +334,13 @@ recover(struct spool *spool, struct err *err)
 	int rc = recover_log(&recovery, err);
 	struct list *node, *after;
 
+	if (rc == 0 && !MUTANT(MEMORY_BELIEVED))
+		rc = write_last_again(&recovery, err);
 	if (rc < 0) {
 		recover_drop(&recovery);
 		return rc;
 	}
+	drop_stumps(&recovery);
 	spool->slots = recovery.slots;
 	spool->slot_count = recovery.slot_count;
 	for (uint32_t i = 0; i < spool->slot_count; i++)
@@ -305,32 +365,6 @@ recover(struct spool *spool, struct err *err)
 	spool->first_id = spool->next_id;
 	spool->ids_reserved = spool->next_id + IDS_AHEAD;
 	spool->committer.ids = spool->ids_reserved;
-	return 0;
-}
-
-/*
- * What was read may be in memory alone, when the run before was killed. From
- * here on it is taken for durable: head may pass what its records settle, a
- * later batch says that it was there. So it has to become so first.
- */
-static int
-sync_recovered(struct spool *spool, struct err *err)
-{
-	char name[SEGMENT_NAME_MAX];
-	int rc = disk_sync(spool->door.log_fd);
-	struct list *node;
-
-	if (rc < 0)
-		return err_set(err, rc, "spool: log");
-	list_each (node, &spool->used) {
-		struct segment *segment =
-			container_of(node, struct segment, link);
-
-		rc = disk_datasync(segment->fd);
-		if (rc < 0)
-			return err_set(err, rc, "spool: log/%s",
-				       segment_name(segment->slot, name));
-	}
 	return 0;
 }
 
@@ -467,8 +501,6 @@ come_up(struct spool *spool, const char *dir, struct err *err)
 		return err_set(err, rc, "spool %s", dir);
 	clean_tmp(spool);
 	rc = recover(spool, err);
-	if (rc == 0 && !MUTANT(MEMORY_BELIEVED))
-		rc = sync_recovered(spool, err);
 	if (rc == 0)
 		rc = make_first_segments(spool, err);
 	if (rc == 0)

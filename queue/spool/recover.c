@@ -524,6 +524,9 @@ replay_segment(struct reader *reader, size_t which)
 		if (head.ids > recovery->ids && !MUTANT(IDS_UNRESERVED))
 			recovery->ids = head.ids;
 		reader->last_seq = head.seq;
+		recovery->last = segment;
+		recovery->last_at = at;
+		recovery->last_bytes = head.bytes;
 		at += head.bytes;
 	}
 	/* the next segment goes on with another seq: some are missing */

@@ -242,6 +242,32 @@ START_TEST(a_file_that_was_cut_or_damaged_is_set_aside)
 }
 END_TEST
 
+/* A segment that was being made when power failed may have any size. */
+START_TEST(stumps_of_segments_are_no_segments)
+{
+	char path[200];
+	uint64_t id;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 100, &id), 0);
+	box_close(&box);
+	for (unsigned slot = 2; slot < 6; slot++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/log/%03u.seg", box.dir, slot);
+		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(ftruncate(fd, 2048 * (slot - 2)), 0);
+		close(fd);
+	}
+	box_open(&box);
+	ck_assert_ptr_nonnull(box_find(&box, id));
+	ck_assert_int_eq(box_put(&box, 2, 100, &id), 0);
+	box_close(&box);
+	ck_assert_uint_eq(box.errors, 0);
+}
+END_TEST
+
 /* A sector of an append may be missing after a crash, and a later one not. */
 START_TEST(an_append_that_was_cut_short_is_made_again)
 {
@@ -483,6 +509,32 @@ START_TEST(no_failing_call_loses_what_was_acknowledged)
 }
 END_TEST
 
+/*
+ * After a failed sync the next one says nothing: what recovery reads may not
+ * be on the disk. So it writes the newest batch again.
+ */
+START_TEST(a_start_writes_what_it_believes_again)
+{
+	uint64_t id;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 100, &id), 0);
+	box_close(&box);
+	failing = PWRITEV;
+	failing_errno = EIO;
+	fail_count = 1;
+	/* the first write of a start; the next would be the first batch */
+	atomic_store(&calls_left, 0);
+	disk_use(&faulty);
+	ck_assert_int_eq(box_try_open(&box), -EIO);
+	ck_assert_ptr_nonnull(strstr(box.err.text, "log/001.seg"));
+	disk_use(NULL);
+	box_open(&box);
+	ck_assert_ptr_nonnull(box_find(&box, id));
+	box_close(&box);
+}
+END_TEST
+
 START_TEST(two_failed_syncs_in_a_row_end_accepting)
 {
 	struct box_text text;
@@ -657,6 +709,8 @@ UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
 			      8);
 	  tcase_add_loop_test(tc, a_file_that_was_cut_or_damaged_is_set_aside,
 			      0, 4);
+	  tcase_add_test(tc, stumps_of_segments_are_no_segments);
+	  tcase_add_test(tc, a_start_writes_what_it_believes_again);
 	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
 	  tcase_add_loop_test(tc, no_failing_call_loses_what_was_acknowledged,
 			      0, CALLS *(int)COUNT(faults));
