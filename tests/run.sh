@@ -114,7 +114,7 @@ count_unit() {
 }
 
 run_units() {
-	local names trs
+	local names trs rc=0
 	cd "$build"
 	find . -name '*.trs' -delete
 	if [ -n "$pattern" ]; then
@@ -125,14 +125,15 @@ run_units() {
 			return 0
 		}
 		names=$(printf '%s' "$names" | tr '\n' ' ')
-		make -s -k -j"$(nproc)" check TESTS="$names" >check.log 2>&1 || true
+		make -s -k -j"$(nproc)" check TESTS="$names" >check.log 2>&1 || rc=$?
 	else
-		make -s -k -j"$(nproc)" check >check.log 2>&1 || true
+		make -s -k -j"$(nproc)" check >check.log 2>&1 || rc=$?
 	fi
 	while read -r trs; do
 		count_unit "$trs"
 	done < <(find . -name '*.trs' | sort)
-	[ -n "$(find . -name '*.trs')" ] || {
+	# make failed and no test did: something was not built or not run
+	[ "$rc" = 0 ] || [ "$failed" != 0 ] || {
 		tail -n 40 check.log
 		failed=$((failed + 1))
 	}
