@@ -510,30 +510,37 @@ read_body(const struct found *found)
 	return NULL;
 }
 
-/* The number a body tells, if all of it is there; 0 if not. */
-static uint64_t
-number_of(const uint8_t *body, uint64_t len)
+struct content {
+	uint64_t number; /* 0: there is none */
+	bool is_whole;	 /* all of it is there, and nothing else */
+};
+
+static struct content
+content_of(const uint8_t *body, uint64_t len)
 {
 	static const char head[] = TRACE_HEAD;
 	const uint8_t *at = memmem(body, len, head, sizeof(head) - 1);
+	struct content content = {.number = 0};
 	unsigned number, size;
 	uint64_t rest;
 	char line[64];
 
 	if (at == NULL)
-		return 0;
+		return content;
 	rest = len - (uint64_t)(at - body);
 	(void)snprintf(line, sizeof(line), "%.*s", (int)(rest < 60 ? rest : 60),
 		       (const char *)at);
 	if (sscanf(line + sizeof(head) - 1, "%8x %8x", &number, &size) != 2)
-		return 0;
+		return content;
+	content.number = number;
 	at = memmem(at, rest, "\r\n\r\n", 4);
 	if (at == NULL || len - (uint64_t)(at + 4 - body) != size)
-		return 0;
+		return content;
 	for (uint64_t i = 0; i < size; i++)
 		if (at[4 + i] != trace_byte(number, i))
-			return 0;
-	return number;
+			return content;
+	content.is_whole = true;
+	return content;
 }
 
 /* -------------------------------------------------------------- checking */
@@ -554,31 +561,57 @@ check_states(struct run *run, const struct message *message,
 	}
 }
 
+static bool
+is_report(const struct found *found)
+{
+	return strncmp(found->envelope, "from <>", 7) == 0 ||
+	       strstr(found->envelope, "\nfrom <>") != NULL;
+}
+
+/* What the spool itself cannot tell: whether it is what was submitted. */
+static bool
+is_garbage(struct run *run, const struct found *found,
+	   const struct content *content)
+{
+	const struct message *message =
+		found->number != 0 ? find_message(&run->expected, found->number)
+				   : NULL;
+	char recipient[32];
+
+	if (is_report(found))
+		return content->number == 0;
+	(void)snprintf(recipient, sizeof(recipient), "<u%llu@",
+		       (unsigned long long)found->number);
+	return !content->is_whole || message == NULL ||
+	       !message->is_submitted ||
+	       strstr(found->envelope, recipient) == NULL;
+}
+
 static void
 check_found(struct run *run, struct found *found)
 {
 	uint8_t *body = read_body(found);
-	const struct message *message = NULL;
-	char recipient[32];
+	const struct message *message;
+	struct content content;
 
 	if (body == NULL)
 		return; /* it was set aside: lost, if it counted */
-	found->number = number_of(body, found->body_bytes);
+	content = content_of(body, found->body_bytes);
 	free(body);
-	if (found->number != 0)
-		message = find_message(&run->expected, found->number);
-	(void)snprintf(recipient, sizeof(recipient), "<u%llu@",
-		       (unsigned long long)found->number);
-	if (message == NULL || !message->is_submitted) {
+	found->number = content.number;
+	if (is_report(found))
+		found->number += TRACE_REPORT;
+	if (is_garbage(run, found, &content)) {
 		tell(run, GARBAGE, found->number, found->id, "");
 		return;
 	}
-	if (strstr(found->envelope, recipient) == NULL)
-		tell(run, GARBAGE, found->number, found->id, "its envelope");
-	if (message->is_acked && message->id != found->id)
-		tell(run, DOUBLED, found->number, found->id, "");
 	if (table_find(&run->expected.gone, found->id) != NULL)
 		tell(run, RESURRECTED, found->number, found->id, "");
+	message = find_message(&run->expected, found->number);
+	if (message == NULL)
+		return; /* a report nobody was told of */
+	if (message->is_acked && message->id != found->id)
+		tell(run, DOUBLED, found->number, found->id, "");
 	check_states(run, message, found);
 }
 

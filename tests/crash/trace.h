@@ -49,8 +49,12 @@ struct trace_event {
  *
  *	X-Crash: NNNNNNNN SSSSSSSS CR LF   number and size in hexadecimal
  *	a blank line of CR LF, then size bytes
+ *
+ * A message from <> is the report about the number that stands in it, and
+ * has that number and TRACE_REPORT.
  */
-#define TRACE_HEAD "X-Crash: "
+#define TRACE_HEAD   "X-Crash: "
+#define TRACE_REPORT 1000000000u
 
 static inline uint8_t
 trace_byte(uint64_t number, uint64_t at)

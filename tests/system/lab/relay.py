@@ -67,6 +67,7 @@ class Relay:
         self.submission = (self.host, free_port(self.host))
         self.submissions = (self.host, free_port(self.host))
         self.process = None
+        self.environment = {}  # besides ours
         self.top = {
             "hostname": "mail.ostler.example", "spool": self.spool,
             "control_socket": folder / "control.sock",
@@ -141,7 +142,8 @@ class Relay:
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [OSTLERD, "-c", self.conf], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=ENVIRONMENT)
+                stdout=log, stderr=log,
+                env=dict(ENVIRONMENT, **self.environment))
         return self
 
     def start(self):
