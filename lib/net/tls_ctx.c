@@ -525,7 +525,10 @@ tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
 	rc = set_versions(ctx->ssl, opts->minimum, opts->maximum, err);
 	if (rc < 0)
 		goto fail;
-	if (opts->ca != NULL) {
+	if (opts->same_ca != NULL) {
+		SSL_CTX_set1_cert_store(ctx->ssl, SSL_CTX_get_cert_store(
+							  opts->same_ca->ssl));
+	} else if (opts->ca != NULL) {
 		rc = trust_file(ctx, opts->ca, err);
 		if (rc < 0)
 			goto fail;

@@ -34,6 +34,8 @@ int tls_ctx_server(const struct tls_server_opts *opts, struct tls_ctx **out,
 struct tls_client_opts {
 	bool is_verified; /* check chain and name, fail the handshake if not */
 	const char *ca;	  /* PEM file, or NULL: the system's */
+	/* Shares the CAs of this one, ca is not read; NULL: reads its own. */
+	struct tls_ctx *same_ca;
 	const char *minimum; /* "1.0", "1.2" or "1.3" */
 	const char *maximum; /* the same, or NULL: whatever there is */
 };

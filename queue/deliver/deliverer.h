@@ -9,10 +9,12 @@
 #include <uv.h>
 
 #include "lib/err.h"
+#include "lib/list.h"
 #include "queue/deliver/delivery.h"
 #include "queue/deliver/marks.h"
 
 struct pool;
+struct tls_job;
 struct resolver;
 struct tls_ctx;
 
@@ -22,9 +24,13 @@ struct deliverer {
 	struct resolver *resolver;
 	struct spool *spool;
 	struct pool *pool;
-	/* NULL: it could not be made, and tls_error says why */
+	/* Made in a worker, for reading the CAs takes tens of milliseconds;
+	 * tls_job is NULL when that is done. Then NULL means that it could not
+	 * be made, and tls_error says why. */
 	struct tls_ctx *tls_any, *tls_verified;
 	struct err tls_error;
+	struct tls_job *tls_job;
+	struct list tls_waiting; /* deliveries, by their later.link */
 	struct marks marks;
 	unsigned busy; /* connections that deliveries hold */
 	uint64_t opened, reused;

@@ -932,6 +932,12 @@ on_later(struct resolver_later *later)
 	case HOP_LMTP:
 		break;
 	}
+	if (delivery->deliverer->tls_job != NULL &&
+	    delivery->hop.tls != HOP_TLS_NONE) {
+		/* we have only just started: on_later comes again */
+		list_push(&delivery->deliverer->tls_waiting, &later->link);
+		return;
+	}
 	lacks = delivery_lacks(delivery);
 	if (lacks != NULL) {
 		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,
