@@ -2,7 +2,8 @@
 /*
  * The order of things: a route, then its addresses from the best on, each
  * taken from the pool or connected to, until one takes the message or none is
- * left. What every address said is weighed, and one failure is reported.
+ * left; recipients that one turned away for now are carried to the next one.
+ * What every address said is weighed (queue/deliver/tally.h).
  */
 #include "queue/deliver/delivery.h"
 
@@ -18,11 +19,16 @@
 #include "queue/deliver/deliverer.h"
 #include "queue/deliver/local.h"
 #include "queue/deliver/pool.h"
+#include "queue/deliver/tally.h"
 #include "queue/route/resolver.h"
 #include "queue/route/route.h"
 
 /* RFC 8305, 5: the head start of the first family */
 #define STAGGER_MS 250
+
+/* Hosts that are asked for the message in one attempt: a site with twenty
+ * that turns it away for now need not say so twenty times. */
+#define HOSTS_MAX 5
 
 /* Where to: one address of one host. */
 struct target {
@@ -73,12 +79,13 @@ struct delivery {
 	bool has_no_pool; /* a pooled connection was stale: use none */
 
 	struct local *local;
-	struct outcome *outcomes; /* owns */
-	struct outcome failure;	  /* the weightiest so far */
-	bool has_failure;
+	struct tally tally;
+	size_t *left;	   /* owns: those that are at the session, by index */
+	unsigned answered; /* hosts that spoke about the message */
 };
 
 static void delivery_next(struct delivery *delivery);
+static void delivery_take_results(struct delivery *delivery, bool is_reusable);
 
 /* ------------------------------------------------------------ the end */
 
@@ -111,7 +118,8 @@ delivery_free(struct delivery *delivery)
 	policy_unref(delivery->policy);
 	free(delivery->tried);
 	free(delivery->recipients);
-	free(delivery->outcomes);
+	tally_done(&delivery->tally);
+	free(delivery->left);
 	free(delivery);
 }
 
@@ -121,55 +129,24 @@ delivery_abort(struct delivery *delivery)
 	delivery_free(delivery);
 }
 
-/* Reports delivery->outcomes. */
+/* Reports the tally. */
 static void
 delivery_end(struct delivery *delivery)
 {
-	struct outcome *outcomes = delivery->outcomes;
+	struct outcome *outcomes;
 	size_t count = delivery->count;
 	delivery_fn *on_done = delivery->on_done;
 	void *owner = delivery->owner;
 
-	delivery->outcomes = NULL;
+	tally_end(&delivery->tally);
+	outcomes = delivery->tally.outcomes;
+	delivery->tally.outcomes = NULL;
 	delivery_free(delivery);
 	on_done(owner, outcomes, count);
 	free(outcomes);
 }
 
-static void
-delivery_make_outcomes(struct delivery *delivery)
-{
-	delivery->outcomes =
-		mem_zalloc(delivery->count * sizeof(*delivery->outcomes));
-}
-
-/* All recipients get the failure that weighs most. */
-static void
-delivery_end_failed(struct delivery *delivery)
-{
-	delivery_make_outcomes(delivery);
-	for (size_t i = 0; i < delivery->count; i++)
-		delivery->outcomes[i] = delivery->failure;
-	delivery_end(delivery);
-}
-
 /* ------------------------------------------------------------ failures */
-
-/* A host's own word tells more than silence, and silence more than DNS. */
-static int
-failure_weight(const struct outcome *outcome)
-{
-	/* one host that may take it later is reason enough to wait */
-	int weight = outcome->kind == OUTCOME_DEFERRED ? 100 : 0;
-
-	if (outcome->phase >= PHASE_AUTH)
-		return weight + 4;
-	if (outcome->cause == CAUSE_REPLY || outcome->phase >= PHASE_STARTTLS)
-		return weight + 3;
-	if (outcome->phase >= PHASE_GREETING)
-		return weight + 2;
-	return outcome->phase == PHASE_CONNECT ? weight + 1 : weight;
-}
 
 static void
 outcome_set_target(struct outcome *outcome, const struct target *target,
@@ -185,17 +162,6 @@ outcome_set_target(struct outcome *outcome, const struct target *target,
 			       session_tls_version(session));
 }
 
-/* Keeps it unless one that weighs as much is there; the best host's counts. */
-static void
-delivery_note(struct delivery *delivery, const struct outcome *outcome)
-{
-	if (delivery->has_failure &&
-	    failure_weight(&delivery->failure) >= failure_weight(outcome))
-		return;
-	delivery->failure = *outcome;
-	delivery->has_failure = true;
-}
-
 static void
 delivery_note_own(struct delivery *delivery, enum cause cause,
 		  enum smtp_phase phase, const struct target *target,
@@ -206,7 +172,7 @@ delivery_note_own(struct delivery *delivery, enum cause cause,
 	outcome_own(&outcome, cause, phase, "%s", text);
 	if (target != NULL)
 		outcome_set_target(&outcome, target, NULL);
-	delivery_note(delivery, &outcome);
+	tally_fail(&delivery->tally, &outcome);
 }
 
 static void
@@ -233,6 +199,68 @@ delivery_set_result(struct delivery *delivery, struct outcome *outcome,
 		outcome_set_permanent(outcome, false);
 }
 
+/* ---------------------------------------------------- what was tried */
+
+static struct tried *
+delivery_tried(const struct delivery *delivery, const struct ip *ip,
+	       uint16_t port)
+{
+	for (size_t i = 0; i < delivery->tried_count; i++)
+		if (delivery->tried[i].port == port &&
+		    ip_equal(&delivery->tried[i].ip, ip))
+			return &delivery->tried[i];
+	return NULL;
+}
+
+static void
+delivery_add_tried(struct delivery *delivery, const struct target *target)
+{
+	struct tried *tried =
+		delivery_tried(delivery, &target->ip, target->port);
+
+	if (tried == NULL) {
+		delivery->tried =
+			mem_resize(delivery->tried, delivery->tried_count + 1,
+				   sizeof(*delivery->tried));
+		tried = &delivery->tried[delivery->tried_count++];
+		tried->ip = target->ip;
+		tried->port = target->port;
+	}
+	tried->is_clear_left = false;
+}
+
+/* The route's host with the target's name and port, or NULL. */
+static const struct route_host *
+delivery_host(const struct delivery *delivery, const struct target *target)
+{
+	for (size_t i = 0; i < delivery->route->host_count; i++) {
+		const struct route_host *host = &delivery->route->hosts[i];
+
+		if (host->port == target->port &&
+		    strcmp(host->name, target->host) == 0)
+			return host;
+	}
+	return NULL;
+}
+
+/* Its other addresses of that family are the same host. */
+static void
+delivery_leave_host(struct delivery *delivery)
+{
+	const struct target *target = &delivery->target;
+	const struct route_host *host =
+		delivery->route != NULL ? delivery_host(delivery, target)
+					: NULL;
+	struct target other = *target;
+
+	delivery_add_tried(delivery, target);
+	for (size_t i = 0; host != NULL && i < host->addr_count; i++) {
+		other.ip = host->addrs[i];
+		if (other.ip.family == target->ip.family)
+			delivery_add_tried(delivery, &other);
+	}
+}
+
 /* ------------------------------------------------------------ messages */
 
 static void
@@ -256,45 +284,28 @@ delivery_release(struct delivery *delivery, bool is_reusable)
 }
 
 static void
-delivery_end_results(struct delivery *delivery, bool is_reusable)
-{
-	const struct smtp_client *client = session_client(delivery->session);
-
-	delivery_make_outcomes(delivery);
-	for (size_t i = 0; i < delivery->count; i++)
-		delivery_set_result(delivery, &delivery->outcomes[i],
-				    smtp_client_result(client, i));
-	delivery_release(delivery, is_reusable);
-	delivery_end(delivery);
-}
-
-static void
 delivery_send(struct delivery *delivery)
 {
+	size_t count = tally_left(&delivery->tally, delivery->left);
+	size_t *recipients = mem_alloc(count * sizeof(*recipients));
 	struct smtp_client_message message = {
 		.envelope = delivery->envelope,
-		.recipients = delivery->recipients,
-		.count = delivery->count,
+		.recipients = recipients,
+		.count = count,
 	};
+	bool is_begun;
 
+	for (size_t i = 0; i < count; i++)
+		recipients[i] = delivery->recipients[delivery->left[i]];
 	delivery->is_sent = true;
-	if (!session_send(delivery->session, delivery->deliverer->spool,
-			  &message))
-		delivery_end_results(delivery, true);
+	is_begun = session_send(delivery->session, delivery->deliverer->spool,
+				&message);
+	free(recipients);
+	if (!is_begun)
+		delivery_take_results(delivery, true);
 }
 
 /* ------------------------------------------------------------ sessions */
-
-static struct tried *
-delivery_tried(const struct delivery *delivery, const struct ip *ip,
-	       uint16_t port)
-{
-	for (size_t i = 0; i < delivery->tried_count; i++)
-		if (delivery->tried[i].port == port &&
-		    ip_equal(&delivery->tried[i].ip, ip))
-			return &delivery->tried[i];
-	return NULL;
-}
 
 static void
 delivery_mark(struct delivery *delivery, const struct target *target)
@@ -335,14 +346,39 @@ delivery_session_failed(struct delivery *delivery)
 		delivery_next(delivery);
 		return;
 	}
-	delivery_note(delivery, &outcome);
+	tally_fail(&delivery->tally, &outcome);
 	/* the same login elsewhere would fail, or lock the account */
 	if (outcome.cause == CAUSE_AUTH_FAILED ||
 	    outcome.cause == CAUSE_CONFIGURATION) {
-		delivery->failure = outcome;
-		delivery_end_failed(delivery);
+		delivery->tally.failure = outcome;
+		delivery_end(delivery);
 		return;
 	}
+	delivery_next(delivery);
+}
+
+/*
+ * The host spoke about its recipients. Those that it turned away for now are
+ * carried to the next one (RFC 5321, 5.1).
+ */
+static void
+delivery_take_results(struct delivery *delivery, bool is_reusable)
+{
+	const struct smtp_client *client = session_client(delivery->session);
+	size_t count = delivery->tally.left;
+	struct outcome outcome;
+
+	for (size_t i = 0; i < count; i++) {
+		delivery_set_result(delivery, &outcome,
+				    smtp_client_result(client, i));
+		tally_say(&delivery->tally, delivery->left[i], &outcome);
+	}
+	delivery_release(delivery, is_reusable);
+	if (delivery->tally.left == 0 || ++delivery->answered == HOSTS_MAX) {
+		delivery_end(delivery);
+		return;
+	}
+	delivery_leave_host(delivery);
 	delivery_next(delivery);
 }
 
@@ -359,7 +395,7 @@ on_session(void *owner, enum session_event event)
 		delivery_send(delivery);
 		break;
 	case SESSION_DONE:
-		delivery_end_results(delivery, true);
+		delivery_take_results(delivery, true);
 		break;
 	case SESSION_CLOSED:
 		if (delivery->is_reused &&
@@ -370,7 +406,7 @@ on_session(void *owner, enum session_event event)
 			delivery->has_no_pool = true;
 			delivery_next(delivery);
 		} else if (delivery->is_sent) {
-			delivery_end_results(delivery, false);
+			delivery_take_results(delivery, false);
 		} else {
 			delivery_session_failed(delivery);
 		}
@@ -584,23 +620,6 @@ delivery_reuse_equal(struct delivery *delivery, const struct target *chosen)
 }
 
 static void
-delivery_add_tried(struct delivery *delivery, const struct target *target)
-{
-	struct tried *tried =
-		delivery_tried(delivery, &target->ip, target->port);
-
-	if (tried == NULL) {
-		delivery->tried =
-			mem_resize(delivery->tried, delivery->tried_count + 1,
-				   sizeof(*delivery->tried));
-		tried = &delivery->tried[delivery->tried_count++];
-		tried->ip = target->ip;
-		tried->port = target->port;
-	}
-	tried->is_clear_left = false;
-}
-
-static void
 dial_start(struct delivery *delivery, struct dial *dial,
 	   const struct target *target)
 {
@@ -631,20 +650,6 @@ dial_start(struct delivery *delivery, struct dial *dial,
 			       (const struct sockaddr *)(const void *)&to,
 			       source, on_dial, dial);
 	stream_set_deadline(dial->stream, deliverer->opts.connect_timeout_ms);
-}
-
-/* The route's host with the target's name and port, or NULL. */
-static const struct route_host *
-delivery_host(const struct delivery *delivery, const struct target *target)
-{
-	for (size_t i = 0; i < delivery->route->host_count; i++) {
-		const struct route_host *host = &delivery->route->hosts[i];
-
-		if (host->port == target->port &&
-		    strcmp(host->name, target->host) == 0)
-			return host;
-	}
-	return NULL;
 }
 
 static bool
@@ -767,15 +772,15 @@ on_route(void *owner, struct route *route)
 		delivery_next(delivery);
 		return;
 	}
-	if (!delivery->has_failure) {
+	if (!delivery->tally.has_failure) {
+		struct outcome *failure = &delivery->tally.failure;
+
 		delivery_note_own(delivery, route->cause, PHASE_DNS, NULL,
 				  route->why);
-		if (route->is_permanent !=
-		    (delivery->failure.kind == OUTCOME_FAILED))
-			outcome_set_permanent(&delivery->failure,
-					      route->is_permanent);
+		if (route->is_permanent != (failure->kind == OUTCOME_FAILED))
+			outcome_set_permanent(failure, route->is_permanent);
 	}
-	delivery_end_failed(delivery);
+	delivery_end(delivery);
 }
 
 static void delivery_next_unix(struct delivery *delivery);
@@ -798,11 +803,11 @@ delivery_next(struct delivery *delivery)
 		return;
 	}
 	if (!delivery_choose(delivery, NULL, IP_NONE, &target)) {
-		if (!delivery->has_failure)
+		if (!delivery->tally.has_failure)
 			delivery_note_own(delivery, CAUSE_CONNECT_UNREACHABLE,
 					  PHASE_CONNECT, NULL,
 					  "no address is left to connect to");
-		delivery_end_failed(delivery);
+		delivery_end(delivery);
 		return;
 	}
 	if (!target.is_clear && delivery_reuse_equal(delivery, &target))
@@ -844,17 +849,17 @@ delivery_begin_local(struct delivery *delivery)
 		.count = delivery->count,
 	};
 
-	delivery_make_outcomes(delivery);
-	request.outcomes = delivery->outcomes;
+	request.outcomes = tally_fill(&delivery->tally);
 	delivery->local = local_start(&request, on_local, delivery);
 }
 
 static void
 delivery_discard(struct delivery *delivery)
 {
-	delivery_make_outcomes(delivery);
+	struct outcome *outcomes = tally_fill(&delivery->tally);
+
 	for (size_t i = 0; i < delivery->count; i++) {
-		struct outcome *outcome = &delivery->outcomes[i];
+		struct outcome *outcome = &outcomes[i];
 
 		outcome->kind = OUTCOME_DELIVERED;
 		outcome->cause = CAUSE_REPLY;
@@ -872,14 +877,14 @@ delivery_next_unix(struct delivery *delivery)
 	const char *path = delivery->hop.targets[0].unix_path;
 
 	if (delivery->tried_count != 0) {
-		delivery_end_failed(delivery);
+		delivery_end(delivery);
 		return;
 	}
 	(void)snprintf(target.host, sizeof(target.host), "%s", path);
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,
 				  &target, "the socket's path is too long");
-		delivery_end_failed(delivery);
+		delivery_end(delivery);
 		return;
 	}
 	if (!delivery_reuse(delivery, &target))
@@ -942,7 +947,7 @@ on_later(struct resolver_later *later)
 	if (lacks != NULL) {
 		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,
 				  NULL, lacks);
-		delivery_end_failed(delivery);
+		delivery_end(delivery);
 	} else {
 		delivery_next(delivery);
 	}
@@ -964,6 +969,8 @@ delivery_start(struct deliverer *deliverer,
 	delivery->recipients = mem_alloc(bytes);
 	memcpy(delivery->recipients, request->recipients, bytes);
 	delivery->count = request->recipient_count;
+	delivery->left = mem_alloc(delivery->count * sizeof(*delivery->left));
+	tally_init(&delivery->tally, delivery->count);
 	delivery->on_done = on_done;
 	delivery->owner = owner;
 	list_init(&delivery->later.link);

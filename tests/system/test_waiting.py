@@ -262,6 +262,29 @@ def test_the_next_mx_is_tried_when_the_first_is_down(relay, names,
     assert time.monotonic() - before < 10
 
 
+def test_greylisting_costs_no_wait_when_the_next_mx_takes_the_mail(
+        relay, names, make_sink):
+    first = make_sink()
+    second = make_sink(port=first.port)
+    relay.set("queue", port=first.port)
+    names.host("one.example", first.host)
+    names.host("two.example", second.host)
+    names.mx("far.example", (10, "one.example"), (20, "two.example"))
+    first.on_rcpt = lambda to: \
+        "450 4.7.1 come back later" if to.startswith("eve@") else None
+    relay.start()
+    content = hand_in(relay, ["bob@far.example", "eve@far.example"])
+    mail = second.wait()[0]
+    assert mail.recipients == ["eve@far.example"]
+    assert mails.as_sent(mail.content) == content
+    assert first.wait()[0].recipients == ["bob@far.example"]
+    relay.wait_empty()
+    assert not relay.events("deferred")
+    hosts = {e["to"]: e["ip"] for e in relay.events("delivered")}
+    assert hosts == {"bob@far.example": first.host,
+                     "eve@far.example": second.host}
+
+
 def test_the_better_mx_is_preferred(relay, names, make_sink):
     good = make_sink()
     worse = make_sink(port=good.port)

@@ -29,11 +29,11 @@ static struct {
 	struct deliverer_opts opts;
 	struct deliverer *deliverer;
 	struct spool spool;
-	struct server servers[3];
+	struct server servers[6];
 	size_t server_count;
 	char dir[64];
 
-	struct hop_target targets[3];
+	struct hop_target targets[6];
 	struct next_hop hop;
 	struct recipient recipients[4];
 	struct envelope envelope;
@@ -392,14 +392,120 @@ START_TEST(the_next_host_is_tried_when_one_does_not_come_to_mail)
 }
 END_TEST
 
-START_TEST(a_refused_message_is_not_carried_to_the_next_host)
+/* RFC 5321, 5.1: the next host may take what this one does not want now. */
+static const struct {
+	const char *first;
+} put_off[] = {
+	{EHLO "C MAIL FROM:<a@from.example>\nS 451 no\n" QUIT},
+	{EHLO "C MAIL FROM:<a@from.example>\nS 421 busy\nCLOSE\n"},
+	{EHLO "C MAIL FROM:<a@from.example>\nCLOSE\n"},
+	{EHLO "C MAIL FROM:<a@from.example>\nS ?\n"},
+	{EHLO MAIL "C RCPT TO:<r0@to.example>\nS 450 4.7.1 grey\n" QUIT},
+	{EHLO MAIL "C RCPT TO:<r0@to.example>\nS 421 busy\nCLOSE\n"},
+	{EHLO MAIL "C RCPT TO:<r0@to.example>\nABORT\n"},
+	{EHLO MAIL RCPT "C DATA\nS 451 no\n" QUIT},
+	{EHLO MAIL RCPT "C DATA\nCLOSE\n"},
+	{EHLO MAIL RCPT "C DATA\nS 354 go\nABORT\n"},
+	{EHLO MAIL RCPT BODY "S 452 4.3.1 full\n" QUIT},
+	{EHLO MAIL RCPT BODY "S 421 busy\nCLOSE\n"},
+};
+
+START_TEST(a_message_turned_away_for_now_is_carried_to_the_next_host)
 {
 	world_init();
-	(void)add_server(EHLO "C MAIL FROM:<a@from.example>\nS 451 no\n");
+	(void)add_server(put_off[_i].first);
+	(void)add_server(EHLO GOOD QUIT);
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "01");
+	ck_assert_uint_eq(world.outcomes[0].port, world.servers[1].port);
+	world_done();
+}
+END_TEST
+
+/* Refused for good, or perhaps taken: nobody else is asked. */
+static const struct {
+	const char *first;
+	enum outcome_kind kind;
+	enum smtp_phase phase;
+} kept[] = {
+	{EHLO "C MAIL FROM:<a@from.example>\nS 550 no\n" QUIT, OUTCOME_FAILED,
+	 PHASE_MAIL},
+	{EHLO MAIL "C RCPT TO:<r0@to.example>\nS 550 no\n" QUIT, OUTCOME_FAILED,
+	 PHASE_RCPT},
+	{EHLO MAIL RCPT "C DATA\nS 554 no\n" QUIT, OUTCOME_FAILED, PHASE_DATA},
+	{EHLO MAIL RCPT BODY "S 554 no\n" QUIT, OUTCOME_FAILED, PHASE_BODY},
+	{EHLO MAIL RCPT BODY "CLOSE\n", OUTCOME_DEFERRED, PHASE_BODY},
+	{EHLO MAIL RCPT BODY "ABORT\n", OUTCOME_DEFERRED, PHASE_BODY},
+	{EHLO MAIL RCPT BODY "S ok\n", OUTCOME_DEFERRED, PHASE_BODY},
+	{EHLO MAIL RCPT BODY "S 250-taken\nCLOSE\n", OUTCOME_DEFERRED,
+	 PHASE_BODY},
+};
+
+START_TEST(what_was_refused_or_may_have_been_taken_goes_nowhere_else)
+{
+	world_init();
+	(void)add_server(kept[_i].first);
 	(void)add_server("HANG\n");
-	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
-	ck_assert_str_eq(world.outcomes[0].reply, "451 no");
+	ck_assert_int_eq((int)deliver()->kind, (int)kept[_i].kind);
+	ck_assert_int_eq((int)world.outcomes[0].phase, (int)kept[_i].phase);
 	ck_assert_str_eq(world.attempts, "0");
+	world_done();
+}
+END_TEST
+
+START_TEST(only_recipients_that_were_turned_away_are_carried_on)
+{
+	world_init();
+	world.envelope.recipient_count = 4;
+	(void)add_server(EHLO MAIL
+			 "C RCPT TO:<r0@to.example>\nS 250 ok\n"
+			 "C RCPT TO:<r1@to.example>\nS 450 4.7.1 grey\n"
+			 "C RCPT TO:<r2@to.example>\nS 550 5.1.1 unknown\n"
+			 "C RCPT TO:<r3@to.example>\nS 451 later\n" BODY
+			 "S 250 ok\n" QUIT);
+	(void)add_server(EHLO MAIL
+			 "C RCPT TO:<r1@to.example>\nS 250 ok\n"
+			 "C RCPT TO:<r3@to.example>\nS 550 5.7.1 no\n" BODY
+			 "S 250 ok\n" QUIT);
+	assert_delivered(deliver());
+	assert_delivered(&world.outcomes[1]);
+	ck_assert_uint_eq(world.outcomes[1].port, world.servers[1].port);
+	ck_assert_str_eq(world.outcomes[2].reply, "550 5.1.1 unknown");
+	/* the better host may take it later */
+	ck_assert_int_eq((int)world.outcomes[3].kind, OUTCOME_DEFERRED);
+	ck_assert_str_eq(world.outcomes[3].reply, "451 later");
+	ck_assert_uint_eq(world.outcomes[3].port, world.servers[0].port);
+	ck_assert_str_eq(world.attempts, "01");
+	ck_assert_uint_eq(world.servers[0].messages, 1);
+	ck_assert_uint_eq(world.servers[1].messages, 1);
+	world_done();
+}
+END_TEST
+
+#define GREY EHLO MAIL "C RCPT TO:<r0@to.example>\nS 450 4.7.1 grey\n" QUIT
+
+START_TEST(a_message_is_brought_to_five_hosts_at_most)
+{
+	world_init();
+	for (size_t i = 0; i < COUNT(world.servers); i++)
+		(void)add_server(GREY);
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	ck_assert_str_eq(world.outcomes[0].reply, "450 4.7.1 grey");
+	ck_assert_uint_eq(world.outcomes[0].port, world.servers[0].port);
+	ck_assert_str_eq(world.attempts, "01234");
+	world_done();
+}
+END_TEST
+
+START_TEST(a_used_connection_that_turns_a_message_away_counts_as_that_host)
+{
+	world_init();
+	(void)add_server(EHLO GOOD
+			 "C MAIL FROM:<a@from.example>\nS 451 busy\n" QUIT);
+	(void)add_server(EHLO GOOD QUIT);
+	assert_delivered(deliver());
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "001");
 	world_done();
 }
 END_TEST
@@ -963,7 +1069,18 @@ UNIT_MAIN(
 	tcase_add_loop_test(
 		tc, the_next_host_is_tried_when_one_does_not_come_to_mail, 0,
 		(int)COUNT(passed));
-	tcase_add_test(tc, a_refused_message_is_not_carried_to_the_next_host);
+	tcase_add_loop_test(
+		tc, a_message_turned_away_for_now_is_carried_to_the_next_host,
+		0, (int)COUNT(put_off));
+	tcase_add_loop_test(
+		tc, what_was_refused_or_may_have_been_taken_goes_nowhere_else,
+		0, (int)COUNT(kept));
+	tcase_add_test(tc,
+		       only_recipients_that_were_turned_away_are_carried_on);
+	tcase_add_test(tc, a_message_is_brought_to_five_hosts_at_most);
+	tcase_add_test(
+		tc,
+		a_used_connection_that_turns_a_message_away_counts_as_that_host);
 	tcase_add_test(tc, of_many_failures_the_weightiest_is_reported);
 	tcase_add_test(tc, a_host_that_refused_is_tried_last_the_next_time);
 	tcase_add_test(tc, all_hosts_refuse);
