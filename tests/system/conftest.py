@@ -3,16 +3,20 @@
 
 import pathlib
 import shutil
+import sys
 import tempfile
 
 import pytest
 
 from lab.base import free_port, loopback
-from lab.names import Counter, Names, Resolver
 from lab.peers import Dovecot, Postfix
 from lab.relay import Relay, need_programs
 from lab.sink import Reactor, Sink
 from lab.tls import Authority
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from dnslab import Faults, Names, Unbound  # noqa: E402 (needs the path)
 
 
 def pytest_configure(config):
@@ -47,25 +51,37 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def names(folder):
+    if shutil.which("knotd") is None:
+        pytest.skip("no knotd")
     server = Names(folder)
     yield server
     server.stop()
 
 
 @pytest.fixture
-def counter(names):
-    proxy = Counter(names)
-    yield proxy
-    proxy.stop()
+def resolver(folder, names):
+    """A validating one in front of names."""
+    server = Unbound(folder, names)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
-def resolver(folder, names):
-    if shutil.which("unbound") is None:
-        pytest.skip("no unbound")
-    server = Resolver(folder, names)
-    yield server
-    server.stop()
+def make_faults():
+    made = []
+
+    def make(upstream):
+        made.append(Faults(upstream))
+        return made[-1]
+    yield make
+    for proxy in made:
+        proxy.stop()
+
+
+@pytest.fixture
+def counter(names, make_faults):
+    """Counts the questions that names are asked; may break answers."""
+    return make_faults(names)
 
 
 @pytest.fixture
