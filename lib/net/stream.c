@@ -10,6 +10,7 @@
 
 #include "lib/mem.h"
 #include "lib/net/stream_private.h"
+#include "lib/net/tls_ctx.h"
 #include "lib/net/tls_engine.h"
 
 #define LINGER_MS  5000
@@ -501,9 +502,9 @@ stream_consume(struct stream *stream, size_t len)
 
 /* ---- TLS ---- */
 
-void
-stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
-		 enum stream_role role, const char *name)
+static void
+stream_begin_tls(struct stream *stream, struct tls_ctx *ctx,
+		 enum stream_role role, const struct tls_peer *peer)
 {
 	struct err err = ERR_INIT;
 	int rc;
@@ -516,7 +517,7 @@ stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
 			    "bytes were sent before the TLS handshake");
 		return;
 	}
-	rc = tls_engine_new(ctx, role == STREAM_SERVER, name, &stream->out,
+	rc = tls_engine_new(ctx, role == STREAM_SERVER, peer, &stream->out,
 			    &stream->tls, &err);
 	if (rc < 0) {
 		stream_fail_tls(stream, &err);
@@ -525,6 +526,22 @@ stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
 	/* a client speaks first */
 	if (role == STREAM_CLIENT && stream->life == LIFE_OPEN)
 		stream_soon(stream, SOON_PUMP);
+}
+
+void
+stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
+		 enum stream_role role, const char *name)
+{
+	const struct tls_peer peer = {.name = name};
+
+	stream_begin_tls(stream, ctx, role, &peer);
+}
+
+void
+stream_start_tls_peer(struct stream *stream, struct tls_ctx *ctx,
+		      const struct tls_peer *peer)
+{
+	stream_begin_tls(stream, ctx, STREAM_CLIENT, peer);
 }
 
 void

@@ -31,6 +31,7 @@
 
 struct stream;
 struct tls_ctx;
+struct tls_peer;
 
 enum stream_event {
 	STREAM_CONNECTED, /* stream_connect succeeded; once */
@@ -117,11 +118,17 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
  */
 void stream_start_tls_behind(struct stream *stream, struct tls_ctx *ctx);
 
+/* The same for a client that knows more about its peer than a name; what peer
+ * points to is borrowed. */
+void stream_start_tls_peer(struct stream *stream, struct tls_ctx *ctx,
+			   const struct tls_peer *peer);
+
 struct stream_tls_info {
 	const char *version; /* "TLSv1.3"; lends for the stream's life */
 	const char *cipher;  /* "TLS_AES_256_GCM_SHA384" */
 	int bits;	     /* secret bits of the cipher */
-	bool is_verified;    /* the peer's certificate chain and name */
+	bool is_verified;    /* the peer's certificate, by chain and name, or by
+				a TLSA record */
 	bool is_resumed;
 	const char *verify_error; /* why not verified, or NULL */
 	const char *peer_subject; /* "" when the peer sent none */

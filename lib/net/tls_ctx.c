@@ -24,9 +24,6 @@
 #include "lib/mem.h"
 #include "lib/net/tls_private.h"
 
-/* Where OpenSSL keeps our struct for its callbacks: application data. */
-#define TLS_CTX_SELF 0
-
 #define TLS_FILE_MAX (4L * 1024 * 1024) /* a bundle of all CAs is 0.3 MB */
 
 /*
@@ -541,6 +538,10 @@ tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
 			   opts->is_verified ? SSL_VERIFY_PEER
 					     : SSL_VERIFY_NONE,
 			   NULL);
+	if (SSL_CTX_dane_enable(ctx->ssl) <= 0 || !tls_sessions_init(ctx)) {
+		rc = tls_fail(err, -EINVAL, "OpenSSL");
+		goto fail;
+	}
 	*out = ctx;
 	return 0;
 
@@ -561,6 +562,7 @@ tls_ctx_unref(struct tls_ctx *ctx)
 {
 	if (ctx == NULL || atomic_fetch_sub(&ctx->refs, 1) != 1)
 		return;
+	tls_sessions_done(ctx);
 	SSL_CTX_free(ctx->ssl);
 	mem_wipe(ctx->tickets, sizeof(ctx->tickets));
 	free(ctx);

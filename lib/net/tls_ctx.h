@@ -9,6 +9,8 @@
 #define OSTLER_LIB_NET_TLS_CTX_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "lib/err.h"
 
@@ -46,6 +48,39 @@ struct tls_client_opts {
  */
 int tls_ctx_client(const struct tls_client_opts *opts, struct tls_ctx **out,
 		   struct err *err);
+
+/* A TLSA record of usage 2 or 3 (RFC 6698, 2.1; RFC 7672, 3.1). */
+struct tls_tlsa {
+	uint8_t usage, selector, matching;
+	const uint8_t *data;
+	size_t len;
+};
+
+/* Whom a client means to reach. */
+struct tls_peer {
+	/* Host name or address, for SNI and the certificate; NULL: none. */
+	const char *name;
+	/*
+	 * With records DANE decides, whatever the context says: the CAs of the
+	 * context count for nothing, and a peer that no record matches fails
+	 * the handshake. Records that OpenSSL cannot use are passed over; if
+	 * none is left, that fails too, so the caller asks tls_tlsa_is_usable.
+	 */
+	const struct tls_tlsa *tlsa;
+	size_t tlsa_count;
+	/* More names that a certificate below a trust anchor of usage 2 may
+	 * bear (RFC 7672, 3.2.2); NULL-terminated, NULL: none. */
+	const char *const *aliases;
+	/*
+	 * Sessions are resumed among connections of one context with the same
+	 * text here, so it has to name the peer and all that he was verified
+	 * by; NULL: never.
+	 */
+	const char *session;
+};
+
+/* Could a handshake be decided by this record? (RFC 7672, 3.1) */
+bool tls_tlsa_is_usable(const struct tls_tlsa *tlsa);
 
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine */

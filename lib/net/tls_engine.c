@@ -33,6 +33,7 @@ struct tls_engine {
 	bool is_secured;
 	bool has_name;
 	char *subject;
+	char *session; /* owns; what OpenSSL keeps sessions by, or NULL */
 };
 
 static int
@@ -125,8 +126,32 @@ set_name(SSL *ssl, const char *name)
 	       SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
+static int
+engine_set_peer(struct tls_engine *engine, const struct tls_peer *peer,
+		struct err *err)
+{
+	const char *name = peer->name;
+	int rc = 0;
+
+	engine->has_name = name != NULL && name[0] != '\0';
+	if (peer->tlsa_count != 0 && engine->has_name)
+		rc = tls_dane_set(engine->ssl, peer, err);
+	else if (engine->has_name && !set_name(engine->ssl, name))
+		rc = tls_fail(err, -EINVAL, "TLS: '%.255s' is no server name",
+			      name);
+	else if (!engine->has_name && engine->ctx->is_verified)
+		/* a certificate for anybody must not count as verified */
+		rc = err_text(err, -EINVAL,
+			      "TLS: no name to verify the certificate by");
+	if (rc == 0 && peer->session != NULL) {
+		engine->session = mem_strdup(peer->session);
+		tls_sessions_use(engine->ctx, engine->ssl, engine->session);
+	}
+	return rc;
+}
+
 int
-tls_engine_new(struct tls_ctx *ctx, bool is_server, const char *name,
+tls_engine_new(struct tls_ctx *ctx, bool is_server, const struct tls_peer *peer,
 	       struct buf *out, struct tls_engine **out_engine, struct err *err)
 {
 	struct tls_engine *engine = mem_zalloc(sizeof(*engine));
@@ -152,18 +177,10 @@ tls_engine_new(struct tls_ctx *ctx, bool is_server, const char *name,
 		SSL_set_accept_state(engine->ssl);
 	else
 		SSL_set_connect_state(engine->ssl);
-	if (!is_server && name != NULL && name[0] != '\0') {
-		engine->has_name = true;
-		if (!set_name(engine->ssl, name)) {
-			rc = tls_fail(err, -EINVAL,
-				      "TLS: '%.255s' is no server name", name);
+	if (!is_server) {
+		rc = engine_set_peer(engine, peer, err);
+		if (rc < 0)
 			goto fail;
-		}
-	} else if (!is_server && ctx->is_verified) {
-		/* a certificate for anybody must not count as verified */
-		rc = err_text(err, -EINVAL,
-			      "TLS: no name to verify the certificate by");
-		goto fail;
 	}
 	*out_engine = engine;
 	return 0;
@@ -182,6 +199,7 @@ tls_engine_free(struct tls_engine *engine)
 	tls_ctx_unref(engine->ctx);
 	buf_done(&engine->held);
 	free(engine->subject);
+	free(engine->session);
 	free(engine);
 }
 
@@ -225,7 +243,7 @@ explain_failure(struct tls_engine *engine, const char *what, struct err *err)
 
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verify != X509_V_OK) {
 		ERR_clear_error();
-		return err_text(err, -EPROTO,
+		return err_text(err, -EKEYREJECTED,
 				"%s: certificate not accepted: %s", what,
 				X509_verify_cert_error_string(verify));
 	}

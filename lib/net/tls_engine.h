@@ -19,17 +19,17 @@
 struct stream_tls_info;
 struct tls_ctx;
 struct tls_engine;
+struct tls_peer;
 
 /*
  * ctx   shares
- * name  borrows; client: host name or address of the peer, NULL for none;
- *       server: NULL
+ * peer  borrows; client: whom to reach; server: NULL
  * out   borrows until tls_engine_free; gets the ciphertext to send
  * Returns 0 or a negative errno with its reason.
  */
-int tls_engine_new(struct tls_ctx *ctx, bool is_server, const char *name,
-		   struct buf *out, struct tls_engine **out_engine,
-		   struct err *err);
+int tls_engine_new(struct tls_ctx *ctx, bool is_server,
+		   const struct tls_peer *peer, struct buf *out,
+		   struct tls_engine **out_engine, struct err *err);
 void tls_engine_free(struct tls_engine *engine);
 
 /* Offers ciphertext: borrows until tls_engine_keep or the next feed. */
@@ -43,7 +43,8 @@ void tls_engine_keep(struct tls_engine *engine);
 bool tls_engine_is_pending(const struct tls_engine *engine);
 
 /* Returns 1 when the handshake is done, 0 when it needs more bytes, or a
- * negative errno; an alert for the peer may be in the output then. */
+ * negative errno; an alert for the peer may be in the output then.
+ * -EKEYREJECTED: it failed by the peer's certificate. */
 int tls_engine_handshake(struct tls_engine *engine, struct err *err);
 
 bool tls_engine_is_secured(const struct tls_engine *engine);

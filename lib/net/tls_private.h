@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * lib/net/tls_private.h - what tls_ctx.c and tls_engine.c share
+ * lib/net/tls_private.h - what the files tls_*.c share
  *
- * For these two files only; everybody else sees tls_ctx.h and tls_engine.h.
+ * For these files only; everybody else sees tls_ctx.h and tls_engine.h.
  */
 #ifndef OSTLER_LIB_NET_TLS_PRIVATE_H
 #define OSTLER_LIB_NET_TLS_PRIVATE_H
@@ -13,6 +13,10 @@
 #include <stdint.h>
 
 #include "lib/err.h"
+#include "lib/lru.h"
+
+/* Where OpenSSL keeps our struct for its callbacks: application data. */
+#define TLS_CTX_SELF 0
 
 #define TLS_TICKET_NAME 16
 #define TLS_TICKET_KEY	32
@@ -31,7 +35,23 @@ struct tls_ctx {
 	bool is_verified;  /* client: an unverified peer fails the handshake */
 	/* server, loop thread only: the one in use and the one before it */
 	struct tls_ticket_key tickets[2];
+	/* client, loop thread only: for the next connections */
+	struct lru sessions;
+	bool has_sessions;
 };
+
+struct tls_peer;
+
+/* Has the connection decided by the peer's TLSA records. 0 or a negative
+ * errno. */
+int tls_dane_set(SSL *ssl, const struct tls_peer *peer, struct err *err);
+
+/* Sessions that connections of this context leave are kept. */
+bool tls_sessions_init(struct tls_ctx *ctx);
+void tls_sessions_done(struct tls_ctx *ctx);
+/* Offers the session that was kept under the key, if there is one, and keeps
+ * what the peer gives under it. key: lent for the life of ssl. */
+void tls_sessions_use(struct tls_ctx *ctx, SSL *ssl, const char *key);
 
 /*
  * err_text with the reasons from OpenSSL's error queue behind the text; the
