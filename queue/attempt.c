@@ -779,14 +779,10 @@ run_copy_outcomes(struct run *run, const struct outcome *outcomes)
 	memcpy(run->outcomes, outcomes, run->count * sizeof(*outcomes));
 }
 
-/* Reports need the original: from memory, or read first. */
+/* They are told of after the call that lent them. */
 static void
-run_fetch_original(struct run *run, const struct outcome *outcomes)
+run_keep_outcomes(struct run *run, const struct outcome *outcomes)
 {
-	uint64_t id = run->leg->entry->id;
-	const uint8_t *body;
-	size_t len;
-
 	if (outcomes != run->outcomes)
 		run_copy_outcomes(run, outcomes);
 	for (size_t i = 0; i < run->count; i++) {
@@ -796,6 +792,16 @@ run_fetch_original(struct run *run, const struct outcome *outcomes)
 			settled->final = &run->outcomes[i];
 		settled->outcome = &run->outcomes[i];
 	}
+}
+
+/* Reports need the original: from memory, or read first. */
+static void
+run_fetch_original(struct run *run)
+{
+	uint64_t id = run->leg->entry->id;
+	const uint8_t *body;
+	size_t len;
+
 	body = spool_body(run->queue->spool, id, &len);
 	if (body == NULL) {
 		run->read = spool_read(run->queue->spool, id, 0, ORIGINAL_MAX,
@@ -818,7 +824,7 @@ run_settle(struct run *run, const struct outcome *outcomes)
 		.now_ms = queue_wall_ms(queue),
 		.random = random_below(UINT32_MAX),
 	};
-	bool has_report = false;
+	bool has_report = false, has_digest = false;
 
 	/* no policy: an operator's order, which no host has a word in */
 	if (run->policy != NULL)
@@ -852,9 +858,12 @@ run_settle(struct run *run, const struct outcome *outcomes)
 				 &settled->classification);
 		run_advise(settled);
 		has_report |= settled->has_report;
+		has_digest |= settled->digest != DIGEST_NOTHING;
 	}
+	if (has_report || has_digest)
+		run_keep_outcomes(run, outcomes);
 	if (has_report)
-		run_fetch_original(run, outcomes);
+		run_fetch_original(run);
 	else
 		run_commit(run);
 }
@@ -948,7 +957,6 @@ run_commit(struct run *run)
 {
 	struct queue *queue = run->queue;
 	struct message *message = run->message;
-	bool has_report = false;
 
 	for (size_t i = 0; i < run->settled_count; i++) {
 		struct settlement *settled = &run->settled[i];
@@ -959,10 +967,8 @@ run_commit(struct run *run)
 			message->leg_of[settled->recipient] = NULL;
 		log_settled(run, settled);
 		count_settled(queue, settled);
-		has_report |= settled->has_report;
 	}
-	if (has_report)
-		report_make(run);
+	report_make(run);
 	if (run->reports == NULL) {
 		run_write(run);
 		run_finish(run);

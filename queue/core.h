@@ -18,6 +18,7 @@
 
 #include "lib/list.h"
 #include "queue/deliver/delivery.h"
+#include "queue/digest.h"
 #include "queue/entry.h"
 #include "queue/envelope.h"
 #include "queue/queue.h"
@@ -61,6 +62,12 @@ struct queue {
 	struct spool *spool;
 	struct queue_events events;
 	void *owner;
+
+	struct digest *digest;
+	uint64_t digest_s;     /* its period; 0: it is never sent */
+	struct limit *reports; /* by sender */
+	struct units_rate reports_per_sender;
+	bool is_loaded; /* all of an earlier run */
 
 	struct schedule schedule;
 	struct list entries; /* all, in order of arrival */

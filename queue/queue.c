@@ -12,6 +12,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/random.h"
+#include "policy/limit.h"
 #include "queue/core.h"
 
 /* Legs looked at in one turn of the loop. */
@@ -24,6 +25,9 @@
 #define CHORE_LIMIT 32
 
 #define PAUSED_FILE "paused"
+
+/* Senders whose reports are counted at once. */
+#define REPORT_SENDERS 10000
 
 /* A settled message found before the spool can be told so. */
 struct orphan {
@@ -320,7 +324,17 @@ on_soon(uv_idle_t *soon)
 	if (!queue_pump(queue))
 		queue_kick(queue);
 	now_ms = queue_boot_ms(queue);
+	if (queue->is_loaded)
+		digest_tick(queue->digest);
 	wakeup_ms = schedule_wakeup(&queue->schedule);
+	if (digest_wakeup_ms(queue->digest) != UINT64_MAX) {
+		uint64_t digest_ms =
+			queue_boot_of(queue, digest_wakeup_ms(queue->digest));
+
+		/* one that is late waits for something: the disk */
+		if (digest_ms > now_ms && digest_ms < wakeup_ms)
+			wakeup_ms = digest_ms;
+	}
 	if (wakeup_ms <= now_ms)
 		sleep_ms = 1;
 	else if (wakeup_ms - now_ms < SLEEP_MAX_MS)
@@ -397,6 +411,7 @@ on_loaded(void *owner)
 {
 	struct queue *queue = owner;
 
+	queue->is_loaded = true;
 	queue_kick(queue);
 	if (queue->events.loaded != NULL)
 		queue->events.loaded(queue->owner);
@@ -495,6 +510,8 @@ take_opts(struct queue *queue, const struct queue_opts *opts)
 	rules->bounce_expire_s = opts->bounce_expire_s;
 	rules->warn_s = opts->warn_s;
 	rules->grace_s = opts->grace_s;
+	queue->reports_per_sender = opts->reports_per_sender;
+	queue->digest_s = opts->digest_s;
 	queue->delivers = opts->deliver;
 	queue->now_ms = opts->now_ms;
 	queue->now_arg = opts->now_arg;
@@ -547,6 +564,8 @@ queue_free(struct queue *queue)
 				  link));
 	entry_index_done(&queue->index);
 	schedule_done(&queue->schedule);
+	digest_free(queue->digest);
+	limit_free(queue->reports);
 	classifier_unref(queue->classifier);
 	policy_unref(queue->policy);
 	free(queue->retry_s);
@@ -602,6 +621,7 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	queue->spool_dir = mem_strdup(opts->spool_dir);
 	queue->policy = policy_ref(policy);
 	queue->classifier = classifier_builtin();
+	queue->reports = limit_new(REPORT_SENDERS);
 	queue->events = *events;
 	queue->owner = owner;
 	schedule_init(&queue->schedule, connections_of(opts));
@@ -621,6 +641,12 @@ static char *
 paused_path(const struct queue *queue)
 {
 	return mem_printf("%s/%s", queue->spool_dir, PAUSED_FILE);
+}
+
+static void
+on_spool_closed(void *arg)
+{
+	handles_close(arg);
 }
 
 int
@@ -651,6 +677,11 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 		return rc;
 	}
 	queue->spool = spool;
+	rc = digest_open(queue, &queue->digest, err);
+	if (rc < 0) {
+		spool_close(spool, on_spool_closed, queue);
+		return rc;
+	}
 	tell_orphans(queue);
 	path = paused_path(queue);
 	queue->is_paused = access(path, F_OK) == 0;
@@ -666,12 +697,6 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 	return 0;
 }
 
-static void
-on_spool_closed(void *arg)
-{
-	handles_close(arg);
-}
-
 void
 queue_close_step(struct queue *queue)
 {
@@ -684,6 +709,8 @@ queue_close_step(struct queue *queue)
 	deliverer_close_idle(queue->deliverer);
 	deliverer_free(queue->deliverer);
 	reask_free(queue->reask);
+	digest_free(queue->digest);
+	queue->digest = NULL;
 	spool_close(queue->spool, on_spool_closed, queue);
 }
 
@@ -887,4 +914,6 @@ queue_stats(const struct queue *queue, struct queue_stats *out)
 			   queue->schedule.due.capacity *
 				   sizeof(*queue->schedule.due.nodes);
 	spool_stats(queue->spool, &out->spool);
+	if (queue->digest != NULL)
+		digest_stats(queue->digest, &out->digest);
 }

@@ -20,8 +20,10 @@
 #include <uv.h>
 
 #include "lib/err.h"
+#include "lib/units.h"
 #include "policy/policy.h"
 #include "queue/bounce/classify.h"
+#include "queue/digest.h"
 #include "queue/envelope.h"
 #include "queue/spool/spool.h"
 
@@ -35,6 +37,9 @@ struct queue_opts {
 	const uint32_t *retry_s; /* delays; the last repeats */
 	size_t retry_count;
 	uint64_t expire_s, warn_s, bounce_expire_s, grace_s;
+	struct units_rate reports_per_sender; /* count 0: no cap */
+	uint64_t digest_s; /* what nobody was told, to the postmaster; 0: never
+			    */
 	unsigned connections; /* deliveries at once */
 	uint16_t port;
 	uint64_t connect_timeout_ms, idle_connection_ms;
@@ -166,6 +171,7 @@ int queue_pause(struct queue *queue, bool is_paused, struct err *err);
 bool queue_is_paused(const struct queue *queue);
 
 struct queue_stats {
+	struct digest_stats digest;
 	uint64_t messages;
 	/* Per destination of a message; deferred ones are among queued. */
 	uint64_t queued, deferred, active, held;

@@ -3,16 +3,23 @@
  * What a run tells the sender: recipients that failed for one cause share
  * one report. Reports are messages of their own, from the null sender, and
  * become durable in one batch with the states that they tell of.
+ *
+ * They go to the envelope's sender and to nobody else: no header of the
+ * original is asked for an address. Where there is no sender, or he was told
+ * enough within the hour, it is the postmaster's digest that is told.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "policy/limit.h"
 #include "queue/core.h"
 
 struct report {
 	struct queue_put put;
+	bool is_digest; /* told to the digest: no message of its own */
+	struct digest_ticket ticket;
 	struct run *run;
 	struct report *next;
 	const struct settlement *first; /* lends: says the cause of all */
@@ -22,8 +29,8 @@ struct report {
 static bool
 is_alike(const struct settlement *a, const struct settlement *b)
 {
-	return b->has_report && a->report == b->report &&
-	       a->state == b->state &&
+	return a->has_report == b->has_report && a->digest == b->digest &&
+	       a->report == b->report && a->state == b->state &&
 	       a->classification.category == b->classification.category &&
 	       strcmp(a->classification.rule, b->classification.rule) == 0 &&
 	       a->is_denied == b->is_denied &&
@@ -146,17 +153,71 @@ report_format(struct report *report, const struct settlement *rest,
 	free(told);
 }
 
-static struct report *
-report_begin(struct run *run, const struct settlement *first)
+static void
+on_digest_done(struct digest_ticket *ticket, int status)
 {
-	struct report *report = mem_zalloc(sizeof(*report));
+	struct report *report = container_of(ticket, struct report, ticket);
+
+	run_report_done(report->run, report, status);
+}
+
+/* All that are like its first, to the digest. */
+static void
+report_to_digest(struct report *report)
+{
+	const struct settlement *first = report->first,
+				*at = report->run->settled;
+	const struct settlement *end = at + report->run->settled_count;
+	struct queue *queue = report->run->queue;
+	const struct envelope *envelope = &report->run->message->envelope;
+	char words[OUTCOME_REPLY_MAX], id[SPOOL_ID_MAX];
+	struct sheet_item item = {
+		.why = first->has_report ? SHEET_OVER_CAP : SHEET_NO_SENDER,
+		.category = first->classification.category,
+		.at_ms = queue_wall_ms(queue),
+		.id = spool_id_format(envelope->id, id),
+		.sender = envelope->sender,
+		.recipient = envelope->recipients[first->recipient].address,
+		.words = words,
+	};
+
+	settle_words(first->final, words, sizeof(words));
+	report->ticket.on_done = on_digest_done;
+	switch (first->digest) {
+	case DIGEST_NOTHING:
+	case DIGEST_FAILURE:
+		for (; at != end; at++)
+			item.recipients += is_alike(first, at);
+		digest_add(queue->digest, &item, &report->ticket);
+		break;
+	case DIGEST_DELIVERED:
+	case DIGEST_LOST:
+		digest_settled(queue->digest, envelope->id,
+			       first->digest == DIGEST_LOST ? words : NULL,
+			       &report->ticket);
+		break;
+	}
+}
+
+/* Was the sender told enough within the hour? */
+static bool
+is_over_cap(const struct run *run)
+{
+	struct queue *queue = run->queue;
+	char key[LIMIT_KEY_MAX];
+
+	(void)str_copy(key, sizeof(key), str_of(run->message->envelope.sender));
+	str_lower_all(key);
+	return !limit_take(queue->reports, key, &queue->reports_per_sender, 1,
+			   queue_boot_ms(queue), NULL);
+}
+
+static void
+report_begin_put(struct report *report)
+{
+	struct run *run = report->run;
 	struct envelope envelope;
 
-	report->run = run;
-	report->first = first;
-	report->next = run->reports;
-	run->reports = report;
-	run->reports_left++;
 	report->put.owner = report;
 	report->put.on_room = on_put_room;
 	report->put.on_end = on_put_end;
@@ -170,7 +231,25 @@ report_begin(struct run *run, const struct settlement *first)
 		NOTIFY_NEVER;
 	envelope.is_utf8 = run->message->envelope.is_utf8;
 	queue_put_begin(run->queue, &report->put, &envelope);
-	return report;
+}
+
+static void
+report_begin(struct run *run, const struct settlement *first)
+{
+	struct report *report = mem_zalloc(sizeof(*report));
+	const struct settlement *end = run->settled + run->settled_count;
+
+	report->run = run;
+	report->first = first;
+	report->next = run->reports;
+	run->reports = report;
+	run->reports_left++;
+	list_init(&report->ticket.link);
+	report->is_digest = !first->has_report || is_over_cap(run);
+	if (report->is_digest)
+		return; /* nothing to prepare */
+	report_begin_put(report);
+	report_format(report, first, end);
 }
 
 void
@@ -181,12 +260,12 @@ report_make(struct run *run)
 	for (const struct settlement *at = run->settled; at != end; at++) {
 		struct report *known = run->reports;
 
-		if (!at->has_report)
+		if (!at->has_report && at->digest == DIGEST_NOTHING)
 			continue;
 		while (known != NULL && !report_tells(known, at))
 			known = known->next;
 		if (known == NULL)
-			report_format(report_begin(run, at), at, end);
+			report_begin(run, at);
 	}
 }
 
@@ -195,7 +274,9 @@ report_is_small(const struct run *run)
 {
 	const struct report *report = run->reports;
 
-	while (report != NULL && !spool_put_is_large(&report->put.spool))
+	/* the digest is no part of a batch */
+	while (report != NULL && !report->is_digest &&
+	       !spool_put_is_large(&report->put.spool))
 		report = report->next;
 	return report == NULL;
 }
@@ -204,8 +285,12 @@ void
 report_submit(struct run *run)
 {
 	for (struct report *report = run->reports; report != NULL;
-	     report = report->next)
-		queue_put_end(&report->put);
+	     report = report->next) {
+		if (report->is_digest)
+			report_to_digest(report);
+		else
+			queue_put_end(&report->put);
+	}
 }
 
 void
@@ -215,7 +300,9 @@ report_free(struct run *run)
 		struct report *report = run->reports;
 
 		run->reports = report->next;
-		if (report->put.queue != NULL)
+		if (report->is_digest)
+			digest_cancel(&report->ticket);
+		else
 			queue_put_abort(&report->put);
 		free(report);
 	}

@@ -8,11 +8,19 @@
 
 #include "lib/mem.h"
 #include "lib/str.h"
+#include "queue/digest.h"
 
 static bool
 is_null_sender(const struct envelope *envelope)
 {
 	return envelope->sender[0] == '\0';
+}
+
+static bool
+is_digest(const struct envelope *envelope)
+{
+	return is_null_sender(envelope) && envelope->listener != NULL &&
+	       strcmp(envelope->listener, DIGEST_LISTENER) == 0;
 }
 
 static uint64_t
@@ -61,6 +69,10 @@ decide_failed(const struct settle_input *input, enum recipient_state state,
 	out->report = DSN_FAILED;
 	out->has_report =
 		wants_report(input->envelope, recipient, NOTIFY_FAILURE);
+	if (is_digest(input->envelope))
+		out->digest = DIGEST_LOST;
+	else if (is_null_sender(input->envelope))
+		out->digest = DIGEST_FAILURE;
 }
 
 /* Queued until then, or until the warning is due. */
@@ -156,6 +168,8 @@ decide_delivered(const struct settle_input *input, struct settlement *out)
 		&input->envelope->recipients[input->recipient];
 
 	out->state = RCPT_DELIVERED;
+	if (is_digest(input->envelope))
+		out->digest = DIGEST_DELIVERED;
 	if (input->outcome->has_dsn)
 		return; /* the next hop reports (RFC 3461, 5.2.2) */
 	out->report = input->is_local ? DSN_DELIVERED : DSN_RELAYED;

@@ -41,12 +41,21 @@ struct settle_input {
 						recipients, so that they stay together */
 };
 
+/* What the postmaster's digest has to hear of it (queue/digest.h). */
+enum settle_digest {
+	DIGEST_NOTHING,
+	DIGEST_FAILURE,	  /* final, and there is no sender to be told */
+	DIGEST_DELIVERED, /* it was a digest */
+	DIGEST_LOST,	  /* it was a digest, and failed */
+};
+
 struct settlement {
 	size_t recipient;
 	enum recipient_state state; /* QUEUED, DELIVERED, FAILED, EXPIRED */
 	uint64_t next_try_ms;	    /* RCPT_QUEUED; else 0 */
 	bool has_report;	    /* the sender is told: */
 	enum dsn_kind report;
+	enum settle_digest digest;
 	struct classification classification; /* of the outcome */
 	bool is_denied;			      /* and then: */
 	struct denied_verdict denied;

@@ -85,6 +85,8 @@ config_queue_opts(const struct config *config, struct queue_opts *out)
 	out->warn_s = config->queue.warn_s;
 	out->bounce_expire_s = config->queue.bounce_expire_s;
 	out->grace_s = config->queue.grace_s;
+	out->reports_per_sender = config->queue.reports_per_sender;
+	out->digest_s = config->queue.digest_s;
 	out->connections = config->queue.connections;
 	out->port = config->queue.port;
 	out->connect_timeout_ms = config->queue.connect_timeout_ms;

@@ -100,7 +100,8 @@ struct config {
 	struct {
 		uint32_t *retry_s;
 		size_t retry_count;
-		uint64_t expire_s, warn_s, bounce_expire_s, grace_s;
+		uint64_t expire_s, warn_s, bounce_expire_s, grace_s, digest_s;
+		struct units_rate reports_per_sender;
 		unsigned connections;
 		uint16_t port;
 		uint64_t connect_timeout_ms, idle_connection_ms;

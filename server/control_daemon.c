@@ -48,6 +48,16 @@ status_queue(const struct queue_stats *q)
 }
 
 static json_t *
+status_digest(const struct digest_stats *d)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:s}", "waiting",
+			 (json_int_t)d->waiting, "on_way",
+			 (json_int_t)d->on_way, "due_ms", (json_int_t)d->due_ms,
+			 "failed", (json_int_t)d->failed, "last_error",
+			 d->last_why != NULL ? d->last_why : "");
+}
+
+static json_t *
 status_spool(const struct spool_stats *s)
 {
 	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "in_log",
@@ -119,6 +129,14 @@ status_warnings(const struct daemon *daemon, const struct queue_stats *queue)
 		json_array_append_new(
 			list, json_string("damaged messages were set aside in "
 					  "the spool's folder corrupt/"));
+	if (queue->digest.last_why != NULL)
+		json_array_append_new(
+			list,
+			json_sprintf("the digest for %s could not be "
+				     "delivered (%s); it is tried again with "
+				     "the next one",
+				     policy_postmaster(daemon->config->policy),
+				     queue->digest.last_why));
 	if (daemon->reload_error != NULL)
 		json_array_append_new(
 			list, json_string("the last reload found errors; the "
@@ -144,18 +162,20 @@ control_status(struct control_request *request)
 	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
 	(void)control_row(
 		request,
-		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
-			  "version", version_text(), "hostname",
-			  daemon->config->hostname, "pid", (json_int_t)getpid(),
-			  "uptime_s",
-			  (json_int_t)((clock_wall_ms() - daemon->started_ms) /
-				       1000),
-			  "paused", queue_is_paused(daemon->queue), "sessions",
-			  status_sessions(&daemon->smtpd->stats), "points_here",
-			  control_front_status(daemon), "queue",
-			  status_queue(&queue), "spool",
-			  status_spool(&queue.spool), "dns", status_dns(&dns),
-			  "destinations", destinations, "warnings", warnings));
+		json_pack(
+			"{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+			"version", version_text(), "hostname",
+			daemon->config->hostname, "pid", (json_int_t)getpid(),
+			"uptime_s",
+			(json_int_t)((clock_wall_ms() - daemon->started_ms) /
+				     1000),
+			"paused", queue_is_paused(daemon->queue), "sessions",
+			status_sessions(&daemon->smtpd->stats), "points_here",
+			control_front_status(daemon), "queue",
+			status_queue(&queue), "spool",
+			status_spool(&queue.spool), "dns", status_dns(&dns),
+			"destinations", destinations, "warnings", warnings,
+			"digest", status_digest(&queue.digest)));
 	control_end(request, is_healthy ? EXIT_DONE : EXIT_NO, NULL);
 }
 

@@ -47,6 +47,7 @@ print_status(void *arg, const json_t *row)
 	const json_t *queue = json_object_get(row, "queue");
 	const json_t *sessions = json_object_get(row, "sessions");
 	const json_t *spool = json_object_get(row, "spool");
+	const json_t *digest = json_object_get(row, "digest");
 	char uptime[24], room[16];
 	json_t *one;
 	size_t index;
@@ -83,6 +84,11 @@ print_status(void *arg, const json_t *row)
 		     number(spool, "in_log"), number(spool, "in_files"),
 		     units_format_size((uint64_t)number(spool, "disk_free"),
 				       room, sizeof(room)));
+	if (number(digest, "waiting") + number(digest, "on_way") != 0)
+		(void)printf("digest    %lld failures nobody was told about "
+			     "wait for the postmaster, %lld are on their way\n",
+			     number(digest, "waiting"),
+			     number(digest, "on_way"));
 	json_array_foreach(json_object_get(row, "destinations"), index, one)(
 		void) printf("  %-32s %lld waiting, %lld active%s%s\n",
 			     get(one, "destination"), number(one, "waiting"),

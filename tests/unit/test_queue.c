@@ -43,6 +43,7 @@ struct delivery {
 static struct {
 	uv_loop_t *loop;
 	bool is_down;
+	bool refuses_postmaster;
 	unsigned started, running, running_most, aborted;
 	struct buf log; /* "KEY FROM: TO TO\n" a delivery */
 	struct list hanging;
@@ -59,6 +60,8 @@ outcome_for(const struct envelope *envelope, size_t index, struct outcome *out)
 	out->cause = CAUSE_REPLY;
 	out->phase = PHASE_RCPT;
 	(void)snprintf(out->host, sizeof(out->host), "%s", "mx.test");
+	if (strncmp(to, "postmaster@", 11) == 0 && peer.refuses_postmaster)
+		to = "never";
 	if (strncmp(to, "later1@", 7) == 0 && recipient->attempts >= 1)
 		to = "ok";
 	if (strncmp(to, "later", 5) == 0) {
@@ -1362,6 +1365,148 @@ START_TEST(a_report_too_large_for_a_batch_is_there_before_what_it_tells_of)
 }
 END_TEST
 
+/* ------------------------------------------------------------ the digest */
+
+#define DIGEST_TO "domain home.test <>: postmaster@home.test\n"
+
+static bool
+was_loaded(struct world *world)
+{
+	return world->is_loaded;
+}
+
+static bool
+has_digest_waiting(struct world *world)
+{
+	return stats_of(world).digest.waiting != 0;
+}
+
+START_TEST(mail_of_nobody_that_fails_goes_into_a_daily_digest)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	SEND(&world, "", "never@a.test");
+	SEND(&world, "", "never.b@a.test");
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 2);
+	buf_clear(&peer.log);
+	world_reopen(&world);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 2);
+	advance(&world, 86399);
+	settle_down(&world);
+	log_is("");
+	advance(&world, 1);
+	while (stats_of(&world).delivered != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	run_until(&world, is_empty);
+	log_is(DIGEST_TO);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 0);
+	/* and that was all of it */
+	world_reopen(&world);
+	advance(&world, 3 * 86400);
+	settle_down(&world);
+	log_is("");
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(reports_beyond_the_cap_of_their_sender_go_into_the_digest)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.reports_per_sender = (struct units_rate){2, 3600};
+	advance(&world, 1);
+	for (unsigned i = 0; i < 5; i++)
+		SEND(&world, i % 2 != 0 ? "Author@home.test" : AUTHOR,
+		     "never@a.test");
+	SEND(&world, "other@home.test", "never@a.test");
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).delivered, 3);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 3);
+	/* a time later he is told again */
+	advance(&world, 3600);
+	SEND(&world, AUTHOR, "never@a.test");
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).delivered, 4);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 3);
+	world_done(&world);
+}
+END_TEST
+
+/* The postmaster's mailbox refuses it: at most one message a period, and
+ * nothing is forgotten. */
+START_TEST(a_digest_that_fails_waits_for_the_next_one)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.refuses_postmaster = true;
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	SEND(&world, "", "never@a.test");
+	run_until(&world, is_empty);
+	buf_clear(&peer.log);
+	for (unsigned days = 1; days <= 3; days++) {
+		advance(&world, 86399);
+		settle_down(&world);
+		log_is("");
+		advance(&world, 1);
+		while (stats_of(&world).digest.failed != days)
+			uv_run(&world.loop, UV_RUN_ONCE);
+		run_until(&world, is_empty);
+		log_is(DIGEST_TO);
+		run_until(&world, has_digest_waiting);
+		ck_assert_uint_eq(stats_of(&world).digest.waiting, 1);
+		ck_assert_str_eq(stats_of(&world).digest.last_why,
+				 "550 5.1.1 no such user");
+	}
+	peer.refuses_postmaster = false;
+	advance(&world, 86400);
+	while (stats_of(&world).delivered != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	ck_assert_ptr_null(stats_of(&world).digest.last_why);
+	world_done(&world);
+}
+END_TEST
+
+/* Held back, it is in the queue across a restart; removed, it is told again. */
+START_TEST(a_digest_that_an_operator_removes_is_told_again)
+{
+	struct world world;
+	struct err err = ERR_INIT;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	SEND(&world, "", "never@a.test");
+	run_until(&world, is_empty);
+	ck_assert_int_eq(queue_pause(world.queue, true, &err), 0);
+	advance(&world, 86400);
+	while (stats_of(&world).messages != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 1);
+	world_reopen(&world);
+	run_until(&world, was_loaded);
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 1);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	ck_assert_uint_eq(apply(&world, QUEUE_REMOVE, &all), 1);
+	advance(&world, 1);
+	run_until(&world, has_digest_waiting);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 0);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 1);
+	world_done(&world);
+}
+END_TEST
+
 UNIT_MAIN(
 	"queue", tcase_add_test(tc, accepted_mail_is_delivered_and_gone);
 	tcase_add_test(tc, deferred_mail_is_tried_again_when_it_is_due);
@@ -1372,6 +1517,11 @@ UNIT_MAIN(
 	tcase_add_test(tc, one_report_tells_of_all_that_failed_alike);
 	tcase_add_test(tc,
 		       mail_that_is_never_taken_expires_with_a_warning_before);
+	tcase_add_test(tc, mail_of_nobody_that_fails_goes_into_a_daily_digest);
+	tcase_add_test(
+		tc, reports_beyond_the_cap_of_their_sender_go_into_the_digest);
+	tcase_add_test(tc, a_digest_that_fails_waits_for_the_next_one);
+	tcase_add_test(tc, a_digest_that_an_operator_removes_is_told_again);
 	tcase_add_test(tc, a_fault_of_our_own_is_not_reported_at_once);
 	tcase_add_test(tc, recipients_of_one_next_hop_travel_together);
 	tcase_add_test(tc, only_who_did_not_get_it_is_tried_again);
