@@ -53,7 +53,7 @@ struct session {
 
 	struct body body;
 	struct smtp_data_encoder encoder;
-	bool is_body_open, waits_drained, waits_bytes;
+	bool waits_drained, waits_bytes;
 };
 
 static void session_go_on(struct session *session);
@@ -162,7 +162,6 @@ session_over(struct session *session)
 {
 	session_stop_login(session);
 	body_close(&session->body);
-	session->is_body_open = false;
 	session->state = SESSION_OVER;
 	stream_set_deadline(session->stream, 0);
 	session_tell(session, SESSION_CLOSED);
@@ -274,8 +273,7 @@ session_encode(struct session *session, const uint8_t *bytes, size_t len)
 static void
 session_body_end(struct session *session)
 {
-	body_close(&session->body);
-	session->is_body_open = false;
+	/* it stays open: another transaction may need it once more */
 	session->state = SESSION_TALKING;
 	smtp_client_body_sent(session->client,
 			      smtp_data_encode_end(&session->encoder));
@@ -331,9 +329,7 @@ session_body_begin(struct session *session)
 	session->state = SESSION_BODY;
 	session->waits_drained = session->waits_bytes = false;
 	memset(&session->encoder, 0, sizeof(session->encoder));
-	if (session->is_body_open)
-		body_rewind(&session->body);
-	session->is_body_open = true;
+	body_rewind(&session->body);
 }
 
 /* ------------------------------------------------------------ going on */
@@ -409,6 +405,7 @@ session_idle(struct session *session)
 			return;
 		}
 	}
+	body_close(&session->body);
 	session->is_sending = false;
 	session->state = SESSION_IDLE;
 	session_tell(session, event);

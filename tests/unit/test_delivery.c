@@ -283,6 +283,28 @@ START_TEST(each_recipient_has_its_own_outcome)
 }
 END_TEST
 
+START_TEST(recipients_of_a_second_transaction_get_the_whole_message_too)
+{
+	struct server *server;
+
+	world_init();
+	world.spool.is_in_memory = _i == 0;
+	world.envelope.recipient_count = 2;
+	server = add_server(
+		EHLO MAIL RCPT
+		"C RCPT TO:<r1@to.example>\nS 452 4.5.3 too many\n" BODY
+		"S 250 one\n" MAIL "C RCPT TO:<r1@to.example>\nS 250 ok\n" BODY
+		"S 250 two\n" QUIT);
+	assert_delivered(deliver());
+	assert_delivered(&world.outcomes[1]);
+	ck_assert_str_eq(world.outcomes[1].reply, "250 two");
+	ck_assert_uint_eq(server->messages, 2);
+	ck_assert_str_eq(buf_text(&server->body),
+			 "Subject: x\r\n\r\nhello\r\n..dot\r\n.\r\n");
+	world_done();
+}
+END_TEST
+
 START_TEST(a_large_message_arrives_whole)
 {
 	size_t len = 8 << 20, at = 0, held;
@@ -1062,6 +1084,10 @@ UNIT_MAIN(
 	tcase_add_loop_test(tc, a_message_is_delivered_with_its_dots_stuffed, 0,
 			    2);
 	tcase_add_test(tc, each_recipient_has_its_own_outcome);
+	tcase_add_loop_test(
+		tc,
+		recipients_of_a_second_transaction_get_the_whole_message_too, 0,
+		2);
 	tcase_add_loop_test(tc, a_large_message_arrives_whole, 0, 2);
 	tcase_add_test(tc, a_body_that_cannot_be_read_is_never_ended);
 	tcase_add_loop_test(tc, a_lost_connection_defers, 0,
