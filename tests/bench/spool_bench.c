@@ -3,20 +3,24 @@
  * The spool alone, as a closed loop: each of N sessions hands over a message,
  * waits until it is durable, and hands over the next.
  *
- *	spool_bench SIZE SESSIONS SECONDS DIR [accept|cycle] [KEEP%]
+ *	spool_bench [-k KEEP] [-l LAG] [-w WARM] SIZE SESSIONS SECONDS DIR
+ *	            [cycle | accept]
  *
- * accept  messages are settled without having been looked at, so that the
- *         log stays what it is
- * cycle   each is read back from memory, its checksum compared, and settled
+ * cycle   each message is read back, its checksum compared, and settled
+ * accept  nothing is settled while time is taken. The log is made large
+ *         before, and the run ends early when it is nearly full, so that
+ *         neither growth nor old mail is measured. DIR may be used again.
  * KEEP    this many of a hundred messages are never settled
+ * LAG     a message is settled when that many others came behind it
+ * WARM    seconds of the same load before time is taken (1)
  *
  * Prints one line: messages a second, latency of the commit in microseconds,
- * commits a second, CPU time a message, bytes of the log, segments.
+ * commits a second, CPU time a message, the log at the end of the run, what
+ * was in files, and the log a while after.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "lib/crc32c.h"
@@ -24,24 +28,36 @@
 #include "lib/mem.h"
 #include "lib/work.h"
 #include "queue/spool/spool.h"
+#include "tests/bench/figures.h"
 
-#define LATENCIES_MAX (1u << 25)
+#define ACCEPT_SEGMENTS 48u /* of 64 MiB: made before accept is measured */
+#define SETTLE_AT_ONCE	10000u
+
+struct session {
+	struct spool_put put;
+	uint64_t began;
+};
 
 static struct spool *spool;
 static uv_loop_t loop;
 static uint8_t *body;
 static uint32_t body_crc;
 static size_t size;
-static bool is_cycle, is_over, is_closed;
+static enum { CYCLE, ACCEPT } mode;
 static unsigned keep_percent;
-static uint64_t deadline, accepted, running;
-static uint32_t *latencies;
-static size_t latency_count;
+static size_t lag;
+static double warm_s = 1, seconds;
+static const char *dir;
+static unsigned session_count;
+static struct session *sessions;
 
-struct session {
-	struct spool_put put;
-	uint64_t began;
-};
+static bool is_loaded, is_over, is_closed, is_settling;
+static uint64_t deadline, accepted, running, bytes_left;
+static struct latencies latencies;
+
+/* ids not settled yet, in a ring of lag, or all in accept */
+static uint64_t *ids;
+static size_t id_count, id_size;
 
 static void
 die(const char *why)
@@ -65,20 +81,45 @@ send_one(struct session *session)
 }
 
 static void
-settle(uint64_t id)
+keep_id(uint64_t id)
+{
+	if (id_count == id_size) {
+		id_size = 2 * id_size + 65536;
+		ids = mem_resize(ids, id_size, sizeof(*ids));
+	}
+	ids[id_count++] = id;
+}
+
+static void
+read_back(uint64_t id)
 {
 	size_t len;
+	const uint8_t *bytes = spool_body(spool, id, &len);
 
-	if (is_cycle) {
-		const uint8_t *bytes = spool_body(spool, id, &len);
+	if (bytes != NULL && (len != size || crc32c(0, bytes, len) != body_crc))
+		die("a body is not what was put");
+}
 
-		if (bytes != NULL &&
-		    (len != size || crc32c(0, bytes, len) != body_crc))
-			die("a body is not what was put");
-	}
-	if (accepted % 100 < keep_percent)
+static void
+settle(uint64_t id)
+{
+	if (mode == CYCLE)
+		read_back(id);
+	if (accepted % 100 < keep_percent) {
 		spool_forget_body(spool, id);
-	else
+		return;
+	}
+	if (lag != 0) {
+		uint64_t *place = &ids[accepted % lag];
+		uint64_t before = *place;
+
+		*place = id;
+		spool_forget_body(spool, id);
+		id = before;
+	}
+	if (!is_settling)
+		keep_id(id);
+	else if (id != 0)
 		spool_done(spool, id);
 }
 
@@ -92,26 +133,26 @@ on_end(void *owner, int status)
 	if (status < 0)
 		die(uv_strerror(status));
 	accepted++;
-	if (latency_count < LATENCIES_MAX)
-		latencies[latency_count++] =
-			(uint32_t)((now - session->began) / 1000);
+	latencies_add(&latencies, session->began, now);
 	settle(session->put.id);
-	if (now < deadline)
+	if (now < deadline && bytes_left > size) {
+		bytes_left -= size;
 		send_one(session);
-	else
+	} else {
 		is_over = running == 0;
+	}
 }
 
 static void
 on_found(void *owner, const struct spool_found *found)
 {
-	spool_done(spool, found->id);
+	keep_id(found->id);
 }
 
 static void
 on_loaded(void *owner)
 {
-	*(bool *)owner = true;
+	is_loaded = true;
 }
 
 static void
@@ -132,35 +173,155 @@ on_closed(void *arg)
 	is_closed = true;
 }
 
-static double
-cpu_us(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return 1e6 * (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-/* A second of the same load, so that the log has grown to its size. */
+/* Sessions until time is over, or so many bytes were put. */
 static void
-run_for(struct session *sessions, unsigned count, double seconds)
+run_sessions(double for_s, uint64_t bytes)
 {
 	is_over = false;
-	accepted = latency_count = 0;
-	deadline = uv_hrtime() + (uint64_t)(seconds * 1e9);
-	for (unsigned i = 0; i < count; i++)
+	accepted = latencies.count = 0;
+	bytes_left = bytes;
+	deadline = uv_hrtime() + (uint64_t)(for_s * 1e9);
+	for (unsigned i = 0; i < session_count; i++)
 		send_one(&sessions[i]);
 	while (!is_over)
 		(void)uv_run(&loop, UV_RUN_ONCE);
+}
+
+/* Settles what was kept, and waits until it is gone. */
+static void
+settle_all(void)
+{
+	struct spool_stats stats;
+
+	for (size_t i = 0; i < id_count; i++) {
+		spool_done(spool, ids[i]);
+		if (i % SETTLE_AT_ONCE == 0)
+			(void)uv_run(&loop, UV_RUN_NOWAIT);
+	}
+	id_count = 0;
+	do {
+		(void)uv_run(&loop, UV_RUN_ONCE);
+		spool_stats(spool, &stats);
+	} while (stats.messages != 0);
+}
+
+/* Bytes that may be put before the log has to do something about them. */
+static uint64_t
+free_bytes(void)
+{
+	struct spool_stats stats;
+	uint64_t free_log;
+
+	spool_stats(spool, &stats);
+	free_log = stats.log_bytes * stats.segments_free / stats.segments;
+	/* what else a small message takes in the log */
+	return free_log / 8 * 7 / (size + 256) * size;
+}
+
+/* Makes the log as large as it may be, by the same load. */
+static void
+grow_log(void)
+{
+	struct spool_stats stats;
+
+	spool_stats(spool, &stats);
+	while (stats.log_bytes < (uint64_t)(ACCEPT_SEGMENTS - 1) << 26) {
+		run_sessions(0.2, UINT64_MAX);
+		spool_stats(spool, &stats);
+	}
+	settle_all();
+}
+
+static void
+print(const struct spool_stats *before, const struct spool_stats *after,
+      double cpu)
+{
+	uint64_t commits = after->commits - before->commits;
+
+	if (latencies.count == 0)
+		die("no message became durable");
+	latencies_sort(&latencies);
+	printf("%s size=%zu sessions=%u keep=%u msgs/s=%.0f p50_us=%u "
+	       "p99_us=%u p999_us=%u max_us=%u commits/s=%.0f "
+	       "msgs/commit=%.1f cpu_us/msg=%.1f log_MiB=%llu segments=%llu "
+	       "in_files=%llu seconds=%.2f",
+	       mode == CYCLE ? "cycle" : "accept", size, session_count,
+	       keep_percent, (double)accepted / seconds,
+	       latencies_at(&latencies, 0.5), latencies_at(&latencies, 0.99),
+	       latencies_at(&latencies, 0.999), latencies_at(&latencies, 1),
+	       (double)commits / seconds,
+	       (double)accepted / (double)(commits != 0 ? commits : 1),
+	       cpu / (double)accepted,
+	       (unsigned long long)after->log_bytes >> 20,
+	       (unsigned long long)after->segments,
+	       (unsigned long long)after->in_files, seconds);
+}
+
+static void
+measure(void)
+{
+	struct spool_stats before, after;
+	double cpu, began;
+
+	if (mode == ACCEPT)
+		grow_log();
+	else
+		is_settling = true;
+	if (warm_s > 0)
+		run_sessions(warm_s,
+			     mode == ACCEPT ? free_bytes() / 2 : UINT64_MAX);
+	if (mode == ACCEPT)
+		settle_all();
+	spool_stats(spool, &before);
+	cpu = cpu_us();
+	began = (double)uv_hrtime();
+	run_sessions(seconds, mode == ACCEPT ? free_bytes() : UINT64_MAX);
+	seconds = ((double)uv_hrtime() - began) / 1e9;
+	cpu = cpu_us() - cpu;
+	spool_stats(spool, &after);
+	print(&before, &after, cpu);
+	is_settling = true;
+	for (size_t i = 0; i < lag; i++)
+		spool_done(spool, ids[i]);
+	if (keep_percent == 0) {
+		settle_all();
+		spool_stats(spool, &after);
+		printf(" settled_log_MiB=%llu",
+		       (unsigned long long)after.log_bytes >> 20);
+	}
+	printf("\n");
+}
+
+static int
+parse(int argc, char **argv)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "k:l:w:")) != -1) {
+		if (option == 'k')
+			keep_percent = (unsigned)strtoul(optarg, NULL, 10);
+		else if (option == 'l')
+			lag = strtoul(optarg, NULL, 10);
+		else if (option == 'w')
+			warm_s = strtod(optarg, NULL);
+		else
+			return -1;
+	}
+	if (argc - optind < 4 || argc - optind > 5)
+		return -1;
+	argv += optind;
+	size = strtoul(argv[0], NULL, 10);
+	session_count = (unsigned)strtoul(argv[1], NULL, 10);
+	seconds = strtod(argv[2], NULL);
+	dir = argv[3];
+	if (argv[4] != NULL && strcmp(argv[4], "accept") == 0)
+		mode = ACCEPT;
+	else if (argv[4] != NULL && strcmp(argv[4], "cycle") != 0)
+		return -1;
+	return size == 0 || session_count == 0 || seconds <= 0 ||
+			       (mode == ACCEPT && lag != 0)
+		       ? -1
+		       : 0;
 }
 
 int
@@ -168,70 +329,47 @@ main(int argc, char **argv)
 {
 	static const struct spool_callbacks callbacks = {on_found, on_loaded,
 							 on_report, on_broken};
-	struct spool_opts opts = {.dir = argc > 4 ? argv[4] : NULL};
-	struct session *sessions;
-	struct spool_stats before, after;
-	unsigned count;
-	bool is_loaded = false;
+	struct spool_opts opts = {0};
 	struct err err;
-	double seconds, cpu, began;
 
-	if (argc < 5) {
-		fprintf(stderr, "usage: spool_bench SIZE SESSIONS SECONDS DIR "
-				"[accept|cycle] [KEEP%%]\n");
+	if (parse(argc, argv) < 0) {
+		fprintf(stderr, "usage: spool_bench [-k KEEP] [-l LAG] "
+				"[-w WARM] SIZE SESSIONS SECONDS DIR "
+				"[cycle | accept]\n");
 		return 64;
 	}
-	size = strtoul(argv[1], NULL, 10);
-	count = (unsigned)strtoul(argv[2], NULL, 10);
-	seconds = strtod(argv[3], NULL);
-	is_cycle = argc > 5 && strcmp(argv[5], "cycle") == 0;
-	keep_percent = argc > 6 ? (unsigned)strtoul(argv[6], NULL, 10) : 0;
-	if (size == 0 || count == 0 || seconds <= 0)
-		die("bad argument");
 	work_init();
 	body = mem_alloc(size);
 	for (size_t i = 0; i < size; i++)
 		body[i] = (uint8_t)(i % 78 == 77 ? '\n' : ' ' + i * 7 % 94);
 	body_crc = crc32c(0, body, size);
-	latencies = mem_alloc(LATENCIES_MAX * sizeof(*latencies));
+	latencies.us = mem_alloc(LATENCIES_MAX * sizeof(*latencies.us));
 	uv_loop_init(&loop);
-	opts.memory_bytes = 256u << 20;
-	if (spool_open(&loop, &opts, &callbacks, &is_loaded, &spool, &err) < 0)
+	opts.dir = dir;
+	if (mode == ACCEPT)
+		opts.segments_soft = ACCEPT_SEGMENTS;
+	if (spool_open(&loop, &opts, &callbacks, NULL, &spool, &err) < 0)
 		die(err.text);
 	while (!is_loaded)
 		(void)uv_run(&loop, UV_RUN_ONCE);
-	sessions = mem_zalloc(count * sizeof(*sessions));
-	for (unsigned i = 0; i < count; i++) {
+	if (id_count != 0)
+		settle_all(); /* of an earlier run */
+	if (lag != 0) {
+		ids = mem_resize(ids, lag, sizeof(*ids));
+		memset(ids, 0, lag * sizeof(*ids));
+	}
+	sessions = mem_zalloc(session_count * sizeof(*sessions));
+	for (unsigned i = 0; i < session_count; i++) {
 		sessions[i].put.owner = &sessions[i];
 		sessions[i].put.on_end = on_end;
 	}
-	run_for(sessions, count, 1.0);
-	spool_stats(spool, &before);
-	cpu = cpu_us();
-	began = (double)uv_hrtime();
-	run_for(sessions, count, seconds);
-	seconds = ((double)uv_hrtime() - began) / 1e9;
-	cpu = cpu_us() - cpu;
-	spool_stats(spool, &after);
-	qsort(latencies, latency_count, sizeof(*latencies), by_value);
-	printf("%s size=%zu sessions=%u keep=%u msgs/s=%.0f p50_us=%u "
-	       "p99_us=%u max_us=%u commits/s=%.0f msgs/commit=%.1f "
-	       "cpu_us/msg=%.1f log_MiB=%llu segments=%llu in_files=%llu\n",
-	       is_cycle ? "cycle" : "accept", size, count, keep_percent,
-	       (double)accepted / seconds, latencies[latency_count / 2],
-	       latencies[latency_count * 99 / 100],
-	       latencies[latency_count - 1],
-	       (double)(after.commits - before.commits) / seconds,
-	       (double)accepted / (double)(after.commits - before.commits + 1),
-	       cpu / (double)accepted,
-	       (unsigned long long)after.log_bytes >> 20,
-	       (unsigned long long)after.segments,
-	       (unsigned long long)after.in_files);
+	measure();
 	spool_close(spool, on_closed, NULL);
 	while (!is_closed)
 		(void)uv_run(&loop, UV_RUN_ONCE);
 	free(sessions);
-	free(latencies);
+	free(latencies.us);
+	free(ids);
 	free(body);
 	return 0;
 }
