@@ -72,6 +72,7 @@ int ctl_route(struct ctl *ctl);
 int ctl_classify(struct ctl *ctl);
 int ctl_user(struct ctl *ctl);
 int ctl_show_config(struct ctl *ctl);
+int ctl_fsck(struct ctl *ctl);
 int ctl_simple(struct ctl *ctl); /* pause, resume, reload, stop */
 
 #endif

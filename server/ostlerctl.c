@@ -24,6 +24,7 @@ static const struct {
 	{"classify", ctl_classify, "what an error reply means"},
 	{"auth", ctl_auth, "list | clear: who is slowed down or paused"},
 	{"user", ctl_user, "add | passwd | remove | list: the logins"},
+	{"fsck", ctl_fsck, "check a stopped spool; --repair mends it"},
 	{"config", ctl_show_config, "the configuration in use"},
 	{"pause", ctl_simple, "stop attempting deliveries"},
 	{"resume", ctl_simple, "attempt deliveries again"},

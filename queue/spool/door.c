@@ -93,22 +93,12 @@ read_version(const char *path, struct door *door, struct err *err)
 	return 0;
 }
 
-/* A spool without VERSION is a new one: log/ is made after it. */
-static int
-write_version(const char *path, struct door *door, struct err *err)
+int
+door_write_version(const char *path, struct door *door, struct err *err)
 {
 	char text[VERSION_LINE_MAX];
-	struct stat st;
 	int fd, rc;
 
-	if (fstatat(door->dir_fd, "log", &st, 0) == 0)
-		return err_text(err, -EBADMSG, "spool %s/VERSION is missing",
-				path);
-	do {
-		if (getrandom(&door->tag, sizeof(door->tag), 0) !=
-		    sizeof(door->tag))
-			return err_set(err, -errno, "random numbers");
-	} while (door->tag == 0);
 	version_encode(door->tag, text);
 	fd = disk_open(door->dir_fd, "VERSION.new",
 		       O_WRONLY | O_CREAT | O_TRUNC);
@@ -124,6 +114,23 @@ write_version(const char *path, struct door *door, struct err *err)
 	if (rc == 0)
 		rc = disk_sync(door->dir_fd);
 	return rc < 0 ? err_set(err, rc, "spool %s/VERSION", path) : 0;
+}
+
+/* A spool without VERSION is a new one: log/ is made after it. */
+static int
+make_version(const char *path, struct door *door, struct err *err)
+{
+	struct stat st;
+
+	if (fstatat(door->dir_fd, "log", &st, 0) == 0)
+		return err_text(err, -EBADMSG, "spool %s/VERSION is missing",
+				path);
+	do {
+		if (getrandom(&door->tag, sizeof(door->tag), 0) !=
+		    sizeof(door->tag))
+			return err_set(err, -errno, "random numbers");
+	} while (door->tag == 0);
+	return door_write_version(path, door, err);
 }
 
 static int
@@ -151,7 +158,7 @@ door_open(const char *path, struct door *out, struct err *err)
 	if (rc == 0) {
 		rc = read_version(path, &door, err);
 		if (rc == -ENOENT)
-			rc = write_version(path, &door, err);
+			rc = make_version(path, &door, err);
 	}
 	if (rc == 0)
 		rc = open_folder(path, &door, "log", 1, &door.log_fd, err);
@@ -196,4 +203,41 @@ door_open_read_only(const char *path, struct door *out, struct err *err)
 	}
 	door_close(&door);
 	return rc;
+}
+
+int
+door_open_check(const char *path, bool is_repair, struct door *out,
+		int *out_version, struct err *err)
+{
+	struct door door = {-1, -1, -1, -1, -1, 0};
+	struct err ignored = ERR_INIT;
+	int rc = 0;
+
+	door.dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (door.dir_fd < 0)
+		return err_set(err, -errno, "spool %s", path);
+	if (is_repair) {
+		close_one(&door.dir_fd);
+		rc = open_dir(path, &door, err);
+	}
+	if (rc == 0)
+		rc = is_repair
+			     ? lock(path, &door, O_RDWR | O_CREAT, LOCK_EX, err)
+			     : lock(path, &door, O_RDONLY, LOCK_SH, err);
+	if (rc == 0)
+		rc = open_folder(path, &door, "log", 0, &door.log_fd, err);
+	if (rc == 0 && is_repair)
+		rc = open_folder(path, &door, "corrupt", 1, &door.corrupt_fd,
+				 err);
+	if (rc < 0) {
+		door_close(&door);
+		return rc;
+	}
+	/* these two may be missing */
+	door.tmp_fd = disk_open_dir(door.dir_fd, "tmp", 0);
+	if (!is_repair)
+		door.corrupt_fd = disk_open_dir(door.dir_fd, "corrupt", 0);
+	*out_version = read_version(path, &door, &ignored);
+	*out = door;
+	return 0;
 }

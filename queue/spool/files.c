@@ -258,6 +258,45 @@ files_append(struct files *files, uint64_t id, uint32_t first,
 }
 
 int
+files_read_tail(struct files *files, uint64_t id, char **out, size_t *out_len)
+{
+	struct file_text text = {.states = NULL};
+	int fd = open_to_write(files, id, O_RDONLY), rc;
+	uint64_t at;
+
+	if (fd < 0)
+		return fd;
+	rc = read_head(fd, id, &text);
+	if (rc == 0)
+		rc = read_tail(fd, &text.head, out, out_len, &at);
+	(void)close(fd); /* read only */
+	file_text_done(&text);
+	return rc;
+}
+
+int
+files_set_tail(struct files *files, uint64_t id, const char *lines, size_t len)
+{
+	struct file_text text = {.states = NULL};
+	int fd = open_to_write(files, id, O_RDWR), rc;
+	uint64_t at;
+
+	if (fd < 0)
+		return fd;
+	rc = read_head(fd, id, &text);
+	at = text.head.body_at + text.head.body_bytes + 1;
+	if (rc == 0)
+		rc = disk_write(fd, lines, len, at);
+	if (rc == 0 && ftruncate(fd, (off_t)(at + len)) < 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = disk_sync(fd);
+	(void)close(fd); /* what counts is the sync */
+	file_text_done(&text);
+	return rc;
+}
+
+int
 files_unlink(struct files *files, uint64_t id)
 {
 	char name[FILES_NAME_MAX];

@@ -77,6 +77,13 @@ int files_write(struct files *files, const struct log_text *message,
 int files_append(struct files *files, uint64_t id, uint32_t first,
 		 const char *states, size_t states_bytes);
 
+/* What stands behind the body, which is the caller's; and other lines in
+ * their place, durably: for a check, while nobody else is there. */
+int files_read_tail(struct files *files, uint64_t id, char **out,
+		    size_t *out_len);
+int files_set_tail(struct files *files, uint64_t id, const char *lines,
+		   size_t len);
+
 int files_unlink(struct files *files, uint64_t id);
 
 struct file_text {

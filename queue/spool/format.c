@@ -125,6 +125,15 @@ batch_decode(const uint8_t from[BATCH_HEADER], uint64_t tag, size_t limit,
 	       out->segno != 0 && out->head != 0 && out->head <= out->segno;
 }
 
+bool
+batch_peek_tag(const uint8_t from[BATCH_HEADER], uint64_t *out_tag)
+{
+	if (get32(from) != BATCH_MAGIC)
+		return false;
+	*out_tag = get64(from + 8);
+	return true;
+}
+
 /* --------------------------------------------------------------- records */
 
 void
@@ -171,6 +180,21 @@ record_bytes(const struct record_head *head)
 {
 	return ((size_t)RECORD_HEADER + head->payload + RECORD_ALIGN - 1) &
 	       ~(size_t)(RECORD_ALIGN - 1);
+}
+
+bool
+record_header_holds(const uint8_t from[RECORD_HEADER],
+		    const struct record_place *place, uint64_t *out_id)
+{
+	uint32_t type = get16(from);
+
+	if (type < RECORD_MSG || type > RECORD_DONE ||
+	    get16(from + 2) > RECORD_MORE || get32(from + 32) != 0 ||
+	    get32(from + 16) > get32(from + 4) ||
+	    get32(from + RECORD_HEADER - 4) != record_crc(from, place))
+		return false;
+	*out_id = get64(from + 8);
+	return true;
 }
 
 enum record_check

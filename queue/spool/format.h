@@ -61,6 +61,9 @@ void batch_encode(const struct batch_head *head, uint8_t to[BATCH_HEADER]);
 bool batch_decode(const uint8_t from[BATCH_HEADER], uint64_t tag, size_t limit,
 		  struct batch_head *out);
 
+/* What it says its spool is, before anything of it is checked. */
+bool batch_peek_tag(const uint8_t from[BATCH_HEADER], uint64_t *out_tag);
+
 /* All but the checksum, which record_seal sets when the place is known. */
 void record_encode(const struct record_head *head, uint8_t to[RECORD_HEADER]);
 
@@ -86,6 +89,10 @@ enum record_check {
 enum record_check record_decode(const uint8_t *from, size_t len,
 				const struct record_place *place,
 				bool with_body, struct record_head *out);
+
+/* Whether a record's header, alone, is one that was written at that place. */
+bool record_header_holds(const uint8_t from[RECORD_HEADER],
+			 const struct record_place *place, uint64_t *out_id);
 
 /* ------------------------------------------------------ files of messages */
 

@@ -30,6 +30,12 @@ struct door {
 };
 int door_open(const char *dir, struct door *out, struct err *err);
 int door_open_read_only(const char *dir, struct door *out, struct err *err);
+/* For a check: exclusively for a repair, else shared. *out_version is what
+ * reading VERSION came to; tag is 0 after a failure of that. */
+int door_open_check(const char *dir, bool is_repair, struct door *out,
+		    int *out_version, struct err *err);
+/* Durably, with door->tag. */
+int door_write_version(const char *dir, struct door *door, struct err *err);
 void door_close(struct door *door);
 
 enum spool_life {

@@ -74,8 +74,8 @@ recover_drop(struct recovery *recovery)
 	recovery->slot_count = 0;
 }
 
-static bool
-parse_name(const char *name, uint32_t *out)
+bool
+segment_parse_name(const char *name, uint32_t *out)
 {
 	char again[SEGMENT_NAME_MAX];
 	unsigned long slot;
@@ -98,7 +98,7 @@ add_segment(struct recovery *recovery, const char *name, struct err *err)
 	uint32_t slot;
 	int fd;
 
-	if (!parse_name(name, &slot))
+	if (!segment_parse_name(name, &slot))
 		return 0;
 	fd = disk_open(recovery->log_fd, name, flags);
 	if (fd < 0)
@@ -254,33 +254,41 @@ find_head(struct reader *reader, struct err *err)
 /* --------------------------------------------------------------- records */
 
 static struct segment *
-segment_of(const struct reader *reader, const struct entry *entry)
+segment_of(const struct recovery *recovery, const struct entry *entry)
 {
-	return reader->recovery->slots[entry->slot - 1];
+	return recovery->slots[entry->slot - 1];
 }
 
 static void
-unlist(struct reader *reader, uint32_t handle)
+unlist(struct recovery *recovery, uint32_t handle)
 {
-	struct entry *entry = index_at(reader->recovery->index, handle);
+	struct entry *entry = index_at(recovery->index, handle);
 
 	if (entry->slot != 0)
-		entry_list_remove(reader->recovery->index,
-				  &segment_of(reader, entry)->entries, handle);
+		entry_list_remove(recovery->index,
+				  &segment_of(recovery, entry)->entries,
+				  handle);
 }
 
 static void
-apply_msg(struct reader *reader, struct segment *segment,
+apply_msg(struct recovery *recovery, struct segment *segment,
 	  const struct record_head *record, uint32_t at)
 {
-	struct index *index = reader->recovery->index;
+	struct index *index = recovery->index;
+	uint32_t handle = index_find(index, record->id);
 	struct entry *entry;
-	uint32_t handle;
 
-	if (index_find(index, record->id) != 0)
-		return; /* no id is used twice: it is this one, and settled */
-	handle = index_add(index, record->id);
+	if (handle != 0) {
+		/* No id is used twice: it is this one, and settled, or its
+		 * record was salvaged after its states were seen. */
+		if (index_at(index, handle)->flags != ENTRY_IN_FILE)
+			return;
+		unlist(recovery, handle);
+	} else {
+		handle = index_add(index, record->id);
+	}
 	entry = index_at(index, handle);
+	entry->flags = 0;
 	entry->at = at / RECORD_ALIGN;
 	entry->text_bytes = record->text_bytes;
 	entry->body_bytes = record->payload - record->text_bytes;
@@ -289,10 +297,10 @@ apply_msg(struct reader *reader, struct segment *segment,
 }
 
 static void
-apply_state(struct reader *reader, struct segment *segment,
+apply_state(struct recovery *recovery, struct segment *segment,
 	    const struct record_head *record, uint32_t at)
 {
-	struct index *index = reader->recovery->index;
+	struct index *index = recovery->index;
 	uint32_t handle = index_find(index, record->id);
 	struct state_note note = {.slot = segment->slot,
 				  .at = at,
@@ -320,9 +328,9 @@ apply_state(struct reader *reader, struct segment *segment,
  * ever being made into files.
  */
 static void
-apply_done(struct reader *reader, const struct record_head *record)
+apply_done(struct recovery *recovery, const struct record_head *record)
 {
-	struct index *index = reader->recovery->index;
+	struct index *index = recovery->index;
 	uint32_t handle = index_find(index, record->id);
 	bool is_forgotten = false;
 	struct entry *entry;
@@ -331,15 +339,35 @@ apply_done(struct reader *reader, const struct record_head *record)
 		handle = index_add(index, record->id);
 	entry = index_at(index, handle);
 	if (entry->slot != 0) {
-		is_forgotten = (entry->flags & ENTRY_IN_FILE) == 0 &&
-			       segment_of(reader, entry)->segno >
-				       reader->recovery->head;
-		unlist(reader, handle);
+		is_forgotten =
+			!recovery->keeps_gone &&
+			(entry->flags & ENTRY_IN_FILE) == 0 &&
+			segment_of(recovery, entry)->segno > recovery->head;
+		unlist(recovery, handle);
 	}
 	index_drop_notes(index, entry);
 	entry->flags = ENTRY_GONE;
 	if (is_forgotten)
 		index_remove(index, handle);
+}
+
+void
+recover_apply(struct recovery *recovery, struct segment *segment,
+	      const struct record_head *record, uint32_t at)
+{
+	if (record->id >= recovery->ids)
+		recovery->ids = record->id + 1;
+	switch (record->type) {
+	case RECORD_MSG:
+		apply_msg(recovery, segment, record, at);
+		return;
+	case RECORD_STATE:
+		apply_state(recovery, segment, record, at);
+		return;
+	case RECORD_DONE:
+		apply_done(recovery, record);
+		return;
+	}
 }
 
 /* --------------------------------------------------------------- batches */
@@ -395,19 +423,7 @@ apply_unit(struct reader *reader, struct segment *segment, uint32_t at,
 
 		(void)record_decode(reader->bytes + at, end - at, place, false,
 				    &record); /* check_unit found it good */
-		if (record.id >= reader->recovery->ids)
-			reader->recovery->ids = record.id + 1;
-		switch (record.type) {
-		case RECORD_MSG:
-			apply_msg(reader, segment, &record, at);
-			break;
-		case RECORD_STATE:
-			apply_state(reader, segment, &record, at);
-			break;
-		case RECORD_DONE:
-			apply_done(reader, &record);
-			break;
-		}
+		recover_apply(reader->recovery, segment, &record, at);
 		at += (uint32_t)record_bytes(&record);
 	}
 }

@@ -28,6 +28,7 @@ struct recovery {
 	int log_fd;
 	uint64_t tag;
 	bool is_read_only;
+	bool keeps_gone; /* settled ones stay in the index, all of them */
 	struct index *index;
 	recover_report *report;
 	recover_damage *damage;
@@ -50,6 +51,10 @@ struct recovery {
  */
 int recover_log(struct recovery *recovery, struct err *err);
 
+/* One record more, which was found by other means and holds. */
+void recover_apply(struct recovery *recovery, struct segment *segment,
+		   const struct record_head *record, uint32_t at);
+
 /* Frees the segments and closes their files. */
 void recover_drop(struct recovery *recovery);
 
@@ -59,5 +64,6 @@ void segment_free(struct segment *segment);
 
 #define SEGMENT_NAME_MAX 16
 char *segment_name(uint32_t slot, char to[SEGMENT_NAME_MAX]);
+bool segment_parse_name(const char *name, uint32_t *out_slot);
 
 #endif

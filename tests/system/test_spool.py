@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: ISC
+"""A stopped spool: read by a stranger, checked, repaired, copied in use."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import threading
+
+import pytest
+
+from lab import mails, spool_reader
+from lab.base import wait_for
+from lab.relay import OSTLERCTL
+from lab.talk import Talk
+
+
+def submit(talk, to, size=600, sender="anna@local.example"):
+    """The id of a message for one or more recipients."""
+    content = mails.message((b"x" * 70 + b"\r\n") * (size // 72 + 1))
+    talk.mail(sender, *to.split())
+    reply = talk.data(content)
+    assert reply.code == 250
+    return re.search(r"[0-9A-Z]{13}", reply.text).group(), content
+
+
+@pytest.fixture
+def stopped(relay, far):
+    """A spool with all there is: deferred, held, in part delivered, large."""
+    far.on_rcpt = lambda address: \
+        "451 4.2.0 not  now, \\ caf\u00e9" if address.startswith("later") \
+        else None
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.start()
+    relay.ids, relay.contents = {}, {}
+
+    def put(name, to, **more):
+        with Talk(relay.mx) as talk:
+            talk.ehlo()
+            relay.ids[name], relay.contents[name] = submit(talk, to, **more)
+
+    put("later", "later@far.example")
+    put("mixed", "gone@far.example later2@far.example")
+    wait_for(lambda: len([row for row in relay.queue()
+                          if row["state"] == "deferred"]) == 2,
+             "two deferred messages")
+    relay.restart()
+    assert relay.ctl("pause").code == 0
+    put("large", "x@far.example", size=300000)
+    put("held", "y@far.example")
+    put("plain", "z@far.example", sender="")
+    assert relay.ctl("queue", "hold", relay.ids["held"]).code == 0
+    relay.stop()
+    return relay
+
+
+def the_same(relay):
+    """Whether a stranger reads what we read; returns the rows."""
+    ours = {row["id"]: row for row in relay.queue()}
+    theirs = {row["id"]: row for row in spool_reader.read(relay.spool)}
+    assert theirs == ours
+    return ours
+
+
+def test_the_format_is_told_so_that_a_stranger_can_read_it(stopped):
+    rows = the_same(stopped)
+    one = stopped.ids
+    assert set(rows) == set(one.values())
+    assert rows[one["mixed"]]["recipients_left"] == 1
+    assert rows[one["held"]]["state"] == "held"
+    assert "caf" in rows[one["later"]]["why"]
+    for name, body in spool_reader.bodies(stopped.spool).items():
+        wanted = next(stopped.contents[key] for key, value in one.items()
+                      if value == name)
+        # our Received line is in front
+        assert body.endswith(wanted.rstrip(b"\r\n") + b"\r\n"), name
+
+
+def test_a_stranger_can_read_what_kill_9_left(stopped):
+    stopped.start()
+    with Talk(stopped.mx) as talk:
+        talk.ehlo()
+        for _ in range(20):
+            submit(talk, "w@far.example")
+    stopped.kill9()
+    assert len(the_same(stopped)) == 25
+
+
+def fsck(relay, *words):
+    answer = relay.ctl("fsck", *words, json=True)
+    assert answer.rows, answer.err
+    *findings, summary = answer.rows
+    assert summary["summary"] is True
+    return answer.code, findings, summary
+
+
+def test_a_spool_in_order_has_nothing_to_tell(stopped):
+    code, findings, summary = fsck(stopped)
+    assert (code, findings) == (0, [])
+    assert summary["messages"] == 5 and summary["in_files"] == 1
+    text = stopped.ctl("fsck").out
+    assert text.count("\n") == 1 and "5 messages" in text
+
+
+def test_a_spool_in_use_is_not_checked(stopped):
+    stopped.start()
+    for words in ((), ("--repair",)):
+        answer = stopped.ctl("fsck", *words)
+        assert answer.code == 71
+        assert "in use" in answer.err and "stop ostlerd" in answer.err
+    assert stopped.ctl("fsck", "--frobnicate").code == 64
+    assert stopped.ctl("fsck", "spool").code == 64
+
+
+def tree(folder):
+    return {path: (path.stat().st_mode,
+                   path.read_bytes() if path.is_file() else b"")
+            for path in sorted(folder.rglob("*"))}
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def find_in_log(spool, text):
+    for path in sorted((spool / "log").glob("*.seg")):
+        at = path.read_bytes().find(text)
+        if at >= 0:
+            return path, at
+    raise AssertionError("not in the log")
+
+
+def test_a_repair_keeps_what_holds_and_is_done_once(stopped, far):
+    flip(*find_in_log(stopped.spool, b"<z@far.example>"))
+    large = next((stopped.spool / "msg").glob("??/" + stopped.ids["large"]))
+    flip(large, 200000)
+    large.chmod(0o644)
+    before = tree(stopped.spool)
+    code, findings, summary = fsck(stopped)
+    assert code == 1
+    assert tree(stopped.spool) == before
+    assert {one["kind"] for one in findings} == \
+        {"permission", "record", "batch", "body"}
+    assert {one["id"] for one in findings if one["kind"] in
+            ("record", "body")} == \
+        {stopped.ids["plain"], stopped.ids["large"]}
+    assert summary["repaired"] == 0 < summary["damaged"]
+
+    code, findings, summary = fsck(stopped, "--repair")
+    assert code == 0, findings
+    assert summary["repaired"] == summary["damaged"] == len(findings)
+    assert (stopped.spool / "corrupt" / stopped.ids["large"]).exists()
+    after = tree(stopped.spool)
+    code, findings, _ = fsck(stopped, "--repair")
+    assert (code, findings) == (0, [])
+    assert tree(stopped.spool) == after
+
+    left = {stopped.ids[name] for name in ("later", "mixed", "held")}
+    assert set(the_same(stopped)) == left  # files with states, now
+    far.on_rcpt = lambda address: None
+    stopped.start()
+    assert stopped.ctl("queue", "release", stopped.ids["held"]).code == 0
+    assert stopped.ctl("resume").code == 0
+    assert stopped.ctl("queue", "flush").code == 0
+    stopped.wait_empty()
+    wait_for(lambda: sorted(to for mail in far.mails
+                            for to in mail.recipients) ==
+             ["gone@far.example", "later2@far.example", "later@far.example",
+              "y@far.example"], "each once")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_root_repairs_as_the_owner(stopped):
+    """What a repair makes can be read by the daemon's user."""
+    flip(*find_in_log(stopped.spool, b"<z@far.example>"))
+    for path in (stopped.spool, *stopped.spool.rglob("*")):
+        os.chown(path, 65534, 65534)
+    stopped.folder.chmod(0o711)
+    code, findings, _ = fsck(stopped, "--repair")
+    assert code == 0, findings
+    for path in stopped.spool.rglob("*"):
+        assert path.stat().st_uid == 65534, path
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_a_copy_in_the_order_of_the_manual_has_all(relay, folder):
+    """While mail comes in; nothing goes out that would be missing."""
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.set("queue", deliver=False)
+    relay.start()
+    acknowledged, is_over = [], threading.Event()
+
+    def load():
+        with Talk(relay.mx) as talk:
+            talk.ehlo()
+            while not is_over.is_set():
+                size = 300000 if len(acknowledged) % 20 == 19 else 3000
+                acknowledged.append(submit(talk, "w@far.example", size)[0])
+
+    client = threading.Thread(target=load)
+    client.start()
+    copies = []
+    for number in range(3):
+        wait_for(lambda: len(acknowledged) >= 60 * (number + 1), "some mail")
+        before = list(acknowledged)
+        copy = folder / f"copy-{number}"
+        copy.mkdir(mode=0o700)
+        for part in ("VERSION", "log", "msg"):
+            subprocess.run(["cp", "-a", relay.spool / part, copy],
+                           check=True)
+        copies.append((copy, before))
+    is_over.set()
+    client.join()
+    relay.stop()
+    for copy, before in copies:
+        conf = folder / (copy.name + ".conf")
+        conf.write_text(relay.text().replace(f'"{relay.spool}"',
+                                             f'"{copy}"'))
+        repaired = subprocess.run(
+            [OSTLERCTL, "-c", conf, "--json", "fsck", "--repair"],
+            capture_output=True, text=True, timeout=60)
+        assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+        listed = subprocess.run([OSTLERCTL, "-c", conf, "--json", "queue"],
+                                capture_output=True, text=True, timeout=60)
+        there = {json.loads(line)["id"]
+                 for line in listed.stdout.splitlines()}
+        assert there >= set(before)
+        shutil.rmtree(copy)
