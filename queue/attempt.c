@@ -952,6 +952,57 @@ run_write(struct run *run)
 			write_state(run, &run->settled[i]);
 }
 
+/* What is final, and what shows that an address is alive after all. */
+static void
+note_history(struct run *run, const struct settlement *settled)
+{
+	struct queue *queue = run->queue;
+	const struct envelope *envelope = &run->message->envelope;
+	const struct outcome *outcome = settled->outcome;
+	struct str address =
+		str_of(envelope->recipients[settled->recipient].address);
+	char id[SPOOL_ID_MAX], ip[IP_TEXT_MAX] = "", enhanced[12];
+	char words[OUTCOME_REPLY_MAX];
+	struct record record = {
+		.at_ms = queue_wall_ms(queue),
+		.id = str_of(spool_id_format(envelope->id, id)),
+		.sender = str_of(envelope->sender),
+		.recipient = address,
+		.category =
+			str_of(category_name(settled->classification.category)),
+		.rule = str_of(settled->classification.rule),
+		.cause = str_of(cause_name(settled->final->cause)),
+		.code = outcome->status.code,
+		.enhanced = str_of(status_enhanced(&outcome->status, enhanced)),
+		.host = str_of(outcome->host),
+	};
+
+	switch (settled->state) {
+	case RCPT_DELIVERED:
+		if (!history_has(queue->history, address))
+			return;
+		record.kind = RECORD_DELIVERED;
+		record.category = record.rule = str_from("", 0);
+		break;
+	case RCPT_FAILED:
+		record.kind = RECORD_BOUNCED;
+		break;
+	case RCPT_EXPIRED:
+		record.kind = RECORD_EXPIRED;
+		break;
+	case RCPT_QUEUED:
+	case RCPT_HELD:
+	case RCPT_REMOVED:
+		return;
+	}
+	if (outcome->ip.family != IP_NONE)
+		(void)ip_format(&outcome->ip, ip);
+	record.ip = str_of(ip);
+	settle_words(outcome, words, sizeof(words));
+	record.words = str_of(words);
+	history_add(queue->history, &record);
+}
+
 void
 run_commit(struct run *run)
 {
@@ -967,6 +1018,7 @@ run_commit(struct run *run)
 			message->leg_of[settled->recipient] = NULL;
 		log_settled(run, settled);
 		count_settled(queue, settled);
+		note_history(run, settled);
 	}
 	report_make(run);
 	if (run->reports == NULL) {

@@ -21,6 +21,7 @@
 #include "queue/digest.h"
 #include "queue/entry.h"
 #include "queue/envelope.h"
+#include "queue/history.h"
 #include "queue/queue.h"
 #include "queue/route/reask.h"
 #include "queue/route/route.h"
@@ -63,6 +64,7 @@ struct queue {
 	struct queue_events events;
 	void *owner;
 
+	struct history *history;
 	struct digest *digest;
 	uint64_t digest_s;     /* its period; 0: it is never sent */
 	struct limit *reports; /* by sender */

@@ -682,6 +682,7 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 		spool_close(spool, on_spool_closed, queue);
 		return rc;
 	}
+	queue->history = history_new(loop, queue->spool_dir);
 	tell_orphans(queue);
 	path = paused_path(queue);
 	queue->is_paused = access(path, F_OK) == 0;
@@ -711,6 +712,8 @@ queue_close_step(struct queue *queue)
 	reask_free(queue->reask);
 	digest_free(queue->digest);
 	queue->digest = NULL;
+	history_free(queue->history);
+	queue->history = NULL;
 	spool_close(queue->spool, on_spool_closed, queue);
 }
 
@@ -855,6 +858,12 @@ struct spool *
 queue_spool(struct queue *queue)
 {
 	return queue->spool;
+}
+
+struct history *
+queue_history(struct queue *queue)
+{
+	return queue->history;
 }
 
 const struct classifier *

@@ -27,6 +27,7 @@
 #include "queue/envelope.h"
 #include "queue/spool/spool.h"
 
+struct history;
 struct queue;
 struct resolver;
 
@@ -188,6 +189,9 @@ void queue_destinations(const struct queue *queue, size_t max,
 				     uint64_t waiting, uint64_t active,
 				     const char *last_error),
 			void *arg);
+
+/* Lends the history of failures, until the queue is closed. */
+struct history *queue_history(struct queue *queue);
 
 const struct classifier *queue_classifier(const struct queue *queue);
 

@@ -54,6 +54,7 @@ static const struct {
 	{"queue show", control_queue_show},
 	{"queue cat", control_queue_cat},
 	{"queue apply", control_queue_apply},
+	{"bounces", control_bounces},
 	{"explain", control_explain},
 	{"route", control_route},
 };

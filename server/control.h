@@ -71,6 +71,7 @@ control_fn control_status, control_config, control_pause, control_resume,
 control_fn control_auth_list, control_auth_clear;     /* control_auth.c */
 control_fn control_queue_list, control_queue_show, control_queue_cat,
 	control_queue_apply;		   /* control_queue.c */
+control_fn control_bounces;		   /* control_bounces.c */
 control_fn control_explain, control_route; /* control_policy.c */
 
 /* What status says of strangers and logins. */

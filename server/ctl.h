@@ -66,6 +66,7 @@ bool ctl_options(struct ctl *ctl, const struct ctl_option *options,
 
 int ctl_status(struct ctl *ctl);
 int ctl_queue(struct ctl *ctl);
+int ctl_bounces(struct ctl *ctl);
 int ctl_auth(struct ctl *ctl);
 int ctl_explain(struct ctl *ctl);
 int ctl_route(struct ctl *ctl);

@@ -22,6 +22,7 @@ static const struct {
 	{"explain", ctl_explain, "would this recipient be taken, and why"},
 	{"route", ctl_route, "where mail for a domain or address goes"},
 	{"classify", ctl_classify, "what an error reply means"},
+	{"bounces", ctl_bounces, "what has failed: by category, domain, host"},
 	{"auth", ctl_auth, "list | clear: who is slowed down or paused"},
 	{"user", ctl_user, "add | passwd | remove | list: the logins"},
 	{"fsck", ctl_fsck, "check a stopped spool; --repair mends it"},

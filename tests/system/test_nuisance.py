@@ -115,6 +115,63 @@ def test_reports_that_fail_reach_the_postmaster_once(relay, refusing):
     assert len(relay.events("digest", why="null sender")) == 5
 
 
+# ----------------------------------------------------- what has failed
+
+
+def kinds(rows, kind):
+    return {row["name"]: row["count"] for row in rows if row["kind"] == kind}
+
+
+def test_the_history_tells_what_failed_and_who_is_gone(relay, far):
+    replies = {"gone": "550 5.1.1 no such user here",
+               "spam": "554 5.7.1 message looks like spam",
+               "full": "552 5.2.2 mailbox full"}
+    far.on_rcpt = lambda address: replies.get(address.split("@")[0])
+    relay.start()
+    assert kinds(relay.ctl("bounces", json=True).rows, "total") == {"all": 0}
+    for name in ("gone", "spam", "full", "fine"):
+        hand_in(relay, "anna@local.example", f"{name}@far.example")
+    relay.wait_event("bounced", count=3)
+    rows = relay.ctl("bounces", json=True).rows
+    assert kinds(rows, "total") == {"all": 3}
+    assert kinds(rows, "category") == {"bad-mailbox": 1, "spam-related": 1,
+                                       "quota-issues": 1}
+    assert kinds(rows, "domain") == {"far.example": 3}
+    assert len(kinds(rows, "host")) == 1
+    last = [row for row in rows if row["kind"] == "failure"]
+    assert {row["recipient"] for row in last} == {
+        f"{name}@far.example" for name in replies}
+    assert {row["reply"] for row in last} == set(replies.values())
+    rows = relay.ctl("bounces", "--category", "spam-related", "--since", "1h",
+                     json=True).rows
+    assert kinds(rows, "total") == {"all": 1}
+    for nothing in (["--domain", "near.example"], ["--host", "-"],
+                    ["--until", "1h"], ["--since", "2199-01-01"]):
+        rows = relay.ctl("bounces", *nothing, json=True).rows
+        assert kinds(rows, "total") == {"all": 0}, nothing
+    text = relay.ctl("bounces").out
+    assert "3 failed" in text and "no such user here" in text
+    # gone for good is one of them, until a delivery shows otherwise
+    dead, = relay.ctl("bounces", "--dead", json=True).rows
+    assert (dead["address"], dead["count"]) == ("gone@far.example", 1)
+    assert "gone@far.example  bad-mailbox, 1 time, last 20" in \
+        relay.ctl("bounces", "--dead").out
+    relay.restart()
+    hand_in(relay, "anna@local.example", "gone@far.example")
+    relay.wait_event("bounced", count=4)
+    dead, = relay.ctl("bounces", "--dead", json=True).rows
+    assert dead["count"] == 2
+    del replies["gone"]
+    relay.restart()
+    hand_in(relay, "anna@local.example", "Gone@far.example")
+    far.wait(2)
+    relay.wait_empty()
+    assert relay.ctl("bounces", "--dead", json=True).rows == []
+    for wrong in (["--category", "bad"], ["--since", "yesterday"],
+                  ["--limit", "many"], ["extra"]):
+        assert relay.ctl("bounces", *wrong).code == 64, wrong
+
+
 def test_a_dead_postmaster_is_no_loop(relay, refusing):
     relay.top["postmaster"] = "nobody@far.example"
     relay.set("queue", digest="2s")
