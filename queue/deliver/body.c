@@ -50,6 +50,16 @@ body_next(struct body *body, size_t max, const uint8_t **out_bytes,
 	return BODY_BYTES;
 }
 
+bool
+body_is_over(const struct body *body)
+{
+	size_t len = 0;
+
+	return body->is_pinned &&
+	       spool_body(body->spool, body->id, &len) != NULL &&
+	       body->offset >= len;
+}
+
 void
 body_rewind(struct body *body)
 {

@@ -45,7 +45,8 @@ struct target {
 struct tried {
 	struct ip ip;
 	uint16_t port;
-	bool is_clear_left; /* but one without TLS */
+	bool is_clear; /* the second look is without TLS */
+	bool is_left;  /* a second look is due */
 };
 
 struct dial {
@@ -76,7 +77,8 @@ struct delivery {
 	struct session *session; /* owns */
 	struct target target;	 /* of the session */
 	bool is_reused, is_sent;
-	bool has_no_pool; /* a pooled connection was stale: use none */
+	bool is_chunkless; /* a server knows no chunks that offered them */
+	bool has_no_pool;  /* a pooled connection was stale: use none */
 
 	struct local *local;
 	struct tally tally;
@@ -223,10 +225,11 @@ delivery_add_tried(struct delivery *delivery, const struct target *target)
 			mem_resize(delivery->tried, delivery->tried_count + 1,
 				   sizeof(*delivery->tried));
 		tried = &delivery->tried[delivery->tried_count++];
+		tried->is_clear = false;
 		tried->ip = target->ip;
 		tried->port = target->port;
 	}
-	tried->is_clear_left = false;
+	tried->is_left = false;
 }
 
 /* The route's host with the target's name and port, or NULL. */
@@ -342,7 +345,7 @@ delivery_session_failed(struct delivery *delivery)
 	    delivery->hop.tls == HOP_TLS_OPPORTUNISTIC) {
 		/* where nothing was promised, in the clear is better than
 		 * not at all */
-		tried->is_clear_left = true;
+		tried->is_clear = tried->is_left = true;
 		delivery_next(delivery);
 		return;
 	}
@@ -382,6 +385,23 @@ delivery_take_results(struct delivery *delivery, bool is_reusable)
 	delivery_next(delivery);
 }
 
+/* RFC 3030 in word only: once more, over another connection, with DATA. */
+static bool
+delivery_again_chunkless(struct delivery *delivery)
+{
+	struct target *target = &delivery->target;
+
+	if (delivery->is_chunkless ||
+	    !smtp_client_has_refused_chunks(session_client(delivery->session)))
+		return false;
+	delivery->is_chunkless = delivery->has_no_pool = true;
+	delivery_add_tried(delivery, target);
+	delivery_tried(delivery, &target->ip, target->port)->is_left = true;
+	delivery_release(delivery, false);
+	delivery_next(delivery);
+	return true;
+}
+
 static void
 on_session(void *owner, enum session_event event)
 {
@@ -398,6 +418,8 @@ on_session(void *owner, enum session_event event)
 		delivery_take_results(delivery, true);
 		break;
 	case SESSION_CLOSED:
+		if (delivery_again_chunkless(delivery))
+			break;
 		if (delivery->is_reused &&
 		    smtp_client_is_stale(session_client(delivery->session))) {
 			/* given up while it was idle: as if it never was */
@@ -471,6 +493,7 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 		.loop = deliverer->loop,
 		.hostname = deliverer->opts.hostname,
 		.is_lmtp = delivery->hop.kind == HOP_LMTP,
+		.is_chunkless = delivery->is_chunkless,
 		.tls = delivery_tls(delivery, target),
 		.tls_ctx = delivery->hop.tls == HOP_TLS_VERIFIED
 				   ? deliverer->tls_verified
@@ -527,7 +550,7 @@ target_set(struct target *target, const struct delivery *delivery,
 	target->ip = *ip;
 	target->port = host->port;
 	target->is_implicit_tls = host->is_implicit_tls;
-	target->is_clear = tried != NULL && tried->is_clear_left;
+	target->is_clear = tried != NULL && tried->is_clear;
 	target->expires_ms = route->expires_ms;
 	target->ttl_s =
 		route->expires_ms == UINT64_MAX ? -1
@@ -543,7 +566,7 @@ delivery_may_try(const struct delivery *delivery, const struct route_host *host,
 {
 	const struct tried *tried = delivery_tried(delivery, ip, host->port);
 
-	return tried == NULL || tried->is_clear_left;
+	return tried == NULL || tried->is_left;
 }
 
 /*

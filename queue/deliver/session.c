@@ -45,6 +45,7 @@ struct session {
 	struct auth_client *auth;   /* of a login that is going on */
 	struct secret_read *secret; /* the same */
 	unsigned replies;	    /* seen by the deadline */
+	unsigned bodies;	    /* begun, as the client counts them */
 	bool is_secured;
 	bool has_tls_failed;
 	char tls_version[16];
@@ -246,17 +247,27 @@ session_login(struct session *session)
 		session_begin_auth(session, "");
 }
 
+static void
+session_flush(struct session *session)
+{
+	struct buf *out = smtp_client_out(session->client);
+
+	if (buf_len(out) == 0)
+		return;
+	(void)stream_write(session->stream, buf_bytes(out), buf_len(out));
+	buf_wipe(out); /* may have been a password */
+	stream_set_deadline(session->stream,
+			    smtp_client_timeout_ms(session->client));
+}
+
 /* ------------------------------------------------------------ the body */
 
-/* Sends these bytes with their dots. Returns true when it should wait. */
+/* With their dots. Returns true when it should wait. */
 static bool
 session_encode(struct session *session, const uint8_t *bytes, size_t len)
 {
 	bool waits = false;
 
-	stream_set_deadline(session->stream,
-			    smtp_client_timeout_ms(session->client));
-	stream_cork(session->stream);
 	while (len != 0) {
 		struct str run;
 		size_t used =
@@ -266,14 +277,51 @@ session_encode(struct session *session, const uint8_t *bytes, size_t len)
 		bytes += used;
 		len -= used;
 	}
+	return waits;
+}
+
+/* What smtp_client_chunk announces goes right behind its announcement. The
+ * last one is out of the body's state at once: replies come next. */
+static bool
+session_chunk(struct session *session, const uint8_t *bytes, size_t len,
+	      bool is_last)
+{
+	bool waits;
+
+	smtp_client_chunk(session->client, len, is_last);
+	session_flush(session);
+	waits = len != 0 && stream_write(session->stream, bytes, len);
+	if (is_last)
+		session->state = SESSION_TALKING;
+	return waits;
+}
+
+/* Sends these bytes. Returns true when it should wait. */
+static bool
+session_piece(struct session *session, const uint8_t *bytes, size_t len)
+{
+	bool waits;
+
+	stream_set_deadline(session->stream,
+			    smtp_client_timeout_ms(session->client));
+	stream_cork(session->stream);
+	if (smtp_client_is_chunked(session->client))
+		waits = session_chunk(session, bytes, len,
+				      body_is_over(&session->body));
+	else
+		waits = session_encode(session, bytes, len);
 	stream_uncork(session->stream);
 	return waits;
 }
 
+/* The body stays open: another transaction may need it once more. */
 static void
 session_body_end(struct session *session)
 {
-	/* it stays open: another transaction may need it once more */
+	if (smtp_client_is_chunked(session->client)) {
+		(void)session_chunk(session, NULL, 0, true);
+		return;
+	}
 	session->state = SESSION_TALKING;
 	smtp_client_body_sent(session->client,
 			      smtp_data_encode_end(&session->encoder));
@@ -287,22 +335,24 @@ on_bytes(void *owner, int status, const uint8_t *bytes, size_t len)
 
 	session->waits_bytes = false;
 	if (status < 0) {
-		/* without its dot the message does not exist over there */
+		/* without its end the message does not exist over there */
 		(void)err_set(&err, status, "the message cannot be read");
 		smtp_client_fail(session->client, CAUSE_SPOOL, "%s", err.text);
 	} else if (len == 0) {
 		session_body_end(session);
 	} else {
-		session->waits_drained = session_encode(session, bytes, len);
+		session->waits_drained = session_piece(session, bytes, len);
 	}
 	session_go_on(session);
 }
 
-/* Sends what the stream takes. Returns true when the body is over. */
+/* Sends what the stream takes, as long as the conversation wants more.
+ * Returns false when something has to happen first. */
 static bool
 session_body(struct session *session)
 {
-	while (!session->waits_drained && !session->waits_bytes) {
+	while (!session->waits_drained && !session->waits_bytes &&
+	       smtp_client_want(session->client) == CLIENT_WANTS_BODY) {
 		const uint8_t *bytes;
 		size_t len;
 
@@ -310,22 +360,23 @@ session_body(struct session *session)
 				  &len)) {
 		case BODY_BYTES:
 			session->waits_drained =
-				session_encode(session, bytes, len);
+				session_piece(session, bytes, len);
 			break;
 		case BODY_LATER:
 			session->waits_bytes = true;
 			break;
 		case BODY_END:
 			session_body_end(session);
-			return true;
+			break;
 		}
 	}
-	return false;
+	return smtp_client_want(session->client) != CLIENT_WANTS_BODY;
 }
 
 static void
 session_body_begin(struct session *session)
 {
+	session->bodies = smtp_client_bodies(session->client);
 	session->state = SESSION_BODY;
 	session->waits_drained = session->waits_bytes = false;
 	memset(&session->encoder, 0, sizeof(session->encoder));
@@ -333,19 +384,6 @@ session_body_begin(struct session *session)
 }
 
 /* ------------------------------------------------------------ going on */
-
-static void
-session_flush(struct session *session)
-{
-	struct buf *out = smtp_client_out(session->client);
-
-	if (buf_len(out) == 0)
-		return;
-	(void)stream_write(session->stream, buf_bytes(out), buf_len(out));
-	buf_wipe(out); /* may have been a password */
-	stream_set_deadline(session->stream,
-			    smtp_client_timeout_ms(session->client));
-}
 
 /* Gives the conversation what the server sent; false when it needs more. */
 static bool
@@ -445,7 +483,8 @@ session_go_on(struct session *session)
 			session_idle(session);
 			return;
 		case CLIENT_WANTS_BODY:
-			if (session->state != SESSION_BODY)
+			if (session->bodies !=
+			    smtp_client_bodies(session->client))
 				session_body_begin(session);
 			if (session_feed(session))
 				break; /* a reply before the dot */
@@ -502,7 +541,7 @@ session_timeout(struct session *session)
 		return;
 	}
 	smtp_client_fail(session->client, CAUSE_REPLY_TIMEOUT,
-			 session->state == SESSION_BODY
+			 smtp_client_want(session->client) == CLIENT_WANTS_BODY
 				 ? "the other side takes no more bytes"
 				 : "no answer in time");
 	session_over(session);
@@ -583,6 +622,7 @@ session_new(const struct session_opts *opts, struct stream *stream,
 {
 	struct session *session = mem_zalloc(sizeof(*session));
 	struct smtp_client_opts client = {.is_lmtp = opts->is_lmtp,
+					  .is_chunkless = opts->is_chunkless,
 					  .tls = opts->tls};
 
 	list_init(&session->link);

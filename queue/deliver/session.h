@@ -45,6 +45,7 @@ struct session_opts {
 	struct session_key key; /* copied */
 	const char *hostname;	/* for EHLO; copied */
 	bool is_lmtp;
+	bool is_chunkless;	  /* as in struct smtp_client_opts */
 	enum smtp_client_tls tls; /* after a fallback: CLIENT_TLS_NONE */
 	struct tls_ctx *tls_ctx;  /* shares */
 	const char *password_file;

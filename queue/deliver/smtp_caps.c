@@ -39,6 +39,8 @@ caps_line(struct smtp_caps *caps, struct str line)
 		return;
 	if (str_is_nocase(keyword, "PIPELINING")) {
 		caps->has_pipelining = true;
+	} else if (str_is_nocase(keyword, "CHUNKING")) {
+		caps->has_chunking = true;
 	} else if (str_is_nocase(keyword, "8BITMIME")) {
 		caps->has_8bitmime = true;
 	} else if (str_is_nocase(keyword, "SMTPUTF8")) {

@@ -14,7 +14,7 @@
 #define SMTP_CAPS_MECHANISMS_MAX 512
 
 struct smtp_caps {
-	bool has_pipelining, has_8bitmime, has_smtputf8, has_dsn;
+	bool has_pipelining, has_chunking, has_8bitmime, has_smtputf8, has_dsn;
 	bool has_starttls, has_size;
 	uint64_t size;				   /* 0: no limit was told */
 	char mechanisms[SMTP_CAPS_MECHANISMS_MAX]; /* "" when none offered */

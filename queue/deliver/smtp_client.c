@@ -29,8 +29,9 @@ enum client_state {
 	CLIENT_STEP,	 /* 334: the caller answers the challenge */
 	CLIENT_READY,	 /* no transaction */
 	CLIENT_ENVELOPE, /* replies up to DATA's are awaited */
-	CLIENT_BODY,	 /* 354: the caller sends the message */
-	CLIENT_END,	 /* the dot was sent */
+	CLIENT_BODY,	 /* 354, or chunks: the caller sends the message */
+	CLIENT_CHUNK,	 /* a chunk was sent; its reply comes first */
+	CLIENT_END,	 /* the dot or the last chunk was sent */
 	CLIENT_EMPTY,	 /* a dot without a message: reply has no meaning */
 	CLIENT_QUIT,	 /* QUIT was said */
 	CLIENT_CLOSED,	 /* nothing can come any more */
@@ -79,7 +80,12 @@ struct smtp_client {
 	size_t sent, got; /* steps */
 	size_t accepted;
 	bool is_mail_ok;
-	size_t end_at; /* LMTP: the next of batch to look at for a reply */
+	bool is_chunked;      /* BDAT instead of DATA */
+	bool has_chunk_taken; /* at least one */
+	bool has_refused_chunks;
+	size_t chunks;	 /* sent, and not answered yet */
+	unsigned bodies; /* asked for; wraps */
+	size_t end_at;	 /* LMTP: the next of batch to look at for a reply */
 };
 
 /* ------------------------------------------------------------- results */
@@ -328,11 +334,18 @@ client_say_step(struct smtp_client *client, size_t step)
 		client_say(client, "DATA");
 }
 
+/* Behind the last command; a message in chunks has no DATA. */
+static size_t
+step_end(const struct smtp_client *client)
+{
+	return step_data(client) + (client->is_chunked ? 0 : 1);
+}
+
 /* Sends the commands that may be sent now: all of them, or the next. */
 static void
 client_say_steps(struct smtp_client *client)
 {
-	while (client->sent <= step_data(client) &&
+	while (client->sent < step_end(client) &&
 	       (client->caps.has_pipelining || client->sent == client->got))
 		client_say_step(client, client->sent++);
 	client->phase = step_phase(client, client->got);
@@ -355,6 +368,11 @@ client_transaction_begin(struct smtp_client *client)
 	client->accepted = 0;
 	client->is_mail_ok = false;
 	client->end_at = 0;
+	/* RFC 3030 says nothing of LMTP's many replies */
+	client->is_chunked = client->caps.has_chunking &&
+			     !client->opts.is_chunkless &&
+			     !client->opts.is_lmtp;
+	client->chunks = 0;
 	client->sent = client->got = client->is_dirty ? STEP_RSET : STEP_MAIL;
 	client->state = CLIENT_ENVELOPE;
 	client_say_steps(client);
@@ -430,6 +448,13 @@ on_mail_reply(struct smtp_client *client)
 }
 
 static void
+client_body_begin(struct smtp_client *client)
+{
+	client->state = CLIENT_BODY;
+	client->bodies++;
+}
+
+static void
 on_data_reply(struct smtp_client *client)
 {
 	if (client->reply.status.code >= 400) {
@@ -447,7 +472,7 @@ on_data_reply(struct smtp_client *client)
 		client->state = CLIENT_EMPTY;
 		client->phase = PHASE_BODY;
 	} else {
-		client->state = CLIENT_BODY;
+		client_body_begin(client);
 	}
 }
 
@@ -487,10 +512,13 @@ on_envelope_reply(struct smtp_client *client)
 		return;
 	}
 	client->got++;
-	if (envelope_is_lost(client))
+	if (envelope_is_lost(client)) {
 		client_transaction_end(client);
-	else
-		client_say_steps(client);
+		return;
+	}
+	client_say_steps(client);
+	if (client->got == step_end(client))
+		client_body_begin(client);
 }
 
 /* LMTP (RFC 2033, 4.2): one reply for each accepted recipient, in order. */
@@ -520,6 +548,41 @@ on_end_reply(struct smtp_client *client)
 		client->is_dirty = false;
 		client_transaction_end(client);
 	}
+}
+
+/* One reply for each chunk, in order (RFC 3030, 2). */
+static void
+on_chunk_reply(struct smtp_client *client)
+{
+	unsigned code = client->reply.status.code;
+	struct smtp_result *result;
+
+	if (client->chunks == 0 || (code >= 300 && code < 400)) {
+		client_end_garbled(client);
+		return;
+	}
+	client->chunks--;
+	client->has_chunk_taken |= code < 300;
+	if (code < 300 && client->state != CLIENT_END) {
+		client->state = CLIENT_BODY;
+		return;
+	}
+	if (code < 300 && client->chunks != 0)
+		return;
+	result = result_of_reply(client, PHASE_BODY);
+	client->has_refused_chunks =
+		!client->has_chunk_taken &&
+		(code == 500 || code == 502 || code == 504);
+	/* what a server that does not know it made of the bytes, and what the
+	 * chunks under way behind a refused one are answered, is better left
+	 * unknown */
+	if (client->has_refused_chunks || client->chunks != 0) {
+		client_end(client, result);
+		return;
+	}
+	settle_batch(client, TO_ACCEPTED, result);
+	client->is_dirty = code >= 400;
+	client_transaction_end(client);
 }
 
 /*
@@ -692,10 +755,19 @@ client_on_reply(struct smtp_client *client)
 		on_envelope_reply(client);
 		break;
 	case CLIENT_BODY:
-		on_early_reply(client);
+		if (client->chunks != 0)
+			on_chunk_reply(client);
+		else
+			on_early_reply(client);
+		break;
+	case CLIENT_CHUNK:
+		on_chunk_reply(client);
 		break;
 	case CLIENT_END:
-		on_end_reply(client);
+		if (client->is_chunked)
+			on_chunk_reply(client);
+		else
+			on_end_reply(client);
 		break;
 	case CLIENT_EMPTY:
 		client->is_dirty = true;
@@ -768,6 +840,7 @@ smtp_client_want(const struct smtp_client *client)
 	case CLIENT_STARTTLS:
 	case CLIENT_AUTH:
 	case CLIENT_ENVELOPE:
+	case CLIENT_CHUNK:
 	case CLIENT_END:
 	case CLIENT_EMPTY:
 	case CLIENT_QUIT:
@@ -793,7 +866,7 @@ smtp_client_timeout_ms(const struct smtp_client *client)
 {
 	unsigned seconds = CLIENT_TIMEOUT_S;
 
-	if (client->state == CLIENT_BODY)
+	if (client->state == CLIENT_BODY || client->state == CLIENT_CHUNK)
 		seconds = 180; /* 4.5.3.2.5 */
 	else if (client->state == CLIENT_END)
 		seconds = 600; /* 4.5.3.2.6 */
@@ -985,10 +1058,42 @@ smtp_client_send(struct smtp_client *client,
 void
 smtp_client_body_sent(struct smtp_client *client, struct str encoded_end)
 {
-	assert(client->state == CLIENT_BODY);
+	assert(client->state == CLIENT_BODY && !client->is_chunked);
 	(void)buf_add(&client->out, encoded_end.at, encoded_end.len);
 	client->state = CLIENT_END;
 	client->phase = PHASE_BODY;
+}
+
+bool
+smtp_client_is_chunked(const struct smtp_client *client)
+{
+	return client->is_chunked;
+}
+
+void
+smtp_client_chunk(struct smtp_client *client, size_t len, bool is_last)
+{
+	assert(client->state == CLIENT_BODY && client->is_chunked);
+	client_say(client, "BDAT %zu%s", len, is_last ? " LAST" : "");
+	client->chunks++;
+	if (is_last) {
+		client->state = CLIENT_END;
+		client->phase = PHASE_BODY;
+	} else if (!client->caps.has_pipelining) {
+		client->state = CLIENT_CHUNK;
+	}
+}
+
+unsigned
+smtp_client_bodies(const struct smtp_client *client)
+{
+	return client->bodies;
+}
+
+bool
+smtp_client_has_refused_chunks(const struct smtp_client *client)
+{
+	return client->has_refused_chunks;
 }
 
 void

@@ -13,9 +13,9 @@
  *	}
  *
  * SMTP by RFC 5321, LMTP by RFC 2033. Extensions: PIPELINING (RFC 2920), SIZE
- * (1870), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), STARTTLS (3207), AUTH
- * (4954). Nothing is ever "delivered" without the server's 2xx behind the
- * final dot.
+ * (1870), 8BITMIME (6152), SMTPUTF8 (6531), DSN (3461), CHUNKING (3030),
+ * STARTTLS (3207), AUTH (4954). Nothing is ever "delivered" without the
+ * server's 2xx behind the final dot or the last chunk.
  */
 #ifndef OSTLER_QUEUE_DELIVER_SMTP_CLIENT_H
 #define OSTLER_QUEUE_DELIVER_SMTP_CLIENT_H
@@ -46,7 +46,8 @@ struct smtp_client_opts {
 	const char *hostname; /* for EHLO; lent for the client's life */
 	bool is_lmtp;
 	enum smtp_client_tls tls;
-	bool has_login; /* AUTH comes before the first message */
+	bool has_login;	   /* AUTH comes before the first message */
+	bool is_chunkless; /* DATA also where the server offers CHUNKING */
 };
 
 enum smtp_client_want {
@@ -57,8 +58,9 @@ enum smtp_client_want {
 	CLIENT_WANTS_MESSAGE, /* idle: smtp_client_send, or _quit. When a
 				 message was sent, its results are there */
 	CLIENT_WANTS_BODY,    /* the message with dots, not its end; then
-				 smtp_client_body_sent. Meanwhile replies may
-				 be fed: one that comes early ends it */
+				 smtp_client_body_sent. Or in chunks, each
+				 behind smtp_client_chunk. Meanwhile replies
+				 may be fed: one that comes early ends it */
 	CLIENT_WANTS_CLOSE,   /* the conversation is over: results or
 				 smtp_client_failure are there */
 };
@@ -132,6 +134,17 @@ void smtp_client_send(struct smtp_client *client,
 /* All of the body was written; the dot goes out. encoded_end: what ends the
  * data, borrows. */
 void smtp_client_body_sent(struct smtp_client *client, struct str encoded_end);
+
+/* Does it want this body in chunks, as they are (RFC 3030)? */
+bool smtp_client_is_chunked(const struct smtp_client *client);
+/* Announces the next chunk: out, then these len bytes, are to be sent at once.
+ * The last one ends the message and may be empty. */
+void smtp_client_chunk(struct smtp_client *client, size_t len, bool is_last);
+/* Bodies that were asked for; wraps. Another number: begin anew. */
+unsigned smtp_client_bodies(const struct smtp_client *client);
+/* The server offered CHUNKING and does not know it: another connection may do
+ * without (is_chunkless). The conversation is over. */
+bool smtp_client_has_refused_chunks(const struct smtp_client *client);
 
 /*
  * The connection is of no more use: closed, timed out, TLS or login failed.

@@ -16,6 +16,7 @@ struct run {
 	struct buf *log;
 	unsigned messages; /* begun */
 	unsigned dots;	   /* of the message begun last */
+	unsigned chunks;
 	bool has_quit;
 };
 
@@ -78,6 +79,14 @@ serve(struct run *run)
 		smtp_client_send(run->client, &message);
 		return true;
 	case CLIENT_WANTS_BODY:
+		if (smtp_client_is_chunked(run->client)) {
+			bool is_last = run->chunks++ % 3 == 2;
+
+			run->dots += is_last;
+			smtp_client_chunk(run->client, is_last ? 0 : 10,
+					  is_last);
+			return true;
+		}
 		run->dots++;
 		smtp_client_body_sent(run->client, str_of(".\r\n"));
 		return true;

@@ -57,9 +57,12 @@ def test_aiosmtpd_gets_every_octet(relay, far):
     relay.wait_empty()
 
 
-def test_postfix_gets_every_octet(relay, names, make_postfix):
+@pytest.mark.parametrize("without", ("", "chunking", "pipelining"))
+def test_postfix_gets_every_octet(relay, names, make_postfix, without):
     host = loopback()
-    postfix = make_postfix(host, free_port(host), ["far.example"])
+    postfix = make_postfix(
+        host, free_port(host), ["far.example"],
+        settings=f"smtpd_discard_ehlo_keywords = {without}\n")
     relay.set("queue", port=postfix.port)
     relay.set("relay", trusted_networks=["127.0.0.0/8"])
     names.domain("far.example", host)

@@ -7,6 +7,7 @@
  *	S text   send it with CRLF
  *	C text   this line must come
  *	BODY     read up to the dot
+ *	OCTETS n read so many
  *	TLS      TLS from here on
  *	CLOSE    close
  *	ABORT    close without a farewell
@@ -88,6 +89,19 @@ server_body(struct server_conn *conn)
 	       (len >= 5 && memcmp(bytes + len - 5, "\r\n.\r\n", 5) == 0);
 }
 
+static bool
+server_octets(struct server_conn *conn, size_t count)
+{
+	size_t len;
+	const uint8_t *bytes = stream_bytes(conn->stream, &len);
+
+	if (len < count)
+		return false;
+	ck_assert_int_eq(buf_add(&conn->server->body, bytes, count), 0);
+	stream_consume(conn->stream, count);
+	return true;
+}
+
 static void
 server_close(struct server_conn *conn, bool is_abort)
 {
@@ -122,6 +136,9 @@ server_step(struct server_conn *conn, struct str line)
 		if (!server_body(conn))
 			return false;
 		server->messages++;
+	} else if (strncmp(text, "OCTETS ", 7) == 0) {
+		if (!server_octets(conn, strtoul(text + 7, NULL, 10)))
+			return false;
 	} else if (strcmp(text, "TLS") == 0) {
 		conn->is_securing = true;
 		stream_start_tls(conn->stream, server->tls, STREAM_SERVER,

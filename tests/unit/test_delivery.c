@@ -305,6 +305,58 @@ START_TEST(recipients_of_a_second_transaction_get_the_whole_message_too)
 }
 END_TEST
 
+#define CHUNKING GREET "S 250-x\nS 250-PIPELINING\nS 250 CHUNKING\n"
+#define TOGETHER                                                               \
+	"C MAIL FROM:<a@from.example>\nC RCPT TO:<r0@to.example>\n"            \
+	"S 250 ok\nS 250 ok\n"
+
+START_TEST(chunks_go_as_they_are_where_they_are_offered)
+{
+	struct server *server;
+	char script[512];
+	size_t len = strlen(MESSAGE);
+
+	world_init();
+	world.spool.is_in_memory = _i == 0;
+	/* what is in memory is known to end */
+	if (_i == 0)
+		(void)snprintf(script, sizeof(script),
+			       CHUNKING TOGETHER
+			       "C BDAT %zu LAST\nOCTETS %zu\nS 250 ok\n" QUIT,
+			       len, len);
+	else
+		(void)snprintf(script, sizeof(script),
+			       CHUNKING TOGETHER
+			       "C BDAT %zu\nOCTETS %zu\nC BDAT 0 LAST\n"
+			       "S 250 more\nS 250 ok\n" QUIT,
+			       len, len);
+	server = add_server(script);
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.outcomes[0].reply, "250 ok");
+	ck_assert_str_eq(buf_text(&server->body), MESSAGE);
+	world_done();
+}
+END_TEST
+
+START_TEST(a_server_that_does_not_know_its_chunks_gets_data)
+{
+	struct server *server;
+	char script[512];
+
+	world_init();
+	(void)snprintf(script, sizeof(script),
+		       CHUNKING TOGETHER
+		       "C BDAT %zu LAST\nOCTETS %zu\nS 502 what?\n",
+		       strlen(MESSAGE), strlen(MESSAGE));
+	server = add_server(script);
+	server->scripts[1] = GREET "S 250-x\nS 250 CHUNKING\n" GOOD QUIT;
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "00");
+	ck_assert_uint_eq(server->messages, 1);
+	world_done();
+}
+END_TEST
+
 START_TEST(a_large_message_arrives_whole)
 {
 	size_t len = 8 << 20, at = 0, held;
@@ -1088,6 +1140,9 @@ UNIT_MAIN(
 		tc,
 		recipients_of_a_second_transaction_get_the_whole_message_too, 0,
 		2);
+	tcase_add_loop_test(tc, chunks_go_as_they_are_where_they_are_offered, 0,
+			    2);
+	tcase_add_test(tc, a_server_that_does_not_know_its_chunks_gets_data);
 	tcase_add_loop_test(tc, a_large_message_arrives_whole, 0, 2);
 	tcase_add_test(tc, a_body_that_cannot_be_read_is_never_ended);
 	tcase_add_loop_test(tc, a_lost_connection_defers, 0,

@@ -28,6 +28,7 @@ enum flags {
 	TLS_MAY = 512,
 	TLS_MUST = 1024,
 	TIMEOUT = 2048, /* the server falls silent instead of closing */
+	PIECES = 4096,	/* a body in chunks is 500 octets, 500 and none */
 };
 
 static const struct {
@@ -705,6 +706,163 @@ static const struct {
 
 /* ------------------------------------------------------------ the driver */
 
+#define CHUNKING                                                               \
+	"S: 220 x\n"                                                           \
+	"C: EHLO me.example\n"                                                 \
+	"S: 250-x\n"                                                           \
+	"S: 250 CHUNKING\n"
+#define CHUNKING_PIPELINED                                                     \
+	"S: 220 x\n"                                                           \
+	"C: EHLO me.example\n"                                                 \
+	"S: 250-x\n"                                                           \
+	"S: 250-CHUNKING\n"                                                    \
+	"S: 250 PIPELINING\n"
+#define ONE_BY_ONE                                                             \
+	"C: MAIL FROM:<a@from.example>\n"                                      \
+	"S: 250 ok\n"                                                          \
+	"C: RCPT TO:<r0@to.example>\n"                                         \
+	"S: 250 ok\n"
+#define TOGETHER                                                               \
+	"C: MAIL FROM:<a@from.example>\n"                                      \
+	"C: RCPT TO:<r0@to.example>\n"                                         \
+	"S: 250 ok\n"                                                          \
+	"S: 250 ok\n"
+
+static const struct {
+	const char *name;
+	unsigned flags;
+	size_t recipients;
+	const char *transcript;
+} chunks[] = {
+	{"one chunk, twice", TWICE, 1,
+	 CHUNKING ONE_BY_ONE
+	 "C: BDAT 1000 LAST\n"
+	 "S: 250 2.0.0 one\n"
+	 "= r0: delivered reply end of data 250 250 2.0.0 one\n" ONE_BY_ONE
+	 "C: BDAT 1000 LAST\n"
+	 "S: 250 2.0.0 two\n"
+	 "= r0: delivered reply end of data 250 250 2.0.0 two\n"},
+
+	{"envelope together, then the chunk", 0, 1,
+	 CHUNKING_PIPELINED TOGETHER
+	 "C: BDAT 1000 LAST\n"
+	 "S: 250 ok\n"
+	 "= r0: delivered reply end of data 250 250 ok\n"},
+
+	{"nobody taken: no chunk", 0, 1,
+	 CHUNKING_PIPELINED "C: MAIL FROM:<a@from.example>\n"
+			    "C: RCPT TO:<r0@to.example>\n"
+			    "S: 250 ok\n"
+			    "S: 550 no\n"
+			    "= r0: failed reply RCPT TO 550 550 no\n"},
+
+	{"one chunk at a time where there is no pipelining", PIECES, 1,
+	 CHUNKING ONE_BY_ONE
+	 "C: BDAT 500\n"
+	 "S: 250 one\n"
+	 "C: BDAT 500\n"
+	 "S: 250 two\n"
+	 "C: BDAT 0 LAST\n"
+	 "S: 250 three\n"
+	 "= r0: delivered reply end of data 250 250 three\n"},
+
+	{"all chunks at once", PIECES, 1,
+	 CHUNKING_PIPELINED TOGETHER
+	 "C: BDAT 500\n"
+	 "C: BDAT 500\n"
+	 "C: BDAT 0 LAST\n"
+	 "S: 250 one\n"
+	 "S: 250 two\n"
+	 "S: 250 three\n"
+	 "= r0: delivered reply end of data 250 250 three\n"},
+
+	{"the last chunk is refused: RSET on reuse", TWICE, 1,
+	 CHUNKING ONE_BY_ONE
+	 "C: BDAT 1000 LAST\n"
+	 "S: 452 4.3.1 full\n"
+	 "= r0: deferred reply end of data 452 452 4.3.1 full\n"
+	 "C: RSET\n"
+	 "S: 250 ok\n" ONE_BY_ONE "C: BDAT 1000 LAST\n"
+	 "S: 554 5.7.1 spam\n"
+	 "= r0: failed reply end of data 554 554 5.7.1 spam\n"},
+
+	{"a chunk is refused: no more of them, RSET on reuse", PIECES | TWICE,
+	 1,
+	 CHUNKING ONE_BY_ONE
+	 "C: BDAT 500\n"
+	 "S: 250 one\n"
+	 "C: BDAT 500\n"
+	 "S: 552 5.3.4 too big\n"
+	 "= r0: failed reply end of data 552 552 5.3.4 too big\n"
+	 "C: RSET\n"
+	 "S: 250 ok\n" ONE_BY_ONE "C: BDAT 500\n"
+	 "S: 250 one\n"
+	 "C: BDAT 500\n"
+	 "S: 250 two\n"
+	 "C: BDAT 0 LAST\n"
+	 "S: 250 three\n"
+	 "= r0: delivered reply end of data 250 250 three\n"},
+
+	{"a chunk is refused while others are under way: the end", PIECES, 1,
+	 CHUNKING_PIPELINED TOGETHER
+	 "C: BDAT 500\n"
+	 "C: BDAT 500\n"
+	 "C: BDAT 0 LAST\n"
+	 "S: 250 one\n"
+	 "S: 452 4.3.1 full\n"
+	 "= r0: deferred reply end of data 452 452 4.3.1 full\n"},
+
+	{"a server that offers chunks and does not know them", 0, 1,
+	 CHUNKING_PIPELINED TOGETHER
+	 "C: BDAT 1000 LAST\n"
+	 "S: 502 5.5.1 what?\n"
+	 "= r0: failed reply end of data 502 502 5.5.1 what? (chunkless)\n"},
+
+	{"a server that knew them before", PIECES, 1,
+	 CHUNKING ONE_BY_ONE "C: BDAT 500\n"
+			     "S: 250 one\n"
+			     "C: BDAT 500\n"
+			     "S: 500 what?\n"
+			     "= r0: failed reply end of data 500 500 what?\n"},
+
+	{"421 instead of a chunk's reply", PIECES, 1,
+	 CHUNKING ONE_BY_ONE
+	 "C: BDAT 500\n"
+	 "S: 421 4.3.2 going down\n"
+	 "= r0: deferred reply DATA 421 421 4.3.2 going down\n"},
+
+	{"354 to a chunk", 0, 1,
+	 CHUNKING ONE_BY_ONE
+	 "C: BDAT 1000 LAST\n"
+	 "S: 354 go\n"
+	 "= r0: deferred reply-garbled end of data 451 -\n"},
+
+	{"the last reply is lost", PIECES, 1,
+	 CHUNKING_PIPELINED TOGETHER
+	 "C: BDAT 500\n"
+	 "C: BDAT 500\n"
+	 "C: BDAT 0 LAST\n"
+	 "S: 250 one\n"
+	 "S: 250 two\n"
+	 "= r0: deferred connection-lost end of data 451 -\n"},
+
+	{"a reply too many, before the first chunk", EARLY, 1,
+	 CHUNKING ONE_BY_ONE
+	 "S: 250 done already\n"
+	 "= r0: deferred reply-garbled end of data 451 -\n"},
+
+	{"LMTP has no chunks", LMTP, 1,
+	 "S: 220 x\n"
+	 "C: LHLO me.example\n"
+	 "S: 250-x\n"
+	 "S: 250 CHUNKING\n" ONE_BY_ONE "C: DATA\n"
+	 "S: 354 go\n"
+	 "[body]\n"
+	 "C: .\n"
+	 "S: 250 ok\n"
+	 "= r0: delivered reply end of data 250 250 ok\n"},
+};
+
 static const char *const kinds[] = {"delivered", "deferred", "failed"};
 
 struct run {
@@ -715,6 +873,8 @@ struct run {
 	size_t indexes[512];
 	unsigned sent;	 /* messages */
 	bool has_result; /* of the message sent last, in the log */
+	unsigned bodies; /* as the client counts them */
+	unsigned pieces; /* of the present one, sent in chunks */
 	size_t column;	 /* of the server's line that is being logged */
 };
 
@@ -759,10 +919,31 @@ log_results(struct run *run)
 	for (size_t i = 0; i < run->envelope->recipient_count; i++) {
 		(void)buf_addf(&run->log, "= r%zu: ", i);
 		log_result(run, smtp_client_result(run->client, i));
-		(void)buf_addf(&run->log, "%s\n",
+		(void)buf_addf(&run->log, "%s%s\n",
 			       smtp_client_is_stale(run->client) ? " (stale)"
-								 : "");
+								 : "",
+			       smtp_client_has_refused_chunks(run->client)
+				       ? " (chunkless)"
+				       : "");
 	}
+}
+
+static void
+serve_chunk(struct run *run)
+{
+	static const size_t pieces[] = {500, 500, 0};
+
+	if (run->bodies != smtp_client_bodies(run->client)) {
+		run->bodies = smtp_client_bodies(run->client);
+		run->pieces = 0;
+	}
+	if ((run->flags & PIECES) == 0) {
+		smtp_client_chunk(run->client, 1000, true);
+		return;
+	}
+	smtp_client_chunk(run->client, pieces[run->pieces],
+			  run->pieces + 1 == COUNT(pieces));
+	run->pieces++;
 }
 
 /* Gives the client what it wants; false when it wants the server's bytes or
@@ -809,6 +990,10 @@ serve(struct run *run)
 	case CLIENT_WANTS_BODY:
 		if ((run->flags & EARLY) != 0)
 			return false;
+		if (smtp_client_is_chunked(run->client)) {
+			serve_chunk(run);
+			return true;
+		}
 		(void)buf_adds(&run->log, "[body]\n");
 		smtp_client_body_sent(run->client, str_of(".\r\n"));
 		return true;
@@ -941,47 +1126,96 @@ run_case(unsigned flags, size_t recipients, const char *bytes, size_t len,
 	free(envelope.recipients);
 }
 
-START_TEST(a_conversation_is_the_same_at_every_split)
+static void
+check_splits(const char *name, unsigned flags, size_t recipients,
+	     const char *transcript)
 {
 	struct buf server, log;
 
 	buf_init(&server, 65536);
 	buf_init(&log, 1 << 20);
-	server_bytes(cases[_i].transcript, &server);
+	server_bytes(transcript, &server);
 	for (size_t chunk = 1; chunk <= buf_len(&server) + 1; chunk++) {
-		run_case(cases[_i].flags, cases[_i].recipients,
-			 (const char *)buf_bytes(&server), buf_len(&server),
-			 chunk, &log);
-		ck_assert_msg(strcmp(buf_text(&log), cases[_i].transcript) == 0,
-			      "%s, in pieces of %zu:\n%s", cases[_i].name,
-			      chunk, buf_text(&log));
+		run_case(flags, recipients, (const char *)buf_bytes(&server),
+			 buf_len(&server), chunk, &log);
+		ck_assert_msg(strcmp(buf_text(&log), transcript) == 0,
+			      "%s, in pieces of %zu:\n%s", name, chunk,
+			      buf_text(&log));
 		buf_clear(&log);
 	}
 	buf_done(&server);
 	buf_done(&log);
 }
+
+START_TEST(a_conversation_is_the_same_at_every_split)
+{
+	check_splits(cases[_i].name, cases[_i].flags, cases[_i].recipients,
+		     cases[_i].transcript);
+}
 END_TEST
 
-/* Wherever the server's bytes end, nobody is called delivered without a
- * whole 2xx behind the dot, and everybody has a result. */
-START_TEST(a_conversation_may_end_anywhere)
+START_TEST(chunks_are_the_same_at_every_split)
+{
+	check_splits(chunks[_i].name, chunks[_i].flags, chunks[_i].recipients,
+		     chunks[_i].transcript);
+}
+END_TEST
+
+static unsigned
+count_lines(const char *text, const char *start)
+{
+	struct str rest = str_of(text), line;
+	unsigned count = 0;
+
+	while (str_cut(&rest, '\n', &line))
+		count += str_starts_nocase(line, start);
+	return count;
+}
+
+/* Is there a 2xx for the dot, or for each chunk and the last one too? */
+static bool
+is_end_answered(const char *log)
+{
+	const char *chunk = strstr(log, "C: BDAT");
+
+	if (chunk == NULL)
+		return strstr(log, "[body]\nC: .\nS: 2") != NULL;
+	return strstr(chunk, " LAST\n") != NULL &&
+	       count_lines(chunk, "S: 2") >= count_lines(chunk, "C: BDAT");
+}
+
+static void
+check_ends(unsigned flags, size_t recipients, const char *transcript)
 {
 	struct buf server, log;
 
 	buf_init(&server, 65536);
 	buf_init(&log, 1 << 20);
-	server_bytes(cases[_i].transcript, &server);
+	server_bytes(transcript, &server);
 	for (size_t len = 0; len < buf_len(&server); len++) {
-		run_case(cases[_i].flags & ~(unsigned)TWICE,
-			 cases[_i].recipients, (const char *)buf_bytes(&server),
-			 len, 1000, &log);
-		if (strstr(buf_text(&log), "[body]\nC: .\nS: 2") == NULL)
+		run_case(flags & ~(unsigned)TWICE, recipients,
+			 (const char *)buf_bytes(&server), len, 1000, &log);
+		if (!is_end_answered(buf_text(&log)))
 			ck_assert_ptr_null(
 				strstr(buf_text(&log), ": delivered"));
 		buf_clear(&log);
 	}
 	buf_done(&server);
 	buf_done(&log);
+}
+
+/* Wherever the server's bytes end, nobody is called delivered without a
+ * whole 2xx behind the dot or the last chunk, and everybody has a result. */
+START_TEST(a_conversation_may_end_anywhere)
+{
+	check_ends(cases[_i].flags, cases[_i].recipients, cases[_i].transcript);
+}
+END_TEST
+
+START_TEST(chunks_may_end_anywhere)
+{
+	check_ends(chunks[_i].flags, chunks[_i].recipients,
+		   chunks[_i].transcript);
 }
 END_TEST
 
@@ -1022,8 +1256,8 @@ END_TEST
 
 START_TEST(initial_data_that_is_too_long_follows_the_challenge)
 {
-	struct smtp_client_opts opts = {"me.example", false, CLIENT_TLS_NONE,
-					true};
+	struct smtp_client_opts opts = {.hostname = "me.example",
+					.has_login = true};
 	struct smtp_client *client = smtp_client_new(&opts);
 	char data[601];
 
@@ -1047,8 +1281,7 @@ END_TEST
 
 START_TEST(an_address_that_would_break_the_line_is_not_sent)
 {
-	struct smtp_client_opts opts = {"me.example", false, CLIENT_TLS_NONE,
-					false};
+	struct smtp_client_opts opts = {.hostname = "me.example"};
 	struct smtp_client *client = smtp_client_new(&opts);
 	struct envelope envelope;
 	size_t index = 0;
@@ -1087,7 +1320,8 @@ START_TEST(random_servers_never_break_it)
 		"garbage\r\n",
 		"250-part\r\n",
 		"503 order\r\n",
-		"250-x\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 DSN\r\n"};
+		"250-x\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 DSN\r\n",
+		"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n"};
 	uint32_t seed = 7;
 
 	for (unsigned round = 0; round < 20000; round++) {
@@ -1106,10 +1340,11 @@ START_TEST(random_servers_never_break_it)
 					      ? 1 + (seed >> 24) % 3
 					      : (seed >> 24) % COUNT(lines)]);
 		}
-		flags = (seed >> 8) % 4096 & ~(unsigned)EARLY;
+		flags = (seed >> 8) % 8192 & ~(unsigned)EARLY;
 		run_case(flags, 1 + round % 5, (const char *)buf_bytes(&server),
 			 buf_len(&server), 1 + round % 50, &log);
-		if (strstr(buf_text(&log), "[body]") == NULL)
+		if (strstr(buf_text(&log), "[body]") == NULL &&
+		    strstr(buf_text(&log), " LAST\n") == NULL)
 			ck_assert_ptr_null(
 				strstr(buf_text(&log), ": delivered"));
 		buf_done(&server);
@@ -1118,15 +1353,17 @@ START_TEST(random_servers_never_break_it)
 }
 END_TEST
 
-UNIT_MAIN("smtp_client",
-	  tcase_add_loop_test(tc, a_conversation_is_the_same_at_every_split, 0,
-			      (int)COUNT(cases));
-	  tcase_add_loop_test(tc, a_conversation_may_end_anywhere, 0,
-			      (int)COUNT(cases));
-	  tcase_add_test(
-		  tc,
-		  more_than_a_hundred_recipients_go_in_several_transactions);
-	  tcase_add_test(tc,
-			 initial_data_that_is_too_long_follows_the_challenge);
-	  tcase_add_test(tc, an_address_that_would_break_the_line_is_not_sent);
-	  tcase_add_test(tc, random_servers_never_break_it);)
+UNIT_MAIN(
+	"smtp_client",
+	tcase_add_loop_test(tc, a_conversation_is_the_same_at_every_split, 0,
+			    (int)COUNT(cases));
+	tcase_add_loop_test(tc, a_conversation_may_end_anywhere, 0,
+			    (int)COUNT(cases));
+	tcase_add_loop_test(tc, chunks_are_the_same_at_every_split, 0,
+			    (int)COUNT(chunks));
+	tcase_add_loop_test(tc, chunks_may_end_anywhere, 0, (int)COUNT(chunks));
+	tcase_add_test(
+		tc, more_than_a_hundred_recipients_go_in_several_transactions);
+	tcase_add_test(tc, initial_data_that_is_too_long_follows_the_challenge);
+	tcase_add_test(tc, an_address_that_would_break_the_line_is_not_sent);
+	tcase_add_test(tc, random_servers_never_break_it);)
