@@ -18,6 +18,9 @@
 #define AUTH_OPTIONS_MAX 64
 #define AUTH_MECHS_MAX	 256
 #define AUTH_REASON_MAX	 256
+#define AUTH_OFFERS	 8
+#define AUTH_EXTERNAL	 "EXTERNAL"
+#define AUTH_NAMES_MAX	 16
 #define AUTH_PLUGIN	 "ostler"
 
 /* libsasl2 keeps its options per process, so there is one of these. Written
@@ -34,8 +37,8 @@ struct auth_server {
 	struct work_lane lane;
 	char *hostname, *realm, *database;
 	bool has_database; /* passwords come from sasldb, not from a daemon */
-	char clear[AUTH_MECHS_MAX], secure[AUTH_MECHS_MAX];
-	char bound[AUTH_MECHS_MAX];
+	/* by enum auth_offer; bound implies secure */
+	char offers[AUTH_OFFERS][AUTH_MECHS_MAX];
 };
 
 struct auth_exchange {
@@ -51,6 +54,9 @@ struct auth_exchange {
 	char *input; /* base64; may be a password */
 	char local[IP_TEXT_MAX + 8], remote[IP_TEXT_MAX + 8];
 	uint8_t binding_data[AUTH_BINDING_MAX];
+	bool is_external; /* by the names, without libsasl2 */
+	char *names[AUTH_NAMES_MAX];
+	size_t name_count;
 
 	/* the worker's */
 	sasl_conn_t *conn;
@@ -137,6 +143,9 @@ struct auth_job {
 
 /* ------------------------------------------------------- unknown logins */
 
+/* A worker that only asks whether there is such a login wants the truth. */
+static _Thread_local bool is_without_decoy;
+
 /*
  * A lookup plugin that stands behind sasldb: a login that nobody has gets a
  * password that nobody knows, made anew each time. The exchange then takes
@@ -166,6 +175,8 @@ decoy_lookup(void *context, sasl_server_params_t *params, unsigned flags,
 	}
 	if (!is_asked || has_password)
 		return SASL_OK;
+	if (is_without_decoy)
+		return SASL_NOUSER;
 	if (getentropy(secret, sizeof(secret)) < 0)
 		return SASL_FAIL;
 	for (size_t i = 0; i < sizeof(secret); i++)
@@ -286,9 +297,10 @@ static const sasl_channel_binding_t any_binding = {
 /* The wanted mechanisms, in the order wanted, that libsasl2 has here. */
 static int
 server_list(struct auth_server *server, const struct auth_server_opts *opts,
-	    bool is_secure, const sasl_channel_binding_t *binding,
-	    char to[AUTH_MECHS_MAX], struct err *err)
+	    unsigned offer, char to[AUTH_MECHS_MAX], struct err *err)
 {
+	bool is_bound = (offer & AUTH_OFFER_BOUND) != 0;
+	bool is_secure = is_bound || (offer & AUTH_OFFER_SECURE) != 0;
 	const char *list = "";
 	sasl_conn_t *conn = NULL;
 	int rc;
@@ -297,8 +309,8 @@ server_list(struct auth_server *server, const struct auth_server_opts *opts,
 			     NULL, NULL, 0, &conn);
 	if (rc == SASL_OK)
 		rc = server_set_security(conn, is_secure);
-	if (rc == SASL_OK && binding != NULL)
-		rc = sasl_setprop(conn, SASL_CHANNEL_BINDING, binding);
+	if (rc == SASL_OK && is_bound)
+		rc = sasl_setprop(conn, SASL_CHANNEL_BINDING, &any_binding);
 	if (rc != SASL_OK) {
 		sasl_dispose(&conn);
 		return err_text(err, -EINVAL, "libsasl2: %s",
@@ -308,7 +320,11 @@ server_list(struct auth_server *server, const struct auth_server_opts *opts,
 	if (sasl_listmech(conn, NULL, "", " ", "", &list, NULL, NULL) !=
 	    SASL_OK)
 		list = "";
-	to[0] = '\0';
+	/* first: a client that has a certificate for this will not be asked
+	 * for a password */
+	(void)str_copy(to, AUTH_MECHS_MAX,
+		       str_of((offer & AUTH_OFFER_EXTERNAL) != 0 ? AUTH_EXTERNAL
+								 : ""));
 	for (size_t i = 0; opts->mechanisms[i] != NULL; i++) {
 		server_list_add(list, opts->mechanisms[i], "-PLUS", to);
 		server_list_add(list, opts->mechanisms[i], "", to);
@@ -361,12 +377,9 @@ auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
 	pwcheck = options_find("pwcheck_method");
 	server->has_database =
 		pwcheck != NULL && strncmp(pwcheck, "auxprop", 7) == 0;
-	rc = server_list(server, opts, false, NULL, server->clear, err);
-	if (rc == 0)
-		rc = server_list(server, opts, true, NULL, server->secure, err);
-	if (rc == 0)
-		rc = server_list(server, opts, true, &any_binding,
-				 server->bound, err);
+	for (unsigned offer = 0; rc == 0 && offer < AUTH_OFFERS; offer++)
+		rc = server_list(server, opts, offer, server->offers[offer],
+				 err);
 	if (rc < 0) {
 		auth_server_close(server);
 		return rc;
@@ -401,15 +414,9 @@ auth_server_close(struct auth_server *server)
 }
 
 const char *
-auth_server_mechanisms(const struct auth_server *server, bool is_secure)
+auth_server_mechanisms(const struct auth_server *server, unsigned offer)
 {
-	return is_secure ? server->secure : server->clear;
-}
-
-const char *
-auth_server_mechanisms_bound(const struct auth_server *server)
-{
-	return server->bound;
+	return server->offers[offer % AUTH_OFFERS];
 }
 
 static bool
@@ -427,10 +434,9 @@ bool
 auth_server_knows(const struct auth_server *server, struct str mechanism,
 		  bool *out_needs_tls)
 {
-	if (!lists(server->secure, mechanism) &&
-	    !lists(server->bound, mechanism))
+	if (!lists(server->offers[AUTH_OFFERS - 1], mechanism))
 		return false;
-	*out_needs_tls = !lists(server->clear, mechanism);
+	*out_needs_tls = !lists(server->offers[0], mechanism);
 	return true;
 }
 
@@ -549,6 +555,90 @@ exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
 			       str_of(sasl_errstring(rc, NULL, NULL)));
 }
 
+/* --------------------------------------------------------------- EXTERNAL */
+
+/* A login that `ostlerctl user` knows? */
+static bool
+exchange_has_login(const struct auth_exchange *exchange, const char *name)
+{
+	const struct auth_server *server = exchange->server;
+	char *suffix = mem_printf("@%s", server->realm);
+	bool has_realm = str_ends_nocase(str_of(name), str_of(suffix));
+	sasl_conn_t *conn = NULL;
+	int rc;
+
+	free(suffix);
+	/* the authority says who there is; a daemon for passwords cannot */
+	if (!server->has_database)
+		return true;
+	if (has_realm)
+		return false; /* another spelling of somebody's login */
+	rc = sasl_server_new("smtp", server->hostname, server->realm, NULL,
+			     NULL, NULL, 0, &conn);
+	is_without_decoy = true;
+	if (rc == SASL_OK)
+		rc = sasl_user_exists(conn, "smtp", server->realm, name);
+	is_without_decoy = false;
+	sasl_dispose(&conn);
+	return rc == SASL_OK;
+}
+
+static enum auth_result
+exchange_deny(struct auth_exchange *exchange, const char *name,
+	      const char *reason)
+{
+	exchange->login = mem_strdup(name);
+	(void)str_copy(exchange->reason, sizeof(exchange->reason),
+		       str_of(reason));
+	return AUTH_DENIED;
+}
+
+/*
+ * initial-response = *( UTF8-char-no-nul )   RFC 4422, appendix A
+ *
+ * "" is the identity of the certificate; a name in it asks to be that one.
+ */
+static enum auth_result
+exchange_external(struct auth_exchange *exchange, struct str wanted)
+{
+	for (size_t i = 0; i < exchange->name_count; i++) {
+		const char *name = exchange->names[i];
+
+		if (wanted.len != 0 && !str_is(wanted, name))
+			continue;
+		if (exchange_has_login(exchange, name)) {
+			exchange->login = mem_strdup(name);
+			return AUTH_OK;
+		}
+		if (wanted.len != 0)
+			return exchange_deny(exchange, name,
+					     "no such login here");
+	}
+	if (wanted.len != 0)
+		return exchange_deny(exchange, exchange->names[0],
+				     "asked for another name than those in "
+				     "the certificate");
+	return exchange_deny(exchange, exchange->names[0],
+			     "no name in the certificate is a login here");
+}
+
+static void
+exchange_step_external(struct auth_exchange *exchange, const char *input,
+		       unsigned len)
+{
+	if (exchange->name_count == 0) {
+		exchange->result = AUTH_DENIED;
+	} else if (input == NULL) {
+		exchange->challenge = mem_strdup("");
+		exchange->result = AUTH_CHALLENGE;
+	} else {
+		exchange->result =
+			exchange_external(exchange, str_from(input, len));
+	}
+}
+
+/* ------------------------------------------------------------------ steps */
+
 static void
 exchange_run(struct work_job *job)
 {
@@ -574,7 +664,10 @@ exchange_run(struct work_job *job)
 			return;
 		}
 	}
-	exchange_step(exchange, bytes, len);
+	if (exchange->is_external)
+		exchange_step_external(exchange, bytes, len);
+	else
+		exchange_step(exchange, bytes, len);
 	if (bytes != NULL)
 		mem_wipe(bytes, len);
 	free(bytes);
@@ -608,6 +701,8 @@ exchange_unref(struct auth_exchange *exchange)
 	mem_free_secret(exchange->input);
 	free(exchange->challenge);
 	free(exchange->login);
+	for (size_t i = 0; i < exchange->name_count; i++)
+		free(exchange->names[i]);
 	server_unref(exchange->server);
 	free(exchange);
 }
@@ -651,7 +746,8 @@ static void
 exchange_bind(struct auth_exchange *exchange, const struct auth_start *start)
 {
 	if (start->binding == NULL || start->binding_len > AUTH_BINDING_MAX ||
-	    strcmp(exchange->server->bound, exchange->server->secure) == 0)
+	    strcmp(exchange->server->offers[AUTH_OFFER_BOUND],
+		   exchange->server->offers[AUTH_OFFER_SECURE]) == 0)
 		return;
 	memcpy(exchange->binding_data, start->binding, start->binding_len);
 	exchange->binding = (sasl_channel_binding_t){
@@ -677,6 +773,12 @@ auth_begin(struct auth_server *server, const struct auth_start *start,
 	exchange->is_secure = start->is_secure;
 	exchange->has_input = start->has_initial;
 	exchange_bind(exchange, start);
+	exchange->is_external = str_is_nocase(start->mechanism, AUTH_EXTERNAL);
+	for (const char *const *name = start->names;
+	     name != NULL && *name != NULL &&
+	     exchange->name_count < AUTH_NAMES_MAX;
+	     name++)
+		exchange->names[exchange->name_count++] = mem_strdup(*name);
 	if (start->has_initial)
 		exchange->input = str_is(start->initial, "=")
 					  ? mem_strdup("")

@@ -40,21 +40,24 @@ int auth_server_open(uv_loop_t *loop, const struct auth_server_opts *opts,
  * NULL is fine. */
 void auth_server_close(struct auth_server *server);
 
+/* What a connection has, which decides what can be offered on it. */
+enum auth_offer {
+	AUTH_OFFER_SECURE = 1, /* TLS or a unix socket: PLAIN and LOGIN too */
+	/* TLS with channel binding data: "SCRAM-SHA-256-PLUS" (RFC 5802,
+	 * section 6; RFC 7677) before its plain form where libsasl2 has it */
+	AUTH_OFFER_BOUND = 2,
+	/* a client certificate that was verified: EXTERNAL (RFC 4422, A) */
+	AUTH_OFFER_EXTERNAL = 4,
+};
+
 /*
  * Mechanisms to announce, separated by spaces; "" when there are none now.
  *
- * is_secure  over TLS or a unix socket: PLAIN and LOGIN may be offered
+ * offer  a sum of enum auth_offer
  * Lends until auth_server_close.
  */
 const char *auth_server_mechanisms(const struct auth_server *server,
-				   bool is_secure);
-
-/*
- * The same for a connection that has channel binding data: with
- * "SCRAM-SHA-256-PLUS" (RFC 5802, section 6; RFC 7677) before its plain form
- * where libsasl2 has it.
- */
-const char *auth_server_mechanisms_bound(const struct auth_server *server);
+				   unsigned offer);
 
 /* Known to this server at all (also when it needs TLS first)? */
 bool auth_server_knows(const struct auth_server *server, struct str mechanism,
@@ -91,9 +94,18 @@ struct auth_start {
 	const uint8_t *binding;	  /* channel binding, or NULL */
 	size_t binding_len;	  /* at most AUTH_BINDING_MAX */
 	const char *binding_type; /* "tls-exporter"; static */
+	/* NULL-terminated: the names in the client's verified certificate, for
+	 * EXTERNAL; NULL: it has none */
+	const char *const *names;
 };
 
-/* Borrows start (copies). The exchange is the owner's until auth_free. */
+/*
+ * Borrows start (copies). The exchange is the owner's until auth_free.
+ *
+ * EXTERNAL logs in as the first name of the certificate that is a login here;
+ * who asks for a name gets that one or none. Without a login database (another
+ * pwcheck_method) each name that the authority certified is a login.
+ */
 struct auth_exchange *auth_begin(struct auth_server *server,
 				 const struct auth_start *start,
 				 auth_fn *on_answer, void *owner);

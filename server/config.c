@@ -34,6 +34,16 @@ listener_done(struct listener_config *listener)
 	free(listener->at);
 }
 
+static void
+certificate_done(struct certificate_config *certificate)
+{
+	texts_free(certificate->names);
+	free(certificate->certificate);
+	free(certificate->key);
+	free(certificate->second_certificate);
+	free(certificate->second_key);
+}
+
 void
 config_unref(struct config *config)
 {
@@ -43,6 +53,9 @@ config_unref(struct config *config)
 	for (size_t i = 0; i < config->listener_count; i++)
 		listener_done(&config->listeners[i]);
 	free(config->listeners);
+	for (size_t i = 0; i < config->certificate_count; i++)
+		certificate_done(&config->certificates[i]);
+	free(config->certificates);
 	for (size_t i = 0; i < config->entry_count; i++) {
 		free(config->entries[i].name);
 		free(config->entries[i].value);
@@ -60,6 +73,7 @@ config_unref(struct config *config)
 	free(config->tls.second_certificate);
 	free(config->tls.second_key);
 	free(config->tls.client_ca);
+	free(config->tls.client_crl);
 	free(config->tls.minimum);
 	free(config->queue.retry_s);
 	free(config->queue.alert_command);

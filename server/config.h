@@ -47,6 +47,13 @@ struct listener_config {
 	char *at;			       /* "FILE:LINE" */
 };
 
+/* Shown to clients that ask for one of these names. */
+struct certificate_config {
+	char **names; /* NULL-terminated: A-labels; ".parent": those below it */
+	char *certificate, *key;
+	char *second_certificate, *second_key; /* NULL: none */
+};
+
 struct config {
 	unsigned refs;
 	char *file;
@@ -72,8 +79,11 @@ struct config {
 		struct units_rate messages_per_client;
 	} limits;
 
+	struct certificate_config *certificates;
+	size_t certificate_count;
+
 	struct {
-		char *certificate, *key, *client_ca, *minimum;
+		char *certificate, *key, *client_ca, *client_crl, *minimum;
 		char *second_certificate, *second_key; /* NULL: none */
 		uint64_t watch_ms; /* between two looks at them; 0: never */
 	} tls;			   /* certificate NULL: one is made */

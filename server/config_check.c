@@ -43,6 +43,9 @@ check_tls(const struct config *config, const struct scan *scan,
 			     scan_place(scan, "tls", "second_certificate", 0),
 			     "tls: second_certificate and second_key belong "
 			     "together, and to a certificate");
+	if (config->tls.client_crl != NULL && config->tls.client_ca == NULL)
+		config_error(report, scan_place(scan, "tls", "client_crl", 0),
+			     "tls: client_crl means nothing without client_ca");
 	for (size_t i = 0; i < config->listener_count; i++)
 		needs_one |= config->listeners[i].tls != LISTENER_TLS_NONE &&
 			     config->listeners[i].certificate == NULL;

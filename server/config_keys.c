@@ -12,12 +12,13 @@
 #include "server/config.h"
 #include "server/config_rows.h"
 
-#define CONFIG(member)	 offsetof(struct config, member)
-#define LISTENER(member) offsetof(struct listener_config, member)
-#define RELAY(member)	 offsetof(struct relay_values, member)
-#define DOMAIN(member)	 offsetof(struct domain_values, member)
-#define ROUTE(member)	 offsetof(struct route_values, member)
-#define HAND		 KEY_BY_HAND
+#define CONFIG(member)	    offsetof(struct config, member)
+#define LISTENER(member)    offsetof(struct listener_config, member)
+#define CERTIFICATE(member) offsetof(struct certificate_config, member)
+#define RELAY(member)	    offsetof(struct relay_values, member)
+#define DOMAIN(member)	    offsetof(struct domain_values, member)
+#define ROUTE(member)	    offsetof(struct route_values, member)
+#define HAND		    KEY_BY_HAND
 
 #define GIB	(UINT64_C(1) << 30)
 #define MILLION 1000000
@@ -86,8 +87,18 @@ const struct key config_keys[] = {
 {"tls", "second_key",  KEY_PATH, NULL, CONFIG(tls.second_key), 0, 0, NULL},
 {"tls", "watch",       KEY_MS, "1m", CONFIG(tls.watch_ms), 0, YEAR_S, NULL},
 {"tls", "client_ca",   KEY_PATH, NULL, CONFIG(tls.client_ca), 0, 0, NULL},
+{"tls", "client_crl",  KEY_PATH, NULL, CONFIG(tls.client_crl), 0, 0, NULL},
 {"tls", "minimum",     KEY_CHOICE, "1.2", CONFIG(tls.minimum), 0, 0,
 	" 1.2 1.3 "},
+
+{"certificate", "for",         KEY_TEXTS, NULL, HAND, 0, 0, NULL},
+{"certificate", "certificate", KEY_PATH, NULL, CERTIFICATE(certificate),
+	0, 0, NULL},
+{"certificate", "key",         KEY_PATH, NULL, CERTIFICATE(key), 0, 0, NULL},
+{"certificate", "second_certificate", KEY_PATH, NULL,
+	CERTIFICATE(second_certificate), 0, 0, NULL},
+{"certificate", "second_key",  KEY_PATH, NULL, CERTIFICATE(second_key),
+	0, 0, NULL},
 
 {"auth", "mechanisms", KEY_TEXTS, "SCRAM-SHA-256, PLAIN, LOGIN",
 	CONFIG(auth.mechanisms), 0, 0, NULL},
@@ -165,8 +176,8 @@ const struct key config_keys[] = {
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 
 const char *const config_sections[] = {
-	"",	 "log",	   "listener", "limits",   "tls",   "auth",
-	"relay", "domain", "route",    "resolver", "queue",
+	"",	"log",	 "listener", "limits", "tls",	   "certificate",
+	"auth", "relay", "domain",   "route",  "resolver", "queue",
 };
 const size_t config_section_count =
 	sizeof(config_sections) / sizeof(config_sections[0]);
@@ -179,6 +190,7 @@ config_section_kind(const char *section)
 	if (section[0] == '\0')
 		return SECTION_TOP;
 	if (strcmp(section, "listener") == 0 ||
+	    strcmp(section, "certificate") == 0 ||
 	    strcmp(section, "domain") == 0 || strcmp(section, "route") == 0)
 		return SECTION_TITLED;
 	for (size_t i = 0; i < config_section_count; i++)

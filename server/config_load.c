@@ -23,6 +23,7 @@
 #include "lib/mem.h"
 #include "lib/str.h"
 #include "policy/builder.h"
+#include "server/config_certificate.h"
 #include "server/config_check.h"
 #include "server/config_keys.h"
 #include "server/config_listener.h"
@@ -375,6 +376,34 @@ load_listeners(struct load *load)
 	if (config->listener_count == 0)
 		config_listener_defaults(config);
 	config_listener_check(config, &load->report);
+}
+
+static void
+load_certificates(struct load *load)
+{
+	struct config *config = load->config;
+
+	for (size_t i = 0;; i++) {
+		struct section section = find_section(load, "certificate", i);
+		struct certificate_config *to;
+		struct certificate_values values;
+
+		if (section.scan == NULL)
+			return;
+		values = (struct certificate_values){
+			.title = title_of(&section),
+			.at = section.scan->at,
+			.names = list_of(load, &section, "for"),
+		};
+		config->certificates =
+			mem_append(config->certificates,
+				   config->certificate_count,
+				   sizeof(config->certificates[0]));
+		to = &config->certificates[config->certificate_count++];
+		memset(to, 0, sizeof(*to));
+		store_section(load, &section, to);
+		config_certificate_set(config, &values, &load->report);
+	}
 }
 
 /* ---------------------------------------------------------------- policy */
@@ -788,6 +817,7 @@ load_all(struct load *load)
 	}
 	load_log(load);
 	load_listeners(load);
+	load_certificates(load);
 	load_policy(load);
 	load_retry(load);
 	load_servers(load);

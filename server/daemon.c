@@ -21,6 +21,7 @@
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/config.h"
+#include "server/config_certificate.h"
 #include "server/config_diff.h"
 #include "server/control.h"
 #include "server/file_watch.h"
@@ -351,30 +352,14 @@ on_certificate_changed(void *owner, const char *path)
 static void
 daemon_watch_files(struct daemon *daemon)
 {
-	const struct config *config = daemon->config;
-	size_t count = 0, max = 4 + config->listener_count * 4;
-	const char **paths = mem_zalloc(max * sizeof(*paths));
-	const char *all[] = {config->tls.certificate, config->tls.key,
-			     config->tls.second_certificate,
-			     config->tls.second_key};
+	const char **paths;
+	size_t count = config_certificate_files(daemon->config, &paths);
 
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (all[i] != NULL)
-			paths[count++] = all[i];
-	for (size_t i = 0; i < config->listener_count; i++) {
-		const struct listener_config *listener = &config->listeners[i];
-		const char *own[] = {listener->certificate, listener->key,
-				     listener->second_certificate,
-				     listener->second_key};
-
-		for (size_t j = 0; j < sizeof(own) / sizeof(own[0]); j++)
-			if (own[j] != NULL)
-				paths[count++] = own[j];
-	}
 	if (daemon->watch == NULL)
 		daemon->watch = file_watch_new(daemon->loop,
 					       on_certificate_changed, daemon);
-	file_watch_set(daemon->watch, paths, count, config->tls.watch_ms);
+	file_watch_set(daemon->watch, paths, count,
+		       daemon->config->tls.watch_ms);
 	free(paths);
 }
 

@@ -66,29 +66,52 @@ smtpd_tls_make(const struct config *config, char **out_certificate,
 static int
 smtpd_tls_open_one(const struct config *config,
 		   const struct listener_config *listener,
-		   const char *made_certificate, const char *made_key,
-		   struct tls_ctx **out, struct err *err)
+		   const struct tls_files *made,
+		   const struct tls_site_files *sites, struct tls_ctx **out,
+		   struct err *err)
 {
 	struct tls_server_opts opts = {
-		.client_ca = config->tls.client_ca,
+		.sites = sites,
+		.site_count = config->certificate_count,
 		.minimum = config->tls.minimum,
 	};
 
-	if (listener->certificate != NULL) {
-		opts.certificate = listener->certificate;
-		opts.key = listener->key;
-		opts.second_certificate = listener->second_certificate;
-		opts.second_key = listener->second_key;
-	} else if (config->tls.certificate != NULL) {
-		opts.certificate = config->tls.certificate;
-		opts.key = config->tls.key;
-		opts.second_certificate = config->tls.second_certificate;
-		opts.second_key = config->tls.second_key;
-	} else {
-		opts.certificate = made_certificate;
-		opts.key = made_key;
+	/* only where one can log in: some servers stumble over being asked,
+	 * and on an mx nothing would come of it */
+	if (listener->role == POLICY_SUBMISSION) {
+		opts.client_ca = config->tls.client_ca;
+		opts.client_crl = config->tls.client_crl;
 	}
+	if (listener->certificate != NULL)
+		opts.files =
+			(struct tls_files){listener->certificate, listener->key,
+					   listener->second_certificate,
+					   listener->second_key};
+	else if (config->tls.certificate != NULL)
+		opts.files = (struct tls_files){config->tls.certificate,
+						config->tls.key,
+						config->tls.second_certificate,
+						config->tls.second_key};
+	else
+		opts.files = *made;
 	return tls_ctx_server(&opts, out, err);
+}
+
+static struct tls_site_files *
+smtpd_tls_sites(const struct config *config)
+{
+	size_t count = config->certificate_count;
+	struct tls_site_files *sites = mem_zalloc((count + 1) * sizeof(*sites));
+
+	for (size_t i = 0; i < count; i++) {
+		const struct certificate_config *one = &config->certificates[i];
+
+		sites[i].names = (const char *const *)one->names;
+		sites[i].files = (struct tls_files){one->certificate, one->key,
+						    one->second_certificate,
+						    one->second_key};
+	}
+	return sites;
 }
 
 static bool
@@ -128,7 +151,9 @@ smtpd_tls_open(const struct config *config, struct smtpd_tls **out,
 	       bool *out_made, struct err *err)
 {
 	struct smtpd_tls *tls = mem_zalloc(sizeof(*tls));
+	struct tls_site_files *sites = smtpd_tls_sites(config);
 	char *certificate = NULL, *key = NULL;
+	struct tls_files made = {NULL, NULL, NULL, NULL};
 	int rc = 0;
 
 	*out_made = false;
@@ -136,11 +161,14 @@ smtpd_tls_open(const struct config *config, struct smtpd_tls **out,
 	tls->contexts = mem_zalloc(tls->count * sizeof(*tls->contexts));
 	if (smtpd_tls_needs_own(config))
 		rc = smtpd_tls_make(config, &certificate, &key, out_made, err);
+	made.certificate = certificate;
+	made.key = key;
 	for (size_t i = 0; rc == 0 && i < tls->count; i++)
 		if (config->listeners[i].tls != LISTENER_TLS_NONE)
 			rc = smtpd_tls_open_one(config, &config->listeners[i],
-						certificate, key,
-						&tls->contexts[i], err);
+						&made, sites, &tls->contexts[i],
+						err);
+	free(sites);
 	free(certificate);
 	free(key);
 	if (rc < 0) {

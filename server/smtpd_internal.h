@@ -82,6 +82,8 @@ struct smtpd_session {
 	bool is_eof;
 	bool is_esmtps;	  /* TLS is on */
 	bool has_binding; /* and a login can be bound to it */
+	/* and the client has shown a certificate that was verified */
+	bool has_certificate;
 	bool is_unix;
 	bool is_proxied; /* ip is what a proxy says */
 	struct ip ip;
@@ -90,6 +92,8 @@ struct smtpd_session {
 	char *client_name; /* owns; NULL: none (yet) */
 	struct client_name *lookup;
 	struct auth_exchange *exchange;
+	/* of the exchange, as the client spelt it */
+	char mechanism[sizeof(((struct smtp_auth *)NULL)->mechanism)];
 	struct transaction *transaction;
 	/* WAIT_DNS: the question, and the recipient it is about (owns) */
 	struct points_here_query *points;

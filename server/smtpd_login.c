@@ -21,6 +21,7 @@ session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
 	log_text(&line, "result", is_ok ? "ok" : "failed");
 	if (!is_ok)
 		log_text(&line, "user", login);
+	log_text(&line, "mechanism", s->mechanism);
 	log_bool(&line, "tls", s->is_esmtps);
 	log_text(&line, "reason", reason);
 	log_end(&line);
@@ -159,6 +160,7 @@ session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
 		   const struct smtp_auth *auth, struct buf *out)
 {
 	uint8_t binding[AUTH_BINDING_MAX];
+	struct stream_tls_info tls;
 	struct auth_start start = {
 		.mechanism = str_of(auth->mechanism),
 		.has_initial = auth->has_initial,
@@ -179,7 +181,10 @@ session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
 				       &start.binding_type);
 	if (start.binding_len != 0)
 		start.binding = binding;
+	if (s->has_certificate && stream_tls_info(s->stream, &tls))
+		start.names = tls.names;
 	stream_local(s->stream, &start.local, &start.local_port);
+	(void)str_copy(s->mechanism, sizeof(s->mechanism), start.mechanism);
 	s->wait = WAIT_AUTH;
 	s->exchange = auth_begin(s->smtpd->auth, &start, on_auth, s);
 	return SMTPD_DO_NOTHING;

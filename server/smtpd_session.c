@@ -161,28 +161,43 @@ session_tls_ctx(const struct smtpd_session *s)
 	return NULL;
 }
 
+/* Logins: what can be used now, and what TLS would add. */
+static void
+session_mechanisms(const struct smtpd_session *s, struct smtpd_env *env)
+{
+	struct auth_server *auth = s->smtpd->auth;
+	unsigned offer = 0, under_tls = AUTH_OFFER_SECURE | AUTH_OFFER_BOUND;
+
+	env->mechanisms = "";
+	env->mechanisms_under_tls = "";
+	if (auth == NULL || s->is_unix)
+		return;
+	if (s->is_esmtps || s->config->auth.plaintext_without_tls)
+		offer |= AUTH_OFFER_SECURE;
+	if (s->has_binding)
+		offer |= AUTH_OFFER_BOUND;
+	if (s->has_certificate)
+		offer |= AUTH_OFFER_EXTERNAL;
+	env->mechanisms = auth_server_mechanisms(auth, offer);
+	if (s->is_esmtps)
+		return;
+	if (s->config->tls.client_ca != NULL)
+		under_tls |= AUTH_OFFER_EXTERNAL;
+	env->mechanisms_under_tls = auth_server_mechanisms(auth, under_tls);
+}
+
 void
 session_env(struct smtpd_session *s, struct smtpd_env *env)
 {
 	const struct config *config = s->config;
 	const struct listener_config *listener = session_listener(s);
-	struct auth_server *auth = s->smtpd->auth;
-	bool is_secure = s->is_esmtps || s->is_unix ||
-			 config->auth.plaintext_without_tls;
 
 	env->hostname = config->hostname;
 	env->is_submission = listener->role == POLICY_SUBMISSION;
 	env->offers_tls = listener->tls == LISTENER_TLS_STARTTLS &&
 			  !s->is_esmtps && session_tls_ctx(s) != NULL;
 	env->is_secure = s->is_esmtps;
-	env->mechanisms = auth != NULL && !s->is_unix
-				  ? auth_server_mechanisms(auth, is_secure)
-				  : "";
-	if (s->has_binding && auth != NULL)
-		env->mechanisms = auth_server_mechanisms_bound(auth);
-	env->mechanisms_under_tls = auth != NULL && !s->is_unix
-					    ? auth_server_mechanisms_bound(auth)
-					    : "";
+	session_mechanisms(s, env);
 	env->message_size = config->limits.message_size;
 	env->recipients = config->limits.recipients;
 	env->errors = config->limits.errors;
@@ -505,11 +520,26 @@ session_greet(struct smtpd_session *s)
 }
 
 static void
+session_log_tls(struct smtpd_session *s, const struct stream_tls_info *tls)
+{
+	struct log_line line;
+
+	session_log(s, &line, LOG_LEVEL_INFO, "tls");
+	log_text(&line, "tls", tls->version);
+	log_text(&line, "cipher", tls->cipher);
+	if (tls->has_certificate) {
+		log_text(&line, "certificate", tls->peer_subject);
+		log_bool(&line, "verified", tls->is_verified);
+		log_text(&line, "reason", tls->verify_error);
+	}
+	log_end(&line);
+}
+
+static void
 session_secured(struct smtpd_session *s)
 {
 	uint8_t binding[AUTH_BINDING_MAX];
 	struct stream_tls_info tls;
-	struct log_line line;
 	const char *type;
 
 	s->is_esmtps = true;
@@ -518,10 +548,8 @@ session_secured(struct smtpd_session *s)
 						sizeof(binding), &type) != 0;
 	s->wait = WAIT_NONE;
 	if (stream_tls_info(s->stream, &tls)) {
-		session_log(s, &line, LOG_LEVEL_INFO, "tls");
-		log_text(&line, "tls", tls.version);
-		log_text(&line, "cipher", tls.cipher);
-		log_end(&line);
+		s->has_certificate = tls.is_verified && tls.names[0] != NULL;
+		session_log_tls(s, &tls);
 	}
 	if (session_listener(s)->tls == LISTENER_TLS_IMPLICIT) {
 		session_greet(s);

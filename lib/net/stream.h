@@ -118,6 +118,9 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
  */
 void stream_start_tls_behind(struct stream *stream, struct tls_ctx *ctx);
 
+#define STREAM_NAMES_MAX 16 /* of a client's certificate; others are left out  \
+			     */
+
 /* The same for a client that knows more about its peer than a name; what peer
  * points to is borrowed. */
 void stream_start_tls_peer(struct stream *stream, struct tls_ctx *ctx,
@@ -131,7 +134,12 @@ struct stream_tls_info {
 				a TLSA record */
 	bool is_resumed;
 	const char *verify_error; /* why not verified, or NULL */
+	bool has_certificate;	  /* the peer's, verified or not */
 	const char *peer_subject; /* "" when the peer sent none */
+	/* server, NULL-terminated: the mail addresses in the client's
+	 * certificate, or its common name when it has none; UTF-8 without
+	 * control characters. Mean something only when is_verified. */
+	const char *const *names;
 	const char *sni; /* server: name asked for, or NULL; any bytes */
 };
 

@@ -16,14 +16,30 @@
 
 struct tls_ctx;
 
-struct tls_server_opts {
-	const char *certificate; /* PEM file with its chain */
-	const char *key;	 /* PEM file */
+/* Which certificates are shown: PEM files, each with its chain and its key. */
+struct tls_files {
+	const char *certificate, *key;
 	/* Another pair with a key of another kind (RSA beside ECDSA), for
 	 * clients that know only one; NULL: none. */
 	const char *second_certificate, *second_key;
+};
+
+/* What is shown to clients that ask for one of these names (RFC 6066, 3). */
+struct tls_site_files {
+	/* NULL-terminated, each once in all: lower-case A-labels; ".parent"
+	 * stands for the names below it */
+	const char *const *names;
+	struct tls_files files;
+};
+
+struct tls_server_opts {
+	struct tls_files files; /* for no name, and for names not known */
+	const struct tls_site_files *sites;
+	size_t site_count;
 	const char *client_ca; /* PEM file, or NULL: no client certificates */
-	const char *minimum;   /* "1.2" or "1.3" */
+	/* PEM file with a list in force of each of these CAs, or NULL */
+	const char *client_crl;
+	const char *minimum; /* "1.2" or "1.3" */
 };
 
 /*
@@ -85,8 +101,8 @@ bool tls_tlsa_is_usable(const struct tls_tlsa *tlsa);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine */
 
-/* Seconds since 1970 when the server certificate (the first of two to end)
- * ends; 0 for a client's. */
+/* Seconds since 1970 when the first of the server's certificates to end ends;
+ * 0 for a client's. */
 long long tls_ctx_expires(const struct tls_ctx *ctx);
 
 /*

@@ -19,6 +19,7 @@
 
 #define ENGINE_HELD_MAX (2 * STREAM_IN_MAX)
 #define SUBJECT_MAX	256
+#define NAME_MAX_BYTES	255
 #define RECORD_MAX	16384 /* RFC 8446, 5.1 */
 #define RECORD_EXTRA	96    /* header, nonce, padding and tag, at most */
 
@@ -34,6 +35,8 @@ struct tls_engine {
 	bool has_name;
 	char *subject;
 	char *session; /* owns; what OpenSSL keeps sessions by, or NULL */
+	/* server: the client's names, the last one NULL */
+	char *names[STREAM_NAMES_MAX + 1];
 };
 
 static int
@@ -200,6 +203,8 @@ tls_engine_free(struct tls_engine *engine)
 	buf_done(&engine->held);
 	free(engine->subject);
 	free(engine->session);
+	for (size_t i = 0; engine->names[i] != NULL; i++)
+		free(engine->names[i]);
 	free(engine);
 }
 
@@ -277,6 +282,80 @@ subject_of(const SSL *ssl)
 	return mem_strdup(text);
 }
 
+/* A text without control characters, which could mean two things to two
+ * readers; NULL: it is none, or too long. */
+static char *
+plain_text(const ASN1_STRING *string)
+{
+	unsigned char *utf8 = NULL;
+	int len = ASN1_STRING_to_UTF8(&utf8, string);
+	char *text = NULL;
+
+	if (len > 0 && len <= NAME_MAX_BYTES) {
+		text = mem_dup((const char *)utf8, (size_t)len);
+		for (int i = 0; i < len; i++) {
+			if (utf8[i] >= ' ' && utf8[i] != 0x7f)
+				continue;
+			free(text);
+			text = NULL;
+			break;
+		}
+	}
+	OPENSSL_free(utf8);
+	return text;
+}
+
+static size_t
+add_addresses(struct tls_engine *engine, X509 *peer)
+{
+	GENERAL_NAMES *all =
+		X509_get_ext_d2i(peer, NID_subject_alt_name, NULL, NULL);
+	size_t count = 0, seen = 0;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(all); i++) {
+		const GENERAL_NAME *one = sk_GENERAL_NAME_value(all, i);
+		char *name;
+
+		if (one->type != GEN_EMAIL)
+			continue;
+		seen++;
+		name = plain_text(one->d.rfc822Name);
+		if (name != NULL && count < STREAM_NAMES_MAX)
+			engine->names[count++] = name;
+		else
+			free(name);
+	}
+	GENERAL_NAMES_free(all);
+	return seen;
+}
+
+/* Who the client is: its mail addresses, or its common name when it has none
+ * (an authority that checks addresses may let people choose the other). */
+static void
+find_names(struct tls_engine *engine)
+{
+	X509 *peer = SSL_get0_peer_certificate(engine->ssl);
+	const X509_NAME *subject;
+	int at = -1, last = -1;
+
+	if (!engine->is_server || peer == NULL)
+		return;
+	if (add_addresses(engine, peer) == 0) {
+		subject = X509_get_subject_name(peer);
+		for (;;) {
+			at = X509_NAME_get_index_by_NID(subject, NID_commonName,
+							at);
+			if (at < 0)
+				break;
+			last = at;
+		}
+		if (last >= 0)
+			engine->names[0] = plain_text(X509_NAME_ENTRY_get_data(
+				X509_NAME_get_entry(subject, last)));
+	}
+	ERR_clear_error();
+}
+
 int
 tls_engine_handshake(struct tls_engine *engine, struct err *err)
 {
@@ -287,6 +366,7 @@ tls_engine_handshake(struct tls_engine *engine, struct err *err)
 	if (rc == 1) {
 		engine->is_secured = true;
 		engine->subject = subject_of(engine->ssl);
+		find_names(engine);
 		return 1;
 	}
 	if (SSL_get_error(engine->ssl, rc) == SSL_ERROR_WANT_READ)
@@ -354,7 +434,8 @@ void
 tls_engine_info(const struct tls_engine *engine, struct stream_tls_info *out)
 {
 	long verify = SSL_get_verify_result(engine->ssl);
-	bool has_peer = SSL_get0_peer_certificate(engine->ssl) != NULL;
+	const X509 *peer = SSL_get0_peer_certificate(engine->ssl);
+	bool has_peer = peer != NULL;
 
 	memset(out, 0, sizeof(*out));
 	out->version = SSL_get_version(engine->ssl);
@@ -362,6 +443,12 @@ tls_engine_info(const struct tls_engine *engine, struct stream_tls_info *out)
 	out->bits = SSL_get_cipher_bits(engine->ssl, NULL);
 	out->is_resumed = SSL_session_reused(engine->ssl) == 1;
 	out->peer_subject = engine->subject;
+	out->has_certificate = has_peer;
+	out->names = (const char *const *)engine->names;
+	/* a resumed session was checked when it began */
+	if (has_peer && verify == X509_V_OK && engine->is_server &&
+	    X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0)
+		verify = X509_V_ERR_CERT_HAS_EXPIRED;
 	if (!has_peer)
 		out->verify_error = "no certificate";
 	else if (verify != X509_V_OK)

@@ -165,8 +165,8 @@ static void
 make_contexts(void)
 {
 	char dir[] = "/tmp/ostler-bench-XXXXXX", cert[64], key[64];
-	struct tls_server_opts server = {.certificate = cert,
-					 .key = key,
+	struct tls_server_opts server = {.files.certificate = cert,
+					 .files.key = key,
 					 .minimum = "1.2"};
 	struct tls_client_opts client = {.ca = cert, .minimum = "1.2"};
 

@@ -142,8 +142,8 @@ add_tls(struct server *server)
 		ck_assert_int_eq(tls_make_self_signed("mx.example", certificate,
 						      key, &err),
 				 0);
-	opts.certificate = certificate;
-	opts.key = key;
+	opts.files.certificate = certificate;
+	opts.files.key = key;
 	ck_assert_int_eq(tls_ctx_server(&opts, &server->tls, &err), 0);
 }
 

@@ -37,8 +37,8 @@ files_remove(void)
 static void
 contexts_make(const char *minimum)
 {
-	struct tls_server_opts server_opts = {.certificate = cert,
-					      .key = key,
+	struct tls_server_opts server_opts = {.files.certificate = cert,
+					      .files.key = key,
 					      .minimum = minimum};
 	struct tls_client_opts client_opts = {.is_verified = true,
 					      .ca = cert,

@@ -71,8 +71,8 @@ files_remove(void)
 
 START_TEST(a_made_certificate_serves_and_lasts_ten_years)
 {
-	struct tls_server_opts opts = {.certificate = cert,
-				       .key = key,
+	struct tls_server_opts opts = {.files.certificate = cert,
+				       .files.key = key,
 				       .minimum = "1.2"};
 	struct tls_ctx *ctx;
 	struct stat st;
@@ -165,8 +165,8 @@ static const struct {
 
 START_TEST(what_cannot_serve_is_refused_with_file_and_reason)
 {
-	struct tls_server_opts opts = {.certificate = refused[_i].cert,
-				       .key = refused[_i].key,
+	struct tls_server_opts opts = {.files.certificate = refused[_i].cert,
+				       .files.key = refused[_i].key,
 				       .client_ca = refused[_i].client_ca,
 				       .minimum = refused[_i].minimum};
 	struct tls_ctx *ctx = NULL;
@@ -187,8 +187,8 @@ END_TEST
 
 START_TEST(an_unreadable_key_says_so)
 {
-	struct tls_server_opts opts = {.certificate = cert,
-				       .key = key,
+	struct tls_server_opts opts = {.files.certificate = cert,
+				       .files.key = key,
 				       .minimum = "1.2"};
 	int status;
 	pid_t pid;
@@ -216,10 +216,10 @@ END_TEST
 
 START_TEST(two_certificates_have_two_kinds_of_key)
 {
-	struct tls_server_opts opts = {.certificate = cert,
-				       .key = key,
-				       .second_certificate = other_cert,
-				       .second_key = other_key,
+	struct tls_server_opts opts = {.files.certificate = cert,
+				       .files.key = key,
+				       .files.second_certificate = other_cert,
+				       .files.second_key = other_key,
 				       .minimum = "1.2"};
 	struct tls_ctx *ctx = NULL;
 	struct err err = ERR_INIT;
@@ -228,7 +228,7 @@ START_TEST(two_certificates_have_two_kinds_of_key)
 	ck_assert_int_eq(tls_ctx_server(&opts, &ctx, &err), -EINVAL);
 	ck_assert_msg(strstr(err.text, "same kind of key") != NULL, "%s",
 		      err.text);
-	opts.second_key = key;
+	opts.files.second_key = key;
 	ck_assert_int_eq(tls_ctx_server(&opts, &ctx, &err), -EINVAL);
 	ck_assert_msg(strstr(err.text, "does not belong") != NULL, "%s",
 		      err.text);

@@ -30,8 +30,8 @@ server_of(const struct cert *cert)
 	(void)snprintf(chain, sizeof(chain), "%s/chain", dir);
 	(void)snprintf(key, sizeof(key), "%s/key", dir);
 	cert_write(cert, &authority, chain, key);
-	opts.certificate = chain;
-	opts.key = key;
+	opts.files.certificate = chain;
+	opts.files.key = key;
 	ck_assert_msg(tls_ctx_server(&opts, &ctx, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(unlink(chain), 0);
 	ck_assert_int_eq(unlink(key), 0);

@@ -101,6 +101,7 @@ class Relay:
         self.domains = {"local.example":
                         {"deliver": f"maildir:{self.mail}/%d/%u"}}
         self.routes = {}
+        self.certificates = {}
         self.extra = ""  # raw text at the end of the file
 
     # ------------------------------------------------------ configuration
@@ -115,6 +116,11 @@ class Relay:
         """`for_` for the keyword `for`."""
         self.routes[title] = {k.rstrip("_"): v for k, v in values.items()}
 
+    def certificate(self, title, names, pair, **values):
+        """A pair of files for clients that ask for one of the names."""
+        self.certificates[title] = {"for": names, "certificate": pair.chain,
+                                    "key": pair.key, **values}
+
     def text(self):
         lines = [f"{k} = {_value(v)}" for k, v in self.top.items()]
 
@@ -125,6 +131,7 @@ class Relay:
         for name, values in self.sections.items():
             section(name, values)
         for kind, titles in (("listener", self.listeners),
+                             ("certificate", self.certificates),
                              ("domain", self.domains),
                              ("route", self.routes)):
             for title, values in titles.items():

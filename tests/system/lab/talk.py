@@ -123,6 +123,15 @@ class Talk:
         token = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
         return self.say(f"AUTH PLAIN {token}")
 
+    def external(self, name="", is_initial=True):
+        """RFC 4422, appendix A."""
+        token = base64.b64encode(name.encode()).decode()
+        if is_initial:
+            return self.say(f"AUTH EXTERNAL {token or '='}")
+        reply = self.say("AUTH EXTERNAL")
+        assert (reply.code, reply.text) == (334, ""), reply
+        return self.say(token)
+
     def login(self, user, password):
         reply = self.say("AUTH LOGIN")
         assert reply.code == 334, reply

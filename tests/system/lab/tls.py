@@ -45,6 +45,51 @@ class Authority:
                  "-extfile", extensions, "-out", chain)
         return Certificate(chain, key)
 
-    def context(self):
-        """For a client that checks."""
-        return ssl.create_default_context(cafile=str(self.file))
+    def issue_client(self, folder, subject, *addresses, days=2,
+                     usage="clientAuth"):
+        """A certificate for somebody. subject: "/CN=anna"; addresses: mail
+        addresses in it; days: below 0, it has ended already."""
+        folder.mkdir(exist_ok=True)
+        self.serial += 1
+        key, request, chain = (folder / f for f in
+                               ("key.pem", "request.pem", "chain.pem"))
+        extensions = folder / "extensions"
+        extensions.write_text(
+            f"extendedKeyUsage={usage}\n" + ("subjectAltName=" + ",".join(
+                f"email:{address}" for address in addresses) + "\n"
+                if addresses else ""))
+        _openssl("req", "-new", "-newkey", "ec", "-pkeyopt",
+                 "ec_paramgen_curve:prime256v1", "-nodes", "-utf8", "-subj",
+                 subject, "-keyout", key, "-out", request)
+        _openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey",
+                 self.key, "-set_serial", self.serial, "-days", days,
+                 "-extfile", extensions, "-out", chain)
+        return Certificate(chain, key)
+
+    def revoke(self, folder, *certificates):
+        """A revocation list that has them, as a file."""
+        folder.mkdir(exist_ok=True)
+        index, conf, file = (folder / f for f in
+                             ("index.txt", "ca.conf", "crl.pem"))
+        lines = []
+        for certificate in certificates:
+            serial = subprocess.run(
+                ["openssl", "x509", "-in", certificate.chain, "-noout",
+                 "-serial"], check=True, capture_output=True, text=True)
+            lines.append("R\t491231235959Z\t200101000000Z\t"
+                         + serial.stdout.strip().split("=")[1]
+                         + "\tunknown\t/CN=revoked\n")
+        index.write_text("".join(lines))
+        conf.write_text("[ca]\ndefault_ca = lab\n[lab]\n"
+                        f"database = {index}\ndefault_md = sha256\n"
+                        "default_crl_days = 2\n")
+        _openssl("ca", "-config", conf, "-gencrl", "-cert", self.file,
+                 "-keyfile", self.key, "-out", file)
+        return file
+
+    def context(self, certificate=None):
+        """For a client that checks, and perhaps shows a certificate."""
+        context = ssl.create_default_context(cafile=str(self.file))
+        if certificate is not None:
+            context.load_cert_chain(certificate.chain, certificate.key)
+        return context
