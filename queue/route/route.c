@@ -12,12 +12,21 @@
 #include "lib/mem.h"
 #include "queue/route/route_draft.h"
 
+/* A set that expired so long ago while the others were awaited is asked for
+ * again: a server that leaves one question open must not make an old MX live
+ * on for as long as we try to reach it. */
+#define ROUTE_LATE_MS 500
+
+/* The sets of the last pass are all of its own time: they are taken. */
+#define ROUTE_PASSES_MAX 3
+
 /* One address question under way. */
 struct route_ask {
 	struct route_query *owner;
 	struct resolver_query *query; /* NULL: none */
 	struct dns_set **to;
 	bool *to_is_fresh;
+	uint64_t got_ms;
 };
 
 struct route_query {
@@ -27,6 +36,8 @@ struct route_query {
 	struct resolver_query *mx; /* NULL: none under way */
 	struct route_ask asks[2 * ROUTE_HOSTS_MAX];
 	size_t ask_count, pending;
+	uint64_t mx_got_ms;
+	unsigned passes;
 	struct resolver_later later; /* nothing had to be asked */
 	route_fn *on_route;
 	void *owner;
@@ -50,9 +61,43 @@ query_end(struct route_query *query, struct route *route)
 	route_unref(route);
 }
 
+/* TTL 0 is for those who waited for it: counted from when they got it. */
+static bool
+set_is_late(const struct dns_set *set, uint64_t got_ms, uint64_t now_ms)
+{
+	uint64_t end_ms;
+
+	if (set == NULL || set->status == DNS_FAILED ||
+	    set->status == DNS_BOGUS)
+		return false;
+	end_ms = set->expires_ms > got_ms ? set->expires_ms : got_ms;
+	return now_ms >= end_ms + ROUTE_LATE_MS;
+}
+
+static bool
+query_is_late(const struct route_query *query)
+{
+	uint64_t now_ms = resolver_now_ms(query->resolver);
+	bool is_late = set_is_late(query->draft.mx, query->mx_got_ms, now_ms);
+
+	for (size_t i = 0; i < query->ask_count; i++)
+		is_late |= set_is_late(*query->asks[i].to,
+				       query->asks[i].got_ms, now_ms);
+	return is_late;
+}
+
+static void query_ask(struct route_query *query);
+
 static void
 query_finish(struct route_query *query)
 {
+	if (++query->passes < ROUTE_PASSES_MAX && query_is_late(query)) {
+		route_draft_again(&query->draft);
+		query->ask_count = 0;
+		query->flags &= ~(unsigned)RESOLVER_FRESH; /* it was */
+		query_ask(query);
+		return;
+	}
 	query_end(query, route_draft_finish(&query->draft,
 					    resolver_now_ms(query->resolver)));
 }
@@ -66,6 +111,7 @@ on_address(void *owner, struct dns_set *set)
 	ask->query = NULL;
 	*ask->to = dns_set_ref(set);
 	*ask->to_is_fresh = !set->is_cached;
+	ask->got_ms = resolver_now_ms(query->resolver);
 	if (--query->pending == 0)
 		query_finish(query);
 }
@@ -108,6 +154,7 @@ on_mx(void *owner, struct dns_set *set)
 	struct route *none;
 
 	query->mx = NULL;
+	query->mx_got_ms = resolver_now_ms(query->resolver);
 	none = route_draft_take_mx(&query->draft, set,
 				   resolver_now_ms(query->resolver));
 	if (none != NULL) {
@@ -116,6 +163,16 @@ on_mx(void *owner, struct dns_set *set)
 	}
 	ask_addresses(query);
 	assert(query->pending != 0); /* MX hosts are never literals */
+}
+
+static void
+query_ask(struct route_query *query)
+{
+	if (route_draft_needs_mx(&query->draft))
+		query->mx = resolver_ask(query->resolver, query->draft.domain,
+					 DNS_MX, query->flags, on_mx, query);
+	else
+		ask_addresses(query);
 }
 
 static void
@@ -139,13 +196,8 @@ route_find(struct resolver *resolver, const struct next_hop *hop,
 	list_init(&query->later.link);
 	query->later.on_later = on_later;
 	route_draft_init(&query->draft, hop, opts);
-	if (route_draft_needs_mx(&query->draft)) {
-		query->mx = resolver_ask(resolver, query->draft.domain, DNS_MX,
-					 query->flags, on_mx, query);
-		return query;
-	}
-	ask_addresses(query);
-	if (query->pending == 0)
+	query_ask(query);
+	if (query->mx == NULL && query->pending == 0)
 		resolver_call_later(resolver, &query->later);
 	return query;
 }

@@ -117,6 +117,20 @@ route_draft_done(struct route_draft *draft)
 	draft->count = 0;
 }
 
+void
+route_draft_again(struct route_draft *draft)
+{
+	size_t count = draft->count;
+
+	route_draft_done(draft);
+	draft->is_implicit_mx = draft->is_mx_fresh = false;
+	if (draft->kind == HOP_MX)
+		return;
+	draft->count = count; /* configured: they stay */
+	for (size_t i = 0; i < count; i++)
+		draft->candidates[i].v4 = draft->candidates[i].v6 = NULL;
+}
+
 bool
 route_draft_needs_mx(const struct route_draft *draft)
 {

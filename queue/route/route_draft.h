@@ -45,6 +45,9 @@ void route_draft_init(struct route_draft *draft, const struct next_hop *hop,
 		      const struct route_opts *opts);
 void route_draft_done(struct route_draft *draft);
 
+/* Forgets all sets: they are asked for again. Not for a literal. */
+void route_draft_again(struct route_draft *draft);
+
 /* Does the domain's MX have to be asked for first? */
 bool route_draft_needs_mx(const struct route_draft *draft);
 

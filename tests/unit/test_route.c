@@ -95,6 +95,9 @@ static const struct zone zone[] = {
 			   "an many.example 60 A 192.0.2.2\n"
 			   "an many.example 60 A 192.0.2.3\n"},
 	{"many.example AAAA", "\n" SOA},
+	{"brief.example MX", "\nan brief.example 0 MX 1 brief.example\n"},
+	{"brief.example A", "\nan brief.example 0 A 192.0.2.5\n"},
+	{"brief.example AAAA", "\n"},
 	{"twice.example MX", "\nan twice.example 60 MX 1 mx2.example\n"
 			     "an twice.example 60 MX 9 mx2.example\n"},
 };
@@ -102,15 +105,22 @@ static const struct zone zone[] = {
 /* What is answered instead of the zone; question NULL: nothing. */
 static struct zone changed;
 
+/* An answer that comes this much later, so often; and what is changed then. */
+static struct {
+	const char *question;
+	uint64_t ms;
+	unsigned times;
+	struct zone then;
+} slow;
+
+static size_t next; /* packet to be looked at */
+
 /* Answers what is under way until nothing is. */
 static void
 serve(void)
 {
-	static size_t next;
 	bool is_busy;
 
-	if (fake->count == 0)
-		next = 0;
 	do {
 		is_busy = uv_run(&loop, UV_RUN_NOWAIT) != 0 && found == NULL;
 		for (; next < fake->count; next++) {
@@ -126,6 +136,12 @@ serve(void)
 			for (size_t i = 0; i < COUNT(zone); i++)
 				if (strcmp(zone[i].question, question) == 0)
 					answer = zone[i].answer;
+			if (slow.times != 0 &&
+			    strcmp(slow.question, question) == 0) {
+				slow.times--;
+				fake->now_ms += slow.ms;
+				changed = slow.then;
+			}
 			(void)snprintf(full, sizeof(full), "%%%s", answer);
 			if (changed.question != NULL &&
 			    strcmp(changed.question, question) == 0)
@@ -149,6 +165,7 @@ start(void)
 	struct err err = ERR_INIT;
 
 	fake = fake_new(1);
+	next = 0;
 	opts.now_arg = fake;
 	opts.backend = &fake->backend;
 	(void)uv_loop_init(&loop);
@@ -247,6 +264,8 @@ shown(const struct route *route)
 		}
 	if (route->expires_ms == UINT64_MAX)
 		(void)snprintf(text + used, sizeof(text) - used, "ttl=never");
+	else if (route->expires_ms < route->made_ms)
+		(void)snprintf(text + used, sizeof(text) - used, "ttl=over");
 	else
 		(void)snprintf(text + used, sizeof(text) - used, "ttl=%llu",
 			       (unsigned long long)(route->expires_ms -
@@ -683,6 +702,56 @@ START_TEST(a_search_can_be_given_up_at_any_moment)
 }
 END_TEST
 
+START_TEST(a_set_that_expires_while_others_are_awaited_is_asked_again)
+{
+	start();
+	slow.question = "mx1.example AAAA";
+	slow.ms = 65000; /* its own TTL is 70 s */
+	slow.times = 1;
+	slow.then.question = "two.example MX";
+	slow.then.answer = "%\nan two.example 60 MX 5 mx2.example\n";
+	ck_assert_str_eq(shown(find("two.example")),
+			 "5 mx2.example [192.0.2.2]; ttl=15");
+	changed.question = NULL;
+	stop();
+
+	/* half a second is for slow answers; TTL 0 counts from its arrival */
+	start();
+	slow.question = "mx1.example AAAA";
+	slow.ms = 499;
+	slow.times = 1;
+	slow.then.question = NULL;
+	(void)find("zero.example");
+	ck_assert_uint_eq(fake->count, 3);
+	stop();
+
+	start();
+	slow.question = "zero.example MX";
+	slow.ms = 2000;
+	slow.times = 9;
+	(void)find("zero.example");
+	ck_assert_uint_eq(fake->count, 3);
+	slow.times = 0;
+	stop();
+}
+END_TEST
+
+START_TEST(answers_that_are_always_late_are_used_in_the_end)
+{
+	start();
+	slow.question = "brief.example AAAA";
+	slow.ms = 700;
+	slow.times = 9;
+	slow.then.question = NULL;
+	ck_assert_str_eq(shown(find("brief.example")),
+			 "1 brief.example [192.0.2.5]; ttl=over");
+	/* three times all of it */
+	ck_assert_uint_eq(fake->count, 9);
+	slow.times = 0;
+	stop();
+}
+END_TEST
+
 UNIT_MAIN("route", tcase_add_loop_test(tc, a_domain_leads_where_its_records_say,
 				       0, (int)COUNT(routes));
 	  tcase_add_test(tc, a_family_can_be_asked_for);
@@ -700,4 +769,8 @@ UNIT_MAIN("route", tcase_add_loop_test(tc, a_domain_leads_where_its_records_say,
 	  tcase_add_test(tc, a_view_says_where_a_host_stands);
 	  tcase_add_test(tc, security_is_that_of_the_weakest_set);
 	  tcase_add_test(tc, reuse_needs_host_address_and_port);
-	  tcase_add_test(tc, a_search_can_be_given_up_at_any_moment);)
+	  tcase_add_test(tc, a_search_can_be_given_up_at_any_moment);
+	  tcase_add_test(
+		  tc,
+		  a_set_that_expires_while_others_are_awaited_is_asked_again);
+	  tcase_add_test(tc, answers_that_are_always_late_are_used_in_the_end);)
