@@ -26,6 +26,10 @@
 /* RFC 8305, 5: the head start of the first family */
 #define STAGGER_MS 250
 
+/* A host may take its time to greet, or for TLS: when its route ended so long
+ * before it is ready, DNS is asked again before MAIL. */
+#define LATE_MS 500
+
 /* Hosts that are asked for the message in one attempt: a site with twenty
  * that turns it away for now need not say so twenty times. */
 #define HOSTS_MAX 5
@@ -36,7 +40,8 @@ struct target {
 	struct ip ip; /* IP_NONE: host is the path of a unix socket */
 	uint16_t port;
 	bool is_implicit_tls;
-	bool is_clear;	     /* TLS failed here before, and may be left out */
+	bool is_clear; /* TLS failed here before, and may be left out */
+	uint64_t chosen_ms;
 	uint64_t expires_ms; /* of the route that named it */
 	int64_t ttl_s;	     /* left when it was chosen; -1: not by DNS */
 };
@@ -77,6 +82,7 @@ struct delivery {
 	struct session *session; /* owns */
 	struct target target;	 /* of the session */
 	bool is_reused, is_sent;
+	bool is_checked;   /* the session waits for the route of now */
 	bool is_chunkless; /* a server knows no chunks that offered them */
 	bool has_no_pool;  /* a pooled connection was stale: use none */
 
@@ -402,6 +408,38 @@ delivery_again_chunkless(struct delivery *delivery)
 	return true;
 }
 
+static void delivery_find_route(struct delivery *delivery);
+
+/* Did the route end while the session was being set up? */
+static bool
+delivery_is_late(const struct delivery *delivery)
+{
+	const struct target *target = &delivery->target;
+	uint64_t now_ms = resolver_now_ms(delivery->deliverer->resolver);
+	uint64_t end_ms = target->expires_ms;
+
+	if (end_ms == UINT64_MAX)
+		return false;
+	/* TTL 0 counts from when it was handed over */
+	if (end_ms < target->chosen_ms)
+		end_ms = target->chosen_ms;
+	return now_ms >= end_ms + LATE_MS;
+}
+
+/* The session ended while it waited for the route. */
+static void
+delivery_check_lost(struct delivery *delivery)
+{
+	route_cancel(delivery->query);
+	delivery->query = NULL;
+	delivery->is_checked = false;
+	delivery_note_own(delivery, CAUSE_CONNECTION_LOST, PHASE_EHLO,
+			  &delivery->target,
+			  "the other side closed the connection");
+	delivery_release(delivery, false);
+	delivery_next(delivery);
+}
+
 static void
 on_session(void *owner, enum session_event event)
 {
@@ -412,12 +450,21 @@ on_session(void *owner, enum session_event event)
 	case SESSION_READY:
 		marks_clear(&delivery->deliverer->marks, &target->ip,
 			    target->port);
-		delivery_send(delivery);
+		if (delivery_is_late(delivery)) {
+			delivery->is_checked = true;
+			delivery_find_route(delivery);
+		} else {
+			delivery_send(delivery);
+		}
 		break;
 	case SESSION_DONE:
 		delivery_take_results(delivery, true);
 		break;
 	case SESSION_CLOSED:
+		if (delivery->is_checked) {
+			delivery_check_lost(delivery);
+			break;
+		}
 		if (delivery_again_chunkless(delivery))
 			break;
 		if (delivery->is_reused &&
@@ -551,6 +598,7 @@ target_set(struct target *target, const struct delivery *delivery,
 	target->port = host->port;
 	target->is_implicit_tls = host->is_implicit_tls;
 	target->is_clear = tried != NULL && tried->is_clear;
+	target->chosen_ms = now_ms;
 	target->expires_ms = route->expires_ms;
 	target->ttl_s =
 		route->expires_ms == UINT64_MAX ? -1
@@ -779,6 +827,25 @@ delivery_find_route(struct delivery *delivery)
 			   &route_opts, on_route, delivery);
 }
 
+/* Does the message go over the session that waits? */
+static bool
+delivery_check(struct delivery *delivery, struct route *route)
+{
+	struct target *target = &delivery->target;
+
+	delivery->is_checked = false;
+	if (route->cause == CAUSE_REPLY &&
+	    route_names(route, target->host, &target->ip, target->port)) {
+		target->expires_ms = route->expires_ms;
+		route_unref(delivery->route);
+		delivery->route = route_ref(route);
+		delivery_send(delivery);
+		return true;
+	}
+	delivery_release(delivery, false);
+	return false;
+}
+
 static void
 on_route(void *owner, struct route *route)
 {
@@ -786,6 +853,8 @@ on_route(void *owner, struct route *route)
 	struct deliverer *deliverer = delivery->deliverer;
 
 	delivery->query = NULL;
+	if (delivery->is_checked && delivery_check(delivery, route))
+		return;
 	pool_follow(deliverer->pool, delivery->hop.key, route,
 		    resolver_now_ms(deliverer->resolver));
 	if (route->cause == CAUSE_REPLY) {
