@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 
+import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
@@ -99,11 +100,19 @@ server:
             (self.folder / "unbound.log").read_text()
         question = dns.message.make_query(name, kind, class_)
         question.flags |= dns.flags.AD
+        question.use_edns(0)  # or it could not say why (RFC 8914)
         try:
             return dns.query.udp(question, self.ip, port=self.port,
                                  timeout=seconds)
         except (dns.exception.DNSException, OSError):
             return None
+
+    def is_stale(self, name, kind):
+        """Does it say that it kept this past its TTL?"""
+        answer = self.ask(name, kind)
+        return answer is not None and any(
+            option.otype == dns.edns.OptionType.EDE and option.code == 3
+            for option in answer.options)
 
     def is_secure(self, name, kind):
         """Does it say so?"""

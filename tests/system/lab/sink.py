@@ -71,6 +71,7 @@ class Sink:
                  utf8=True):
         self.reactor, self.host, self.port = reactor, host, port
         self.mails = []
+        self.starts = []  # when MAIL came, whatever became of it
         self.connections = 0
         self.open, self.most_open = set(), 0
         self.on_mail = self.on_rcpt = self.on_data = lambda arg: None
@@ -96,6 +97,7 @@ class Sink:
     # aiosmtpd's hooks
 
     async def handle_MAIL(self, server, session, envelope, address, options):
+        self.starts.append(time.monotonic())
         reply = self.on_mail(address)
         if reply is None:
             envelope.mail_from = address
