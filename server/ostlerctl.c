@@ -8,6 +8,7 @@
 #include "server/config.h"
 #include "server/ctl.h"
 #include "server/daemon.h"
+#include "server/sendmail.h"
 #include "server/version.h"
 
 static const struct {
@@ -50,6 +51,8 @@ main(int argc, char **argv)
 	struct ctl ctl = {.config_file = OSTLER_SYSCONFDIR "/ostler.conf"};
 	int at = 1, rc = EXIT_USAGE;
 
+	if (sendmail_is_name(argv[0]))
+		return sendmail_main(argc, argv);
 	for (; at < argc && argv[at][0] == '-'; at++) {
 		if (strcmp(argv[at], "--json") == 0) {
 			ctl.is_json = true;

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: ISC
+"""The sendmail command, as cron, PHP, git and mail programs call it."""
+
+import email
+import email.policy
+import getpass
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from lab.relay import ENVIRONMENT, OSTLERCTL, REPORTS
+
+USER = getpass.getuser()
+
+
+@pytest.fixture
+def program(folder):
+    path = folder / "sendmail"
+    path.symlink_to(OSTLERCTL)
+    return path
+
+
+@pytest.fixture
+def sendmail(relay, program):
+    """Calls it; the exit code and what it printed."""
+    def call(*words, input=b"Subject: test\n\nhello\n", config=True):
+        done = subprocess.run(
+            [program, *(["-C", relay.conf] if config else []), *words],
+            input=input, capture_output=True, timeout=120, env=ENVIRONMENT)
+        done.stderr = done.stderr.decode()
+        done.stdout = done.stdout.decode()
+        for report in REPORTS:
+            assert report not in done.stderr, done.stderr
+        return done
+    return call
+
+
+def parse(octets):
+    return email.message_from_bytes(octets, policy=email.policy.default)
+
+
+def test_cron_hands_in_what_a_job_said(relay, sendmail):
+    """As Debian's cron calls it: -i -FCronDaemon -B8BITMIME -oem USER."""
+    relay.start()
+    done = sendmail(
+        "-i", "-FCronDaemon", "-B8BITMIME", "-oem", USER,
+        input=b"From: %s (Cron Daemon)\nTo: %s\nSubject: Cron <x@y> true\n"
+        b"Auto-Submitted: auto-generated\n\n.\nl\xc3\xb6\n..\n"
+        % (USER.encode(), USER.encode()))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    mail, = relay.wait_maildir(USER)
+    assert mail.replace(b"\r\n", b"\n").endswith(b"\n\n.\nl\xc3\xb6\n..\n")
+    parsed = parse(mail)
+    assert parsed["Return-Path"] == f"<{USER}@local.example>"
+    assert parsed["Date"] and parsed["Message-ID"]
+    assert f"unix:{USER}" in str(relay.events("mail")) + relay.log_text()
+
+
+def test_php_hands_in_with_the_recipients_of_the_header(relay, sendmail):
+    relay.start()
+    done = sendmail(
+        "-t", "-i", "-f", "shop@local.example",
+        input=b"To: Anna <anna@local.example>,\r\n\tbob@local.example\r\n"
+        b"Bcc: secret@local.example\r\nFrom: Shop <shop@local.example>\r\n"
+        b"Subject: order\r\n\r\nthank you\r\n")
+    assert done.returncode == 0, done.stderr
+    for name in ("anna", "bob", "secret"):
+        mail = parse(relay.wait_maildir(name)[0])
+        assert mail["Return-Path"] == "<shop@local.example>"
+        assert mail["Bcc"] is None
+        assert mail.get_content() == "thank you\n"
+
+
+def test_a_message_without_a_header_gets_one(relay, sendmail):
+    relay.start()
+    assert sendmail("-F", 'Anna "A" Smith', "anna@local.example",
+                    input=b"just text\n.\nnot sent\n").returncode == 0
+    mail = parse(relay.wait_maildir("anna")[0])
+    assert str(mail["From"]) == f"Anna A Smith <{USER}@local.example>"
+    assert mail.get_content().replace("\r\n", "\n") == "just text\n"
+
+
+def test_s_nail_sends_by_it(relay, program):
+    if shutil.which("s-nail") is None:
+        pytest.skip("no s-nail")
+    relay.start()
+    done = subprocess.run(
+        ["s-nail", "-n", "-S", f"mta={program}", "-S",
+         f"mta-arguments=-C {relay.conf}", "-S", "sendwait",
+         "-r", f"{USER}@local.example", "-s", "from s-nail",
+         "-c", "carl@local.example", "anna@local.example"],
+        input=b"a line\n.a dot\n", capture_output=True, timeout=60,
+        env=dict(ENVIRONMENT, MAILRC="/dev/null", HOME=str(relay.folder)))
+    assert done.returncode == 0, done.stderr
+    for name in ("anna", "carl"):
+        mail = parse(relay.wait_maildir(name)[0])
+        assert mail["Subject"] == "from s-nail"
+        assert ".a dot" in mail.get_content()
+
+
+def test_smtp_is_spoken_on_the_standard_streams(relay, sendmail):
+    relay.start()
+    done = sendmail("-bs", input=b"EHLO x\r\nMAIL FROM:<%s@local.example>\r\n"
+                    b"RCPT TO:<anna@local.example>\r\nDATA\r\n"
+                    b"Subject: x\r\n\r\nhello\r\n.\r\nQUIT\r\n"
+                    % USER.encode())
+    assert done.returncode == 0
+    codes = [line[:3] for line in done.stdout.splitlines()
+             if line[3:4] == " "]
+    assert codes == ["220", "250", "250", "250", "354", "250", "221"]
+    relay.wait_maildir("anna")
+
+
+def test_delivery_reports_are_asked_for_as_told(relay, sendmail, far):
+    relay.start()
+    done = sendmail("-f", "anna@local.example", "-N", "success,failure", "-R",
+                    "hdrs", "-V", "order-7", "bob@far.example")
+    assert done.returncode == 0, done.stderr
+    far.wait()
+    report = parse(relay.wait_maildir("anna")[0])
+    assert report.get_content_type() == "multipart/report"
+    assert "order-7" in report.as_string()
+    # an address that is not ASCII asks for SMTPUTF8
+    assert sendmail("-f", "anna@local.example",
+                    "jürgen@local.example").returncode == 0
+    relay.wait_maildir("jürgen")
+
+
+def test_exit_codes_say_what_is_wrong(relay, sendmail, folder):
+    users = folder / "users"
+    users.write_text("anna\n")
+    relay.domains["local.example"]["recipients"] = users
+    relay.start()
+    done = sendmail("anna@local.example", "nobody@local.example",
+                    "noone@local.example")
+    assert done.returncode == 67  # EX_NOUSER
+    assert "nobody@local.example: 550 5.1.1" in done.stderr
+    assert "noone@local.example: 550 5.1.1" in done.stderr
+    assert "nothing was sent to anybody" in done.stderr
+    assert sendmail("-f", "boss@foreign.example",
+                    "anna@local.example").returncode == 77  # EX_NOPERM
+    assert sendmail("-t", input=b"Subject: x\n\nx\n").returncode == 64
+    for wrong in (["-Z"], ["-N", "sometimes", "a"], ["-f"], ["-bd"],
+                  ["-R", "half", "a"], ["-V", "a b", "a"], []):
+        assert sendmail(*wrong).returncode == 64, wrong
+    assert relay.queue() == [] and relay.maildir("anna") == []
+    # addresses are looked at without sending anything
+    done = sendmail("-bv", "anna@local.example", input=b"")
+    assert done.returncode == 0 and "anna@local.example: 250" in done.stdout
+    assert sendmail("-bv", "x@local.example", input=b"").returncode == 67
+    # tables are read by themselves
+    assert sendmail("-bi", input=b"").returncode == 0
+    # nobody is there: whoever called keeps the message and tries again
+    relay.stop()
+    done = sendmail("anna@local.example")
+    assert done.returncode == 75 and "was not sent" in done.stderr
+    done = sendmail("anna@local.example", config=False)
+    assert done.returncode == 75, done.stderr
+
+
+def test_the_queue_is_listed_and_flushed(relay, sendmail, far):
+    far.stop()
+    relay.set("queue", retry=["1h"])
+    relay.start()
+    assert sendmail("-f", "anna@local.example",
+                    "bob@far.example").returncode == 0
+    relay.wait_event("deferred")
+    done = sendmail("-bp", input=b"")
+    assert done.returncode == 0 and "bob@far.example" in done.stdout
+    mailq = relay.folder / "mailq"
+    mailq.symlink_to(OSTLERCTL)
+    done = subprocess.run([mailq, "-C", relay.conf], capture_output=True,
+                          timeout=60, env=ENVIRONMENT)
+    assert b"bob@far.example" in done.stdout
+    far.start()
+    assert sendmail("-q", input=b"").returncode == 0
+    far.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_an_ordinary_user_needs_no_rights(relay, folder):
+    relay.start()
+    relay.conf.chmod(0o644)
+    program = folder / "sendmail"
+    shutil.copy(OSTLERCTL, program)
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+         program, "-C", relay.conf, "anna@local.example"],
+        input=b"Subject: x\n\nx\n", capture_output=True, timeout=60, cwd="/",
+        env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    mail = parse(relay.wait_maildir("anna")[0])
+    assert mail["Return-Path"] == "<nobody@local.example>"
+    assert mail["From"] == "nobody@local.example"
+    assert "unix:nobody" in relay.log_text()
+    # what is not for everybody stays so
+    done = subprocess.run(
+        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+         program, "-C", relay.conf, "-bp"],
+        capture_output=True, timeout=60, cwd="/", env=ENVIRONMENT)
+    assert done.returncode == 77, (done.stdout, done.stderr)
