@@ -232,14 +232,13 @@ message_assign(struct message *message, struct leg *keep)
 {
 	struct queue *queue = message->queue;
 	struct envelope *envelope = &message->envelope;
+	struct redirect_target redirect;
 	struct next_hop hop;
-	struct addr sender, recipient;
 	struct leg *leg = NULL;
 
 	if (message->leg_of == NULL)
 		message->leg_of = mem_zalloc(envelope->recipient_count *
 					     sizeof(struct leg *));
-	addr_stored(envelope->sender, &sender);
 	for (size_t i = 0; i < envelope->recipient_count; i++) {
 		if (!recipient_is_left(&envelope->recipients[i])) {
 			message->leg_of[i] = NULL;
@@ -248,8 +247,7 @@ message_assign(struct message *message, struct leg *keep)
 		if (message->leg_of[i] != NULL && message->leg_of[i] != keep &&
 		    leg_is_busy(message->leg_of[i]))
 			continue;
-		addr_stored(envelope->recipients[i].address, &recipient);
-		policy_next_hop(queue->policy, &sender, &recipient, &hop, NULL);
+		redirect_next_hop(queue->policy, envelope, i, &redirect, &hop);
 		if (leg == NULL || leg->destination == NULL ||
 		    strcmp(leg->destination->key, hop.key) != 0) {
 			leg = leg_for(message, hop.key);
@@ -508,6 +506,16 @@ on_text(void *arg, int status, const struct spool_text *text)
 }
 
 void
+message_reload(struct message *message)
+{
+	if (message->load == NULL)
+		return;
+	spool_load_cancel(message->load);
+	message->load = spool_load(message->queue->spool, message->entry->id,
+				   on_text, message);
+}
+
+void
 run_start(struct queue *queue, struct leg *leg, bool is_unheard)
 {
 	struct entry *entry = leg->entry;
@@ -552,6 +560,7 @@ run_routed(struct run *run)
 
 	run_free(run);
 	schedule_drop(&queue->schedule, leg);
+	message->entry->is_rerouted = false;
 	message_assign(message, NULL);
 	/* kept for the attempts that follow, if there is room */
 	if (message->refs == 1 &&
@@ -667,16 +676,10 @@ on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 }
 
 void
-run_next_hop(const struct run *run, const struct policy *policy,
-	     struct next_hop *out)
+run_next_hop(struct run *run, const struct policy *policy, struct next_hop *out)
 {
-	const struct envelope *envelope = &run->message->envelope;
-	struct addr sender, recipient;
-
-	addr_stored(envelope->sender, &sender);
-	addr_stored(envelope->recipients[run->recipients[0]].address,
-		    &recipient);
-	policy_next_hop(policy, &sender, &recipient, out, NULL);
+	redirect_next_hop(policy, &run->message->envelope, run->recipients[0],
+			  &run->redirect, out);
 }
 
 static void
@@ -696,7 +699,9 @@ run_ready(struct run *run)
 		run_routed(run);
 		return;
 	}
-	if (message->assigned_by != queue->policy)
+	/* one at work when its mail was redirected has its old way yet */
+	if (message->assigned_by != queue->policy ||
+	    message->entry->is_redirected)
 		message_assign(message, run->leg);
 	run_pick(run);
 	if (run->count == 0 || queue->is_closing) {

@@ -23,6 +23,7 @@
 #include "queue/envelope.h"
 #include "queue/history.h"
 #include "queue/queue.h"
+#include "queue/redirect.h"
 #include "queue/route/reask.h"
 #include "queue/route/route.h"
 #include "queue/schedule.h"
@@ -83,6 +84,7 @@ struct queue {
 	struct list listings;
 	uint64_t walk_turn; /* counts the turns of their walk */
 	struct list shows;
+	struct list orders;  /* on their way to the disk */
 	struct list orphans; /* ids that are settled, found before the spool
 				was open */
 
@@ -127,6 +129,7 @@ struct run {
 	struct route *dns_now;	  /* shares: its answer, or NULL */
 	char *note;		  /* owns: what we know about the refusal */
 	struct policy *policy;	  /* shares: of the attempt */
+	struct redirect_target redirect; /* what its next hop points to */
 	bool is_local;
 	bool is_waiting;    /* for the envelope */
 	bool is_unheard;    /* the destination is down: no delivery, it ends
@@ -182,6 +185,8 @@ void message_keep(struct queue *queue, struct entry *entry,
 		  struct envelope *envelope);
 /* Gives the memory back, whoever works on it. */
 void message_drop(struct message *message);
+/* Its envelope is other than it was: read again if it is being read. */
+void message_reload(struct message *message);
 /* The recipients of a leg that ends go with another one. */
 void message_hand_over(struct message *message, const struct leg *from,
 		       struct leg *to);
@@ -190,7 +195,7 @@ void message_detach(struct message *message);
 /* The leg has its slot. is_unheard: as in struct run. */
 void run_start(struct queue *queue, struct leg *leg, bool is_unheard);
 /* The next hop of a run's recipients by a policy, which lends its strings. */
-void run_next_hop(const struct run *run, const struct policy *policy,
+void run_next_hop(struct run *run, const struct policy *policy,
 		  struct next_hop *out);
 /* Into run->outcomes: they are lent for a call only. */
 void run_copy_outcomes(struct run *run, const struct outcome *outcomes);
@@ -241,5 +246,7 @@ bool report_tells(const struct report *report, const struct settlement *of);
 void listing_forget(struct queue *queue, const struct entry *entry);
 /* The queue goes: all get their end. */
 void listing_end_all(struct queue *queue);
+/* The spool is closed: of those that were not written nobody hears. */
+void listing_drop_orders(struct queue *queue);
 
 #endif

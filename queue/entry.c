@@ -169,6 +169,10 @@ entry_new(const struct envelope *envelope)
 	entry->received_ms = envelope->received_ms;
 	entry->size = envelope->size;
 	entry->is_held = envelope->is_held;
+	entry->is_bouncing = envelope->is_bouncing;
+	for (size_t i = 0; i < envelope->recipient_count; i++)
+		entry->is_redirected |= envelope->recipients[i].via != NULL;
+	entry->is_rerouted = entry->is_redirected;
 	list_init(&entry->link);
 	entry->text = entry->inline_text;
 	entry->text_bytes = (uint32_t)buf_len(&text);

@@ -79,9 +79,13 @@ struct entry {
 	uint32_t text_bytes;
 	uint32_t recipients_left;
 	bool is_held;
-	bool is_removing; /* an operator wants it gone */
-	bool is_bouncing; /* an operator wants it returned */
-	struct leg leg;	  /* the first one */
+	bool is_removing;   /* an operator wants it gone */
+	bool is_bouncing;   /* an operator wants it returned */
+	bool is_ordered;    /* an order about it is on its way to the disk */
+	bool is_redirected; /* its envelope has to be read to know the next hop
+			     */
+	bool is_rerouted;   /* and has not been since that became so */
+	struct leg leg;	    /* the first one */
 	char inline_text[];
 };
 

@@ -55,6 +55,7 @@ recipient_done(struct recipient *recipient)
 	free(recipient->last_reply);
 	free(recipient->last_host);
 	free(recipient->category);
+	free(recipient->via);
 }
 
 void
@@ -304,7 +305,7 @@ line_read(struct envelope *out, struct str name, struct str value)
 struct state_line {
 	bool is_message;
 	size_t recipient;
-	bool is_held; /* of the message */
+	bool has_held, is_held, is_bouncing; /* of the message */
 	enum recipient_state state;
 	uint64_t attempts, next_ms, at_ms, port, code;
 	uint64_t reroutes, dns_after_ms;
@@ -313,6 +314,7 @@ struct state_line {
 	enum cause cause;
 	enum smtp_phase phase;
 	char *category, *enhanced, *host, *ip, *tls, *note, *reply;
+	char *via, *domain;
 };
 
 static void
@@ -325,6 +327,8 @@ state_line_done(struct state_line *line)
 	free(line->tls);
 	free(line->note);
 	free(line->reply);
+	free(line->via);
+	free(line->domain);
 }
 
 static void
@@ -385,6 +389,39 @@ envelope_format_state(const struct envelope *envelope, int index,
 		/* the last word has the rest of the line, spaces and all */
 		(void)buf_adds(out, " reply=");
 		text_escape(out, reply, false);
+	}
+}
+
+void
+envelope_format_bounce(struct buf *out)
+{
+	(void)buf_adds(out, "to=all bounce=yes");
+}
+
+void
+envelope_format_redirect(const char *domain, const char *via, struct buf *out)
+{
+	(void)buf_adds(out, "to=all via=");
+	text_escape(out, via, true);
+	word_text(out, "domain", domain);
+}
+
+void
+envelope_redirect(struct envelope *envelope, const char *domain,
+		  const char *via)
+{
+	for (size_t i = 0; i < envelope->recipient_count; i++) {
+		struct recipient *recipient = &envelope->recipients[i];
+		const char *at = strrchr(recipient->address, '@');
+
+		if ((recipient->state != RCPT_QUEUED &&
+		     recipient->state != RCPT_HELD) ||
+		    (domain != NULL &&
+		     (at == NULL || !str_is_nocase(str_of(at + 1), domain))))
+			continue;
+		free(recipient->via);
+		recipient->via = via[0] != '\0' ? mem_strdup(via) : NULL;
+		recipient->next_try_ms = 0;
 	}
 }
 
@@ -454,9 +491,18 @@ word_read(struct state_line *line, struct str name, struct str value)
 		return true;
 	}
 	if (str_is(name, "held")) {
+		line->has_held = true;
 		line->is_held = str_is(value, "yes");
 		return true;
 	}
+	if (str_is(name, "bounce")) {
+		line->is_bouncing = str_is(value, "yes");
+		return true;
+	}
+	if (str_is(name, "via"))
+		return text_read(value, &line->via);
+	if (str_is(name, "domain"))
+		return text_read(value, &line->domain);
 	if (str_is(name, "state")) {
 		index = name_index(state_names, STATE_COUNT, value);
 		line->state =
@@ -517,7 +563,11 @@ state_line_apply(struct state_line *line, struct envelope *envelope)
 	struct recipient *recipient;
 
 	if (line->is_message) {
-		envelope->is_held = line->is_held;
+		if (line->has_held)
+			envelope->is_held = line->is_held;
+		envelope->is_bouncing |= line->is_bouncing;
+		if (line->via != NULL)
+			envelope_redirect(envelope, line->domain, line->via);
 		return true;
 	}
 	if (line->recipient >= envelope->recipient_count)

@@ -53,6 +53,8 @@ struct recipient {
 	 * when it has not; 0: it was not waited for */
 	unsigned reroutes;
 	uint64_t dns_after_ms;
+	char *via; /* owns; queue/redirect.h: where it was redirected, or NULL
+		    */
 };
 
 struct envelope {
@@ -69,6 +71,7 @@ struct envelope {
 	bool is_8bit;	      /* BODY=8BITMIME */
 	bool is_utf8;	      /* SMTPUTF8 */
 	bool is_held;	      /* whole message, by an operator */
+	bool is_bouncing;     /* the same: it goes back to the sender */
 	struct recipient *recipients; /* owns */
 	size_t recipient_count;
 };
@@ -100,6 +103,15 @@ int envelope_parse(const char *text, const char *states, struct envelope *out,
 struct attempt; /* queue/deliver/outcome.h */
 void envelope_format_state(const struct envelope *envelope, int index,
 			   const struct attempt *attempt, struct buf *out);
+
+/* State lines of orders: the message goes back to its sender; recipients left
+ * in a domain (NULL: all) go by another way ("": by the routes again). */
+void envelope_format_bounce(struct buf *out);
+void envelope_format_redirect(const char *domain, const char *via,
+			      struct buf *out);
+/* What the latter does when it is read. */
+void envelope_redirect(struct envelope *envelope, const char *domain,
+		       const char *via);
 
 /* Calls each for every attempt in the state lines, oldest first. */
 void envelope_each_attempt(const char *states,

@@ -33,16 +33,55 @@ struct queue_listing {
 	void (*on_end)(void *arg);
 	/* or an order: */
 	bool is_order;
+	bool is_walked; /* what is left is on its way to the disk */
 	enum queue_verb verb;
-	uint64_t touched;
+	char *via; /* owns; QUEUE_REDIRECT */
+	uint64_t touched, pending;
 	void (*on_count)(void *arg, uint64_t count);
 	void *arg;
 };
 
+/* What was ordered of one message, on its way to the disk: nothing of it is
+ * done before it is durable, or a crash would undo it. */
+struct order {
+	struct queue *queue;
+	struct list link;	       /* of queue->orders */
+	struct queue_listing *listing; /* NULL: it ended */
+	uint64_t id;
+	enum queue_verb verb;
+	char *domain, *via; /* own */
+};
+
+static void
+order_free(struct order *order)
+{
+	list_remove(&order->link);
+	free(order->domain);
+	free(order->via);
+	free(order);
+}
+
+void
+listing_drop_orders(struct queue *queue)
+{
+	while (!list_is_empty(&queue->orders))
+		order_free(
+			container_of(queue->orders.next, struct order, link));
+}
+
 static void
 listing_free(struct queue_listing *listing)
 {
+	struct list *node;
+
+	list_each (node, &listing->queue->orders) {
+		struct order *order = container_of(node, struct order, link);
+
+		if (order->listing == listing)
+			order->listing = NULL;
+	}
 	list_remove(&listing->link);
+	free(listing->via);
 	free(listing->domain);
 	free(listing->state);
 	free(listing->category);
@@ -224,16 +263,28 @@ order_release(struct queue *queue, struct entry *entry)
 	return true;
 }
 
+static void
+write_order(const struct order *order, void (*on_saved)(void *arg, int status))
+{
+	struct buf line;
+
+	buf_init(&line, 4096);
+	if (order->verb == QUEUE_BOUNCE)
+		envelope_format_bounce(&line);
+	else
+		envelope_format_redirect(order->domain, order->via, &line);
+	spool_state(order->queue->spool, order->id, buf_text(&line), on_saved,
+		    (void *)(uintptr_t)order);
+	buf_done(&line);
+}
+
 /* One leg takes all recipients that nobody works on, through the reader of
  * envelopes; others follow when they are settled. */
-static bool
-order_bounce(struct queue *queue, struct entry *entry)
+static void
+gather_legs(struct queue *queue, struct entry *entry)
 {
 	struct leg *leg, *next, *first = NULL;
 
-	if (entry->is_bouncing)
-		return false;
-	entry->is_bouncing = true;
 	for (leg = &entry->leg; leg != NULL; leg = next) {
 		next = leg->next;
 		if (!is_idle(leg))
@@ -248,13 +299,84 @@ order_bounce(struct queue *queue, struct entry *entry)
 			leg_end(queue, leg);
 		}
 	}
+}
+
+static void
+carry_out(const struct order *order, struct entry *entry)
+{
+	struct message *message = entry->message;
+
+	if (order->verb == QUEUE_BOUNCE) {
+		entry->is_bouncing = true;
+		log_order(entry, "returned");
+	} else {
+		entry->is_redirected = entry->is_rerouted = true;
+		log_order(entry, "redirected");
+		if (message != NULL && message->load == NULL)
+			envelope_redirect(&message->envelope, order->domain,
+					  order->via);
+		else if (message != NULL)
+			message_reload(message);
+	}
+	gather_legs(order->queue, entry);
+	queue_kick(order->queue);
+}
+
+static void listing_end(struct queue_listing *listing);
+
+static void
+on_order_saved(void *arg, int status)
+{
+	struct order *order = arg;
+	struct queue_listing *listing = order->listing;
+	struct entry *entry = entry_index_find(&order->queue->index, order->id);
+
+	if (order->queue->is_closing) {
+		/* the next start carries it out */
+		if (entry != NULL)
+			entry->is_ordered = false;
+	} else if (entry != NULL) {
+		entry->is_ordered = false;
+		if (status == 0)
+			carry_out(order, entry);
+	}
+	order_free(order);
+	if (listing == NULL)
+		return;
+	listing->touched -= status != 0;
+	if (--listing->pending == 0 && listing->is_walked)
+		listing_end(listing);
+}
+
+static bool
+order_write(struct queue_listing *listing, struct entry *entry)
+{
+	struct order *order;
+
+	if (entry->is_ordered ||
+	    (listing->verb == QUEUE_BOUNCE && entry->is_bouncing))
+		return false;
+	entry->is_ordered = true;
+	order = mem_zalloc(sizeof(*order));
+	order->queue = listing->queue;
+	order->listing = listing;
+	order->id = entry->id;
+	order->verb = listing->verb;
+	order->domain = mem_strdup(listing->domain);
+	order->via = mem_strdup(listing->via);
+	list_init(&order->link);
+	list_push(&listing->queue->orders, &order->link);
+	listing->pending++;
+	write_order(order, on_order_saved);
 	return true;
 }
 
 static bool
-order_obey(struct queue *queue, struct entry *entry, enum queue_verb verb)
+order_obey(struct queue_listing *listing, struct entry *entry)
 {
-	switch (verb) {
+	struct queue *queue = listing->queue;
+
+	switch (listing->verb) {
 	case QUEUE_RETRY:
 		return order_retry(queue, entry);
 	case QUEUE_HOLD:
@@ -266,7 +388,8 @@ order_obey(struct queue *queue, struct entry *entry, enum queue_verb verb)
 		entry_remove(queue, entry);
 		return true;
 	case QUEUE_BOUNCE:
-		return order_bounce(queue, entry);
+	case QUEUE_REDIRECT:
+		return order_write(listing, entry);
 	}
 	return false;
 }
@@ -327,8 +450,7 @@ listing_visit(struct queue_listing *listing, struct entry *entry)
 	if (!is_wanted(listing, entry))
 		return true;
 	if (listing->is_order) {
-		listing->touched +=
-			order_obey(listing->queue, entry, listing->verb);
+		listing->touched += order_obey(listing, entry);
 		return true;
 	}
 	item_make(listing->queue, entry, &item);
@@ -348,6 +470,10 @@ listing_walk(struct queue_listing *listing)
 	for (unsigned i = 0; i < LISTING_TURN && !listing->is_stopped; i++) {
 		struct entry *entry = listing_next(listing);
 
+		if (entry == NULL && listing->pending != 0) {
+			listing->is_walked = listing->is_stopped = true;
+			return;
+		}
 		if (entry == NULL) {
 			listing_end(listing);
 			return;
@@ -470,6 +596,20 @@ queue_apply(struct queue *queue, enum queue_verb verb,
 
 	listing->is_order = true;
 	listing->verb = verb;
+	listing->on_count = on_count;
+	listing->arg = arg;
+}
+
+void
+queue_redirect(struct queue *queue, const char *via,
+	       const struct queue_filter *filter,
+	       void (*on_count)(void *arg, uint64_t count), void *arg)
+{
+	struct queue_listing *listing = listing_new(queue, filter);
+
+	listing->is_order = true;
+	listing->verb = QUEUE_REDIRECT;
+	listing->via = mem_strdup(via);
 	listing->on_count = on_count;
 	listing->arg = arg;
 }

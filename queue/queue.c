@@ -147,7 +147,9 @@ leg_route(struct queue *queue, struct leg *leg)
 
 	if (entry->is_bouncing) {
 		schedule_offer(&queue->schedule, leg, KEY_BOUNCING, &chores);
-	} else if (entry->recipients_left == 1) {
+	} else if (entry->is_rerouted) {
+		schedule_offer(&queue->schedule, leg, KEY_ROUTING, &chores);
+	} else if (entry->recipients_left == 1 && !entry->is_redirected) {
 		struct destination_limits limits;
 		struct addr sender, recipient;
 		struct next_hop hop;
@@ -562,6 +564,7 @@ queue_free(struct queue *queue)
 	while (!list_is_empty(&queue->orphans))
 		free(container_of(list_pop(&queue->orphans), struct orphan,
 				  link));
+	listing_drop_orders(queue);
 	entry_index_done(&queue->index);
 	schedule_done(&queue->schedule);
 	digest_free(queue->digest);
@@ -631,6 +634,7 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	list_init(&queue->listings);
 	list_init(&queue->shows);
 	list_init(&queue->orphans);
+	list_init(&queue->orders);
 	entry_index_init(&queue->index);
 	take_opts(queue, opts);
 	handles_init(queue);

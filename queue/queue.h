@@ -160,12 +160,25 @@ enum queue_verb {
 	QUEUE_HOLD,
 	QUEUE_RELEASE,
 	QUEUE_REMOVE,
-	QUEUE_BOUNCE, /* report failure to the sender; waits while paused */
+	QUEUE_BOUNCE,	/* report failure to the sender; waits while paused */
+	QUEUE_REDIRECT, /* by queue_redirect alone */
 };
-/* Applies the verb to all that match; on_count says how many. */
+/* Applies the verb to all that match; on_count says how many, when all of it
+ * is durable that a crash must not undo. */
 void queue_apply(struct queue *queue, enum queue_verb verb,
 		 const struct queue_filter *filter,
 		 void (*on_count)(void *arg, uint64_t count), void *arg);
+
+/*
+ * Recipients of matching mail that are left, in filter->domain if it is
+ * given, go to another next hop from now on, at once.
+ *
+ * via  "HOST:PORT", as redirect_parse takes it, which the caller has asked;
+ *      "": as the routes say
+ */
+void queue_redirect(struct queue *queue, const char *via,
+		    const struct queue_filter *filter,
+		    void (*on_count)(void *arg, uint64_t count), void *arg);
 
 /* Survives a restart. */
 int queue_pause(struct queue *queue, bool is_paused, struct err *err);

@@ -10,6 +10,7 @@
 #include "lib/mem.h"
 #include "queue/deliver/outcome.h"
 #include "queue/queue.h"
+#include "queue/redirect.h"
 #include "server/control.h"
 #include "server/daemon.h"
 #include "server/queue_json.h"
@@ -266,6 +267,30 @@ on_count(void *arg, uint64_t count)
 		    is_missing ? "not all of these are in the queue" : NULL);
 }
 
+/* "routes" is as they say again. */
+static void
+redirect(struct control_request *request, const struct queue_filter *filter)
+{
+	const char *via = control_arg(request, "via"), *problem;
+	struct redirect_target target;
+	char text[300];
+
+	if (via == NULL) {
+		control_end(request, EXIT_USAGE, "--via is missing");
+		return;
+	}
+	if (strcmp(via, "routes") == 0)
+		via = "";
+	problem = via[0] != '\0' ? redirect_parse(via, &target) : NULL;
+	if (problem == NULL) {
+		queue_redirect(request->daemon->queue, via, filter, on_count,
+			       request);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "--via '%.100s' %s", via, problem);
+	control_end(request, EXIT_USAGE, text);
+}
+
 void
 control_queue_apply(struct control_request *request)
 {
@@ -290,6 +315,11 @@ control_queue_apply(struct control_request *request)
 			continue;
 		queue_apply(request->daemon->queue, verbs[i].verb,
 			    &filter.queue, on_count, request);
+		filter_done(&filter);
+		return;
+	}
+	if (name != NULL && strcmp(name, "redirect") == 0) {
+		redirect(request, &filter.queue);
 		filter_done(&filter);
 		return;
 	}

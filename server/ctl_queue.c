@@ -19,8 +19,9 @@
 
 static const struct ctl_option filters[] = {
 	{"domain", true}, {"state", true}, {"category", true},
-	{"sender", true}, {"all", false},
+	{"sender", true}, {"all", false},  {"via", true},
 };
+#define FILTERS 5 /* but for --via */
 
 static const char *
 get(const json_t *row, const char *name)
@@ -232,7 +233,7 @@ queue_list_command(struct ctl *ctl)
 	json_t *args = json_object();
 	int rc = EXIT_USAGE;
 
-	if (ctl_options(ctl, filters, 5, args)) {
+	if (ctl_options(ctl, filters, FILTERS, args)) {
 		if (ctl->argc > 1)
 			(void)fprintf(stderr,
 				      "ostlerctl: queue list takes options "
@@ -390,7 +391,7 @@ queue_verb_command(struct ctl *ctl)
 	json_t *args = json_object(), *ids = json_array();
 	bool has_filter;
 
-	if (!ctl_options(ctl, filters, 5, args)) {
+	if (!ctl_options(ctl, filters, FILTERS, args)) {
 		json_decref(args);
 		json_decref(ids);
 		return EXIT_USAGE;
@@ -405,6 +406,34 @@ queue_verb_command(struct ctl *ctl)
 			      "--category C | --state S | --sender A | "
 			      "--all\n",
 			      verb);
+		json_decref(args);
+		json_decref(ids);
+		return EXIT_USAGE;
+	}
+	json_object_set_new(args, "ids", ids);
+	json_object_set_new(args, "verb", json_string(verb));
+	return ctl_show(ctl, "queue apply", args, print_count, verb);
+}
+
+static int
+queue_redirect_command(struct ctl *ctl)
+{
+	char *verb = ctl->argv[0];
+	json_t *args = json_object(), *ids = json_array();
+	bool is_fine = ctl_options(ctl, filters,
+				   sizeof(filters) / sizeof(filters[0]), args);
+	size_t via = json_object_get(args, "via") != NULL;
+
+	for (int i = 1; i < ctl->argc; i++)
+		json_array_append_new(ids, json_string(ctl->argv[i]));
+	if (!is_fine || via == 0 ||
+	    (json_object_size(args) > via) == (json_array_size(ids) != 0)) {
+		if (is_fine)
+			(void)fprintf(stderr,
+				      "usage: ostlerctl queue redirect "
+				      "ID... | --domain D | --category C | "
+				      "--state S | --sender A | --all --via "
+				      "HOST:PORT | routes\n");
 		json_decref(args);
 		json_decref(ids);
 		return EXIT_USAGE;
@@ -436,11 +465,16 @@ ctl_queue(struct ctl *ctl)
 		const char *name;
 		int (*run)(struct ctl *ctl);
 	} verbs[] = {
-		{"list", queue_list_command},	{"show", queue_show_command},
-		{"cat", queue_cat_command},	{"retry", queue_verb_command},
-		{"hold", queue_verb_command},	{"release", queue_verb_command},
-		{"remove", queue_verb_command}, {"bounce", queue_verb_command},
+		{"list", queue_list_command},
+		{"show", queue_show_command},
+		{"cat", queue_cat_command},
+		{"retry", queue_verb_command},
+		{"hold", queue_verb_command},
+		{"release", queue_verb_command},
+		{"remove", queue_verb_command},
+		{"bounce", queue_verb_command},
 		{"flush", queue_flush_command},
+		{"redirect", queue_redirect_command},
 	};
 
 	/* "queue" alone, or with options, lists */
@@ -453,7 +487,8 @@ ctl_queue(struct ctl *ctl)
 			return verbs[i].run(ctl);
 	(void)fprintf(stderr,
 		      "ostlerctl: queue %s: use list, show, cat, retry, hold, "
-		      "release, remove, bounce or flush\n",
+		      "release, remove, bounce, flush or "
+		      "redirect\n",
 		      ctl->argv[0]);
 	return EXIT_USAGE;
 }

@@ -88,14 +88,15 @@ on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
 static json_t *
 recipient_json(const struct recipient *r)
 {
-	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:s}", "address",
+	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:s,s:s}", "address",
 			 clean_string(r->address), "state",
 			 recipient_state_name(r->state), "attempts",
 			 (json_int_t)r->attempts, "next_try_ms",
 			 (json_int_t)r->next_try_ms, "host",
 			 clean_string(r->last_host), "reply",
 			 clean_string(r->last_reply), "category",
-			 r->category != NULL ? r->category : "");
+			 r->category != NULL ? r->category : "", "via",
+			 r->via != NULL ? r->via : "");
 }
 
 json_t *

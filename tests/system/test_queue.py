@@ -286,3 +286,26 @@ def test_stop_ends_the_daemon(relay):
     relay.start()
     assert relay.ctl("stop").code == 0
     assert relay.ended() == 0
+
+
+def test_waiting_mail_is_redirected_to_another_host(waiting, make_sink, far):
+    other = make_sink()
+    via = f"{other.host}:{other.port}"
+    for words in (("--via", via), ("--domain", "far.example"),
+                  ("--domain", "far.example", "--via", "nonsense"),
+                  ("--domain", "far.example", "--via", "lmtp:host:24")):
+        assert waiting.ctl("queue", "redirect", *words).code == 64, words
+    answer = waiting.ctl("queue", "redirect", "--domain", "far.example",
+                         "--via", via, json=True)
+    assert answer.code == 0 and answer.row["count"] == 2
+    shown = waiting.ctl("queue", "show", waiting.ids["bob"], json=True).row
+    assert shown["recipients"][0]["via"] == via
+    # back to the routes again
+    assert waiting.ctl("queue", "redirect", waiting.ids["eve"], "--via",
+                       "routes").code == 0
+    waiting.restart()
+    assert waiting.ctl("resume").code == 0
+    wait_for(lambda: other.mails and far.mails, "mail at both")
+    assert other.mails[0].recipients == ["bob@far.example"]
+    assert far.mails[0].recipients == ["eve@far.example"]
+    assert len(other.mails) == len(far.mails) == 1

@@ -901,6 +901,126 @@ START_TEST(what_is_bounced_goes_back_to_the_sender)
 }
 END_TEST
 
+START_TEST(what_is_bounced_is_so_after_a_restart)
+{
+	struct world world;
+	struct err err = ERR_INIT;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test", "later@b.test");
+	settle_down(&world);
+	ck_assert_int_eq(queue_pause(world.queue, true, &err), 0);
+	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 1);
+	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 0);
+	world_reopen(&world);
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	buf_clear(&peer.log);
+	ck_assert_int_eq(queue_pause(world.queue, false, &err), 0);
+	run_until(&world, is_empty);
+	log_is("domain home.test <>: author@home.test\n");
+	world_done(&world);
+}
+END_TEST
+
+static uint64_t
+redirect(struct world *world, const char *via,
+	 const struct queue_filter *filter)
+{
+	uint64_t count = UINT64_MAX;
+
+	queue_redirect(world->queue, via, filter, on_count, &count);
+	ck_assert_uint_eq(count, UINT64_MAX);
+	uv_timer_start(&world->guard, on_guard, 30000, 0);
+	while (count == UINT64_MAX)
+		uv_run(&world->loop, UV_RUN_ONCE);
+	uv_timer_stop(&world->guard);
+	return count;
+}
+
+START_TEST(what_is_redirected_goes_there_at_once)
+{
+	static const struct queue_filter a = {.domain = "A.test"};
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test");
+	SEND(&world, AUTHOR, "later@a.test", "later@b.test", "later@a.test");
+	SEND(&world, AUTHOR, "later@b.test");
+	settle_down(&world);
+	buf_clear(&peer.log);
+	ck_assert_uint_eq(redirect(&world, "192.0.2.1:26", &a), 2);
+	settle_down(&world);
+	log_is("via 192.0.2.1:26 <author@home.test>: later@a.test\n"
+	       "via 192.0.2.1:26 <author@home.test>: later@a.test "
+	       "later@a.test\n");
+	/* mail that comes later goes by the routes */
+	buf_clear(&peer.log);
+	SEND(&world, AUTHOR, "ok@a.test");
+	settle_down(&world);
+	log_is("mx a.test <author@home.test>: ok@a.test\n");
+	/* and the others later on still go there, after a restart too */
+	world_reopen(&world);
+	buf_clear(&peer.log);
+	advance(&world, 400);
+	settle_down(&world);
+	ck_assert_ptr_null(strstr(buf_text(&peer.log), "mx a.test"));
+	ck_assert_ptr_nonnull(
+		strstr(buf_text(&peer.log),
+		       "via 192.0.2.1:26 <author@home.test>: later@a.test "
+		       "later@a.test\n"));
+	/* until they are told otherwise */
+	buf_clear(&peer.log);
+	ck_assert_uint_eq(redirect(&world, "", &a), 2);
+	settle_down(&world);
+	log_is("mx a.test <author@home.test>: later@a.test\n"
+	       "mx a.test <author@home.test>: later@a.test later@a.test\n");
+	ck_assert_uint_eq(stats_of(&world).messages, 3);
+	world_done(&world);
+}
+END_TEST
+
+static bool
+has_log(struct world *world)
+{
+	(void)world;
+	return buf_len(&peer.log) != 0;
+}
+
+START_TEST(mail_at_work_is_redirected_when_it_comes_back)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "hang@a.test", "later@b.test");
+	settle_down_hanging(&world, 1);
+	buf_clear(&peer.log);
+	ck_assert_uint_eq(redirect(&world, "host.test:25", &all), 1);
+	run_until(&world, has_log);
+	settle_down_hanging(&world, 1);
+	log_is("via host.test:25 <author@home.test>: later@b.test\n");
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(what_is_held_and_redirected_waits_for_its_release)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test");
+	settle_down(&world);
+	ck_assert_uint_eq(apply(&world, QUEUE_HOLD, &all), 1);
+	buf_clear(&peer.log);
+	ck_assert_uint_eq(redirect(&world, "[2001:db8::1]:25", &all), 1);
+	settle_down(&world);
+	log_is("");
+	ck_assert_uint_eq(apply(&world, QUEUE_RELEASE, &all), 1);
+	log_is("via [2001:db8::1]:25 <author@home.test>: later@a.test\n");
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(a_pause_survives_a_restart)
 {
 	struct world world;
@@ -1250,6 +1370,7 @@ END_TEST
 /* ------------------------------------------- a disk that does not take it */
 
 static struct {
+	unsigned passing;	 /* syncs before those that fail */
 	unsigned syncs, renames; /* still to fail */
 } disk_faults;
 
@@ -1258,6 +1379,10 @@ faulty_fdatasync(int fd)
 {
 	if (disk_faults.syncs == 0)
 		return disk_calls_real.fdatasync(fd);
+	if (disk_faults.passing != 0) {
+		disk_faults.passing--;
+		return disk_calls_real.fdatasync(fd);
+	}
 	disk_faults.syncs--;
 	errno = EIO;
 	return -1;
@@ -1317,6 +1442,7 @@ START_TEST(a_bounce_that_the_disk_refused_waits_before_it_is_tried_again)
 	settle_down(&world);
 	world_reopen(&world); /* nothing is on its way to the disk */
 	settle_down(&world);
+	disk_faults.passing = 1; /* the order itself */
 	disk_faults.syncs = 1;
 	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 1);
 	ck_assert_uint_eq(disk_faults.syncs, 0);
@@ -1326,6 +1452,30 @@ START_TEST(a_bounce_that_the_disk_refused_waits_before_it_is_tried_again)
 	ck_assert_uint_eq(stats_of(&world).messages, 1);
 	buf_clear(&peer.log);
 	advance(&world, 2);
+	run_until(&world, is_empty);
+	log_is("domain home.test <>: author@home.test\n");
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
+START_TEST(an_order_that_the_disk_refused_is_not_carried_out)
+{
+	struct world world;
+
+	disk_make_faulty();
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test");
+	settle_down(&world);
+	world_reopen(&world); /* nothing is on its way to the disk */
+	settle_down(&world);
+	buf_clear(&peer.log);
+	disk_faults.syncs = 1;
+	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 0);
+	ck_assert_uint_eq(disk_faults.syncs, 0);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	log_is("");
+	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 1);
 	run_until(&world, is_empty);
 	log_is("domain home.test <>: author@home.test\n");
 	world_done(&world);
@@ -1537,6 +1687,11 @@ UNIT_MAIN(
 	tcase_add_test(tc, retry_does_not_wait_for_the_schedule);
 	tcase_add_test(tc, what_is_removed_is_gone_and_nobody_is_told);
 	tcase_add_test(tc, what_is_bounced_goes_back_to_the_sender);
+	tcase_add_test(tc, what_is_bounced_is_so_after_a_restart);
+	tcase_add_test(tc, what_is_redirected_goes_there_at_once);
+	tcase_add_test(tc, mail_at_work_is_redirected_when_it_comes_back);
+	tcase_add_test(tc, what_is_held_and_redirected_waits_for_its_release);
+	tcase_add_test(tc, an_order_that_the_disk_refused_is_not_carried_out);
 	tcase_add_test(tc, a_pause_survives_a_restart);
 	tcase_add_test(tc, a_list_says_what_waits_and_why);
 	tcase_add_test(tc, a_list_waits_for_its_reader); tcase_add_test(

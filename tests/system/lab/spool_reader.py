@@ -206,7 +206,7 @@ def describe(number, message):
     for _, line in sorted(message.states.items()):
         state = fields(line)
         if state["to"] == "all":
-            is_held = state["held"] == "yes"
+            is_held = state.get("held", "yes" if is_held else "no") == "yes"
         else:
             index = int(state["to"])
             to[index] = (to[index][0], state)
