@@ -56,7 +56,9 @@ struct queue {
 	void *now_arg;
 
 	struct policy *policy; /* shares */
-	struct classifier *classifier;
+	struct classifier *classifier; /* shares */
+	struct texts *texts;	       /* shares */
+	char *language;
 	struct deliverer *deliverer;
 	struct resolver *resolver; /* lent */
 	struct reask *reask;

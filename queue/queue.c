@@ -13,6 +13,7 @@
 #include "lib/mem.h"
 #include "lib/random.h"
 #include "policy/limit.h"
+#include "queue/bounce/texts.h"
 #include "queue/core.h"
 
 /* Legs looked at in one turn of the loop. */
@@ -490,6 +491,25 @@ connections_of(const struct queue_opts *opts)
 	return opts->connections != 0 ? opts->connections : 1;
 }
 
+/* How failures are told apart and told of. */
+static void
+take_reporting(struct queue *queue, const struct queue_opts *opts)
+{
+	struct classifier *classifier = queue->classifier;
+	struct texts *texts = queue->texts;
+
+	queue->classifier = opts->classifier != NULL
+				    ? classifier_ref(opts->classifier)
+				    : classifier_builtin();
+	queue->texts =
+		opts->texts != NULL ? texts_ref(opts->texts) : texts_builtin();
+	classifier_unref(classifier);
+	texts_unref(texts);
+	free(queue->language);
+	queue->language =
+		mem_strdup(opts->language != NULL ? opts->language : "en");
+}
+
 static void
 take_opts(struct queue *queue, const struct queue_opts *opts)
 {
@@ -517,6 +537,7 @@ take_opts(struct queue *queue, const struct queue_opts *opts)
 	queue->delivers = opts->deliver;
 	queue->now_ms = opts->now_ms;
 	queue->now_arg = opts->now_arg;
+	take_reporting(queue, opts);
 }
 
 void
@@ -570,6 +591,8 @@ queue_free(struct queue *queue)
 	digest_free(queue->digest);
 	limit_free(queue->reports);
 	classifier_unref(queue->classifier);
+	texts_unref(queue->texts);
+	free(queue->language);
 	policy_unref(queue->policy);
 	free(queue->retry_s);
 	free(queue->spool_dir);
@@ -623,7 +646,6 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	queue->loop = loop;
 	queue->spool_dir = mem_strdup(opts->spool_dir);
 	queue->policy = policy_ref(policy);
-	queue->classifier = classifier_builtin();
 	queue->reports = limit_new(REPORT_SENDERS);
 	queue->events = *events;
 	queue->owner = owner;

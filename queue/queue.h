@@ -30,6 +30,7 @@
 struct history;
 struct queue;
 struct resolver;
+struct texts;
 
 /* Plain values from the configuration; copied. */
 struct queue_opts {
@@ -46,6 +47,10 @@ struct queue_opts {
 	uint64_t connect_timeout_ms, idle_connection_ms;
 	bool deliver; /* false: accept and keep */
 	bool private_targets;
+	/* Rules and texts of reports, shared from now on; NULL: as built in. */
+	struct classifier *classifier;
+	struct texts *texts;
+	const char *language; /* tag, where the original asks for none */
 	bool (*is_ours)(void *arg, const struct ip *ip, uint16_t port);
 	void *is_ours_arg;
 	/* The clock, for wall and boot time alike; NULL: the real ones. Tests

@@ -119,6 +119,8 @@ report_format(struct report *report, const struct settlement *rest,
 	char id[SPOOL_ID_MAX], report_id[SPOOL_ID_MAX];
 	struct dsn_input input = {
 		.kind = report->first->report,
+		.texts = queue->texts,
+		.language = queue->language,
 		.hostname = policy_hostname(queue->policy),
 		.from = policy_postmaster(queue->policy),
 		.id = spool_id_format(envelope->id, id),

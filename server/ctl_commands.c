@@ -301,7 +301,7 @@ classify_print(const struct ctl *ctl, const struct classification *found,
 	const char *key;
 	json_t *value;
 
-	advice_find(found, &advice);
+	advice_find(found, NULL, &advice);
 	row = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "category",
 			category_name(found->category), "permanence",
 			permanence, "rule", found->rule, "words", found->words,

@@ -140,17 +140,19 @@ dsn_is_8bit(const struct dsn_input *input)
 }
 
 static void
-put_original(const struct original *original, struct buf *out)
+put_original(const struct original *original, const struct language *language,
+	     struct buf *out)
 {
-	(void)buf_addf(out,
-		       "Content-Type: %s\r\n"
-		       "Content-Description: %s\r\n"
-		       "Content-Transfer-Encoding: %s\r\n\r\n",
-		       original->form == PART_WHOLE ? "message/rfc822"
-						    : "text/rfc822-headers",
-		       original->form == PART_WHOLE
-			       ? "the message"
-			       : "the header of the message",
+	bool is_whole = original->form == PART_WHOLE;
+
+	(void)buf_addf(out, "Content-Type: %s\r\n",
+		       is_whole ? "message/rfc822" : "text/rfc822-headers");
+	mime_header("Content-Description",
+		    str_of(language_text(language, is_whole
+							   ? TEXT_PART_MESSAGE
+							   : TEXT_PART_HEADER)),
+		    out);
+	(void)buf_addf(out, "Content-Transfer-Encoding: %s\r\n\r\n",
 		       original->encoding);
 	if (strcmp(original->encoding, "quoted-printable") == 0)
 		mime_quoted_printable(original->bytes, out);
@@ -182,37 +184,66 @@ put_to(const char *sender, struct buf *out)
 	(void)buf_adds(out, " :;\r\n");
 }
 
-static void
-put_subject(const struct dsn_input *input, struct buf *out)
+static enum text
+subject_of(const struct dsn_input *input)
 {
-	const char *first = input->recipients[0].recipient->address;
-	size_t more = input->recipient_count - 1;
-	struct advice advice;
-	struct buf subject;
+	bool is_one = input->recipient_count == 1;
 
-	advice_find(&input->recipients[0].classification, &advice);
-	buf_init(&subject, 4096);
+	if (input->is_late)
+		return is_one ? TEXT_SUBJECT_LATE : TEXT_SUBJECT_LATE_MANY;
 	switch (input->kind) {
 	case DSN_FAILED:
-		(void)buf_adds(&subject, "Not delivered to ");
-		break;
+		return is_one ? TEXT_SUBJECT_FAILED : TEXT_SUBJECT_FAILED_MANY;
 	case DSN_DELAYED:
-		(void)buf_adds(&subject, "Not yet delivered to ");
-		break;
+		return is_one ? TEXT_SUBJECT_DELAYED
+			      : TEXT_SUBJECT_DELAYED_MANY;
 	case DSN_DELIVERED:
-		(void)buf_adds(&subject, "Delivered to ");
-		break;
+		return is_one ? TEXT_SUBJECT_DELIVERED
+			      : TEXT_SUBJECT_DELIVERED_MANY;
 	case DSN_RELAYED:
-		(void)buf_adds(&subject, "Passed on for ");
 		break;
 	}
-	mime_clean(str_of(first), &subject);
-	if (more != 0)
-		(void)buf_addf(&subject, " and %zu more", more);
-	if (input->kind == DSN_FAILED || input->kind == DSN_DELAYED)
-		(void)buf_addf(&subject, ": %s", advice.cause);
+	return is_one ? TEXT_SUBJECT_RELAYED : TEXT_SUBJECT_RELAYED_MANY;
+}
+
+static void
+put_subject(const struct dsn_input *input, const struct language *language,
+	    struct buf *out)
+{
+	const char *first = input->recipients[0].recipient->address;
+	struct buf subject, recipient;
+	struct advice advice;
+	char n[24];
+
+	advice_find(&input->recipients[0].classification, language, &advice);
+	buf_init(&subject, 4096);
+	buf_init(&recipient, 4096);
+	mime_clean(str_of(first), &recipient);
+	(void)snprintf(n, sizeof(n), "%zu", input->recipient_count - 1);
+	language_put(language, subject_of(input),
+		     TEXT_VALUES({"recipient", buf_text(&recipient)}, {"n", n},
+				 {"cause", advice.cause}),
+		     &subject);
 	mime_header("Subject", str_of(buf_text(&subject)), out);
+	buf_done(&recipient);
 	buf_done(&subject);
+}
+
+/* RFC 5322, 3.4: name-addr; a name in letters alone needs no quotes. */
+static void
+put_from(const struct dsn_input *input, const struct language *language,
+	 struct buf *out)
+{
+	struct str name = str_of(language_text(language, TEXT_FROM));
+
+	if (mime_is_phrase(name))
+		mime_header("From", name, out);
+	else
+		mime_encoded_header("From", name, out);
+	out->end -= 2; /* CR LF */
+	(void)buf_adds(out, " <");
+	mime_clean_ascii(str_of(input->from), out);
+	(void)buf_adds(out, ">\r\n");
 }
 
 /* "<...@...>" without anything that could leave the line. */
@@ -232,19 +263,18 @@ is_message_id(struct str text)
 }
 
 static void
-put_header(const struct dsn_input *input, const char *boundary,
-	   const struct original *original, struct buf *out)
+put_header(const struct dsn_input *input, const struct language *language,
+	   const char *boundary, const struct original *original,
+	   struct buf *out)
 {
 	char date[CLOCK_DATE_MAX];
 	struct str id;
 
 	(void)buf_addf(out, "Date: %s\r\n",
 		       clock_format_rfc5322(input->now_ms, date));
-	(void)buf_adds(out, "From: Mail delivery <");
-	mime_clean_ascii(str_of(input->from), out);
-	(void)buf_adds(out, ">\r\n");
+	put_from(input, language, out);
 	put_to(input->envelope->sender, out);
-	put_subject(input, out);
+	put_subject(input, language, out);
 	(void)buf_addf(out, "Message-ID: <%s@%s>\r\n", input->report_id,
 		       input->hostname);
 	if (dsn_original_field(input, "Message-ID", &id) && is_message_id(id))
@@ -293,16 +323,17 @@ choose_boundary(const struct dsn_input *input, const struct buf *text,
 }
 
 static void
-put_text_part(const struct buf *text, struct buf *out)
+put_text_part(const struct buf *text, const struct language *language,
+	      struct buf *out)
 {
 	struct str body = str_of_buf(text);
 	bool is_plain = str_is_ascii(body) && has_good_lines(body);
 
 	(void)buf_addf(out,
 		       "Content-Type: text/plain; charset=%s\r\n"
-		       "Content-Language: en\r\n"
+		       "Content-Language: %s\r\n"
 		       "Content-Transfer-Encoding: %s\r\n\r\n",
-		       is_plain ? "us-ascii" : "utf-8",
+		       is_plain ? "us-ascii" : "utf-8", language_tag(language),
 		       is_plain ? "7bit" : "quoted-printable");
 	if (is_plain)
 		(void)buf_add(out, body.at, body.len);
@@ -310,32 +341,45 @@ put_text_part(const struct buf *text, struct buf *out)
 		mime_quoted_printable(body, out);
 }
 
+static const struct language *
+choose_language(const struct dsn_input *input)
+{
+	struct str accept = str_of(""), content = str_of("");
+
+	/* both stay empty where the original has no such field */
+	(void)dsn_original_field(input, "Accept-Language", &accept);
+	(void)dsn_original_field(input, "Content-Language", &content);
+	return texts_choose(input->texts, accept, content, input->language);
+}
+
 void
 dsn_format(const struct dsn_input *input, struct buf *out)
 {
+	const struct language *language = choose_language(input);
 	struct original original = choose_original(input);
 	char boundary[BOUNDARY_MAX];
 	struct buf text, status;
 
 	buf_init(&text, TEXT_MAX);
 	buf_init(&status, STATUS_MAX);
-	dsn_text(input, &text);
+	dsn_text(input, language, &text);
 	dsn_status(input, &status);
 	choose_boundary(input, &text, &status, &original, boundary);
 
-	put_header(input, boundary, &original, out);
+	put_header(input, language, boundary, &original, out);
 	(void)buf_addf(out, "--%s\r\n", boundary);
-	put_text_part(&text, out);
+	put_text_part(&text, language, out);
 	(void)buf_addf(out,
 		       "\r\n--%s\r\n"
-		       "Content-Type: message/delivery-status\r\n"
-		       "Content-Description: delivery report\r\n"
-		       "Content-Transfer-Encoding: 7bit\r\n\r\n",
+		       "Content-Type: message/delivery-status\r\n",
 		       boundary);
+	mime_header("Content-Description",
+		    str_of(language_text(language, TEXT_PART_STATUS)), out);
+	(void)buf_adds(out, "Content-Transfer-Encoding: 7bit\r\n\r\n");
 	(void)buf_add(out, buf_bytes(&status), buf_len(&status));
 	if (original.form != PART_NONE) {
 		(void)buf_addf(out, "\r\n--%s\r\n", boundary);
-		put_original(&original, out);
+		put_original(&original, language, out);
 	}
 	(void)buf_addf(out, "\r\n--%s--\r\n", boundary);
 	buf_done(&text);

@@ -14,6 +14,7 @@
 
 #include "lib/buf.h"
 #include "queue/bounce/classify.h"
+#include "queue/bounce/texts.h"
 #include "queue/deliver/outcome.h"
 #include "queue/envelope.h"
 
@@ -30,10 +31,18 @@ struct dsn_recipient {
 	struct classification classification;
 	/* What we found out about it, in sentences; NULL for nothing. */
 	const char *note;
+	/* Of an expired one: what each attempt ended with; NULL when they
+	 * differ, or when there was but one. */
+	const struct classification *each_time;
 };
 
 struct dsn_input {
 	enum dsn_kind kind;
+	/* DSN_DELIVERED, DSN_RELAYED: nobody asked for it, but the delay was
+	 * reported before. */
+	bool is_late;
+	const struct texts *texts;
+	const char *language;	 /* tag, when the original asks for none */
 	const char *hostname;	 /* Reporting-MTA */
 	const char *from;	 /* "postmaster@example.org" */
 	const char *id;		 /* of the original, text */

@@ -10,13 +10,15 @@
 #include "lib/buf.h"
 #include "lib/str.h"
 #include "queue/bounce/dsn.h"
+#include "queue/bounce/texts.h"
 
 /* A header field of the original, unfolded by nobody; false: not there. */
 bool dsn_original_field(const struct dsn_input *input, const char *name,
 			struct str *out);
 
 /* The first part, for people: UTF-8, at most 72 columns where words allow. */
-void dsn_text(const struct dsn_input *input, struct buf *out);
+void dsn_text(const struct dsn_input *input, const struct language *language,
+	      struct buf *out);
 
 /* The second, for programs: RFC 3464 and, for addresses, RFC 6533; ASCII. */
 void dsn_status(const struct dsn_input *input, struct buf *out);

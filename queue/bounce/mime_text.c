@@ -97,8 +97,8 @@ mime_clean_ascii(struct str text, struct buf *out)
 
 /* --- wrapping ------------------------------------------------------------ */
 
-static size_t
-columns(struct str text)
+size_t
+mime_columns(struct str text)
 {
 	size_t count = 0;
 
@@ -127,20 +127,20 @@ void
 mime_wrap(const char *first, const char *other, struct str text,
 	  struct buf *out)
 {
-	size_t at = columns(str_of(first));
+	size_t at = mime_columns(str_of(first));
 	bool is_line_empty = true;
 	struct str word;
 
 	put(out, first, strlen(first));
 	while (str_cut(&text, ' ', &word)) {
-		size_t width = columns(word);
+		size_t width = mime_columns(word);
 
 		if (word.len == 0)
 			continue;
 		if (!is_line_empty && at + 1 + width > COLUMNS) {
 			put(out, "\r\n", 2);
 			put(out, other, strlen(other));
-			at = columns(str_of(other));
+			at = mime_columns(str_of(other));
 			is_line_empty = true;
 		}
 		if (!is_line_empty) {
@@ -205,6 +205,28 @@ encode_words(size_t at, struct str text, struct buf *out)
 	}
 	if (used != 0)
 		put(out, ENCODED_BACK, strlen(ENCODED_BACK));
+}
+
+void
+mime_encoded_header(const char *name, struct str text, struct buf *out)
+{
+	put(out, name, strlen(name));
+	put(out, ": ", 2);
+	encode_words(strlen(name) + 2, text, out);
+	put(out, "\r\n", 2);
+}
+
+bool
+mime_is_phrase(struct str text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		char c = str_lower(text.at[i]);
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
+		    c != ' ' && c != '-')
+			return false;
+	}
+	return text.len != 0;
 }
 
 void

@@ -27,12 +27,15 @@ void mime_clean(struct str text, struct buf *out);
 /* The same in printable ASCII: everything else becomes '?'. */
 void mime_clean_ascii(struct str text, struct buf *out);
 
+/* How wide it is; wide characters count two columns. text: clean UTF-8 */
+size_t mime_columns(struct str text);
+
 /*
  * Appends text wrapped between words to 72 columns.
  *
  * first, other  put in front of the first line and of the others
  * text          clean UTF-8; a word that is too long stays whole
- * Lines end in CR LF. Wide characters count two columns.
+ * Lines end in CR LF.
  */
 void mime_wrap(const char *first, const char *other, struct str text,
 	       struct buf *out);
@@ -44,6 +47,13 @@ void mime_wrap(const char *first, const char *other, struct str text,
  * text  clean UTF-8
  */
 void mime_header(const char *name, struct str text, struct buf *out);
+
+/* The same, in encoded words in any case. */
+void mime_encoded_header(const char *name, struct str text, struct buf *out);
+
+/* RFC 5322, 3.2.5: words of atext alone, which a header may hold as they
+ * are? */
+bool mime_is_phrase(struct str text);
 
 /* Appends text as quoted-printable; its line ends are CR LF. */
 void mime_quoted_printable(struct str text, struct buf *out);

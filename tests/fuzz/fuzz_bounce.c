@@ -83,8 +83,11 @@ check_report(char *const piece[PIECES], uint8_t flags, const uint8_t *original,
 	struct outcome *outcome = mem_zalloc(sizeof(*outcome));
 	struct envelope envelope;
 	struct dsn_recipient told = {.outcome = outcome};
+	struct texts *texts = texts_builtin();
 	struct dsn_input input = {
 		.kind = (enum dsn_kind)(flags & 3),
+		.texts = texts,
+		.language = (flags & 16) != 0 ? "de" : "fr",
 		.hostname = "mail.example.org",
 		.from = "postmaster@example.org",
 		.id = "1",
@@ -117,6 +120,7 @@ check_report(char *const piece[PIECES], uint8_t flags, const uint8_t *original,
 
 	buf_init(&out, DSN_ROOM);
 	dsn_format(&input, &out);
+	texts_unref(texts);
 	check_shape(&out);
 	buf_done(&out);
 	envelope_done(&envelope);

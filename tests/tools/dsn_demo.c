@@ -5,6 +5,7 @@
  *	dsn_demo --list		names of all cases
  *	dsn_demo NAME		the report, as it would enter the queue
  *	dsn_demo NAME --envelope	"8bit" or "7bit": what the envelope says
+ *	dsn_demo NAME --language TAG	as configured for that language
  *
  * Time stands still and the zone is UTC, so that the output can be compared.
  */
@@ -17,6 +18,7 @@
 #include "queue/bounce/advice.h"
 #include "queue/bounce/dsn.h"
 #include "queue/bounce/relay_denied.h"
+#include "queue/bounce/texts.h"
 
 #define RECEIVED_MS UINT64_C(1795269780000) /* 21 Nov 2026, 14:03 */
 
@@ -333,14 +335,17 @@ look_into(const struct demo *demo, struct outcome *outcome,
 }
 
 static void
-print_demo(const struct demo *demo, bool is_envelope)
+print_demo(const struct demo *demo, bool is_envelope, const char *language)
 {
 	struct classifier *classifier = classifier_builtin();
+	struct texts *texts = texts_builtin();
 	struct outcome *outcome = mem_alloc(sizeof(*outcome));
 	struct envelope envelope;
 	struct dsn_recipient *told;
 	struct dsn_input input = {
 		.kind = demo->kind,
+		.texts = texts,
+		.language = language,
 		.hostname = "mail.example.org",
 		.from = "postmaster@example.org",
 		.id = "7F3K2",
@@ -387,24 +392,28 @@ print_demo(const struct demo *demo, bool is_envelope)
 	envelope_done(&envelope);
 	free(outcome);
 	classifier_unref(classifier);
+	texts_unref(texts);
 }
 
 int
 main(int argc, char **argv)
 {
 	bool is_envelope = argc == 3 && strcmp(argv[2], "--envelope") == 0;
+	bool has_language = argc == 4 && strcmp(argv[2], "--language") == 0;
 
 	(void)setenv("TZ", "UTC0", 1);
 	tzset();
-	if (argc != 2 && !is_envelope) {
-		fprintf(stderr, "usage: dsn_demo --list | NAME [--envelope]\n");
+	if (argc != 2 && !is_envelope && !has_language) {
+		fprintf(stderr, "usage: dsn_demo --list | NAME [--envelope | "
+				"--language TAG]\n");
 		return 2;
 	}
 	for (size_t i = 0; i < DEMO_COUNT; i++) {
 		if (strcmp(argv[1], "--list") == 0) {
 			puts(demos[i].name);
 		} else if (strcmp(argv[1], demos[i].name) == 0) {
-			print_demo(&demos[i], is_envelope);
+			print_demo(&demos[i], is_envelope,
+				   has_language ? argv[3] : "en");
 			return 0;
 		}
 	}

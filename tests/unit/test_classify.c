@@ -358,7 +358,7 @@ START_TEST(advice_is_as_exact_as_the_reply)
 	ck_assert_ptr_nonnull(got.advice);
 	ck_assert_str_eq(got.advice, details[_i].advice);
 	ck_assert_str_eq(got.detail, details[_i].detail);
-	advice_find(&got, &advice);
+	advice_find(&got, NULL, &advice);
 	ck_assert_str_ne(advice.explanation, advice_explanation(got.category));
 	classifier_unref(classifier);
 }

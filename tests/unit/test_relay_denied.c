@@ -380,7 +380,7 @@ START_TEST(every_cause_has_advice_of_its_own)
 		struct advice advice;
 
 		ck_assert_ptr_nonnull(class.advice);
-		advice_find(&class, &advice);
+		advice_find(&class, NULL, &advice);
 		ck_assert_str_ne(advice.admin,
 				 advice_admin(CATEGORY_RELAYING_ISSUES));
 	}
