@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/bounce/classify.h"
+#include "queue/bounce/texts.h"
+
 struct config *
 config_ref(struct config *config)
 {
@@ -77,6 +80,11 @@ config_unref(struct config *config)
 	free(config->tls.minimum);
 	free(config->queue.retry_s);
 	free(config->queue.alert_command);
+	classifier_unref(config->report.classifier);
+	texts_unref(config->report.loaded);
+	free(config->report.language);
+	free(config->report.texts);
+	free(config->report.rules);
 	free(config->hostname);
 	free(config->postmaster);
 	free(config->qualify);
@@ -107,6 +115,9 @@ config_queue_opts(const struct config *config, struct queue_opts *out)
 	out->idle_connection_ms = config->queue.idle_connection_ms;
 	out->deliver = config->queue.deliver;
 	out->private_targets = config->resolver.private_targets;
+	out->classifier = config->report.classifier;
+	out->texts = config->report.loaded;
+	out->language = config->report.language;
 }
 
 void

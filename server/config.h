@@ -119,6 +119,13 @@ struct config {
 		char *alert_command;
 	} queue;
 
+	struct {
+		char *language;
+		char *texts, *rules; /* a folder, a file; NULL: as built in */
+		struct texts *loaded;
+		struct classifier *classifier;
+	} report;
+
 	/* Printed in order: name (dotted), value, "FILE:LINE" or "default";
 	 * secrets hidden. For `ostlerctl config`. */
 	struct config_entry *entries;

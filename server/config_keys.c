@@ -170,14 +170,19 @@ const struct key config_keys[] = {
 	0, 0, NULL},
 {"queue", "alert_command",   KEY_TEXT, NULL, CONFIG(queue.alert_command),
 	0, 0, NULL},
+
+{"report", "language", KEY_TEXT, "en", CONFIG(report.language), 0, 0, NULL},
+{"report", "texts",    KEY_PATH, NULL, CONFIG(report.texts), 0, 0, NULL},
+{"report", "rules",    KEY_PATH, NULL, CONFIG(report.rules), 0, 0, NULL},
 };
 /* clang-format on */
 
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 
 const char *const config_sections[] = {
-	"",	"log",	 "listener", "limits", "tls",	   "certificate",
-	"auth", "relay", "domain",   "route",  "resolver", "queue",
+	"",	  "log",   "listener", "limits", "tls",	     "certificate",
+	"auth",	  "relay", "domain",   "route",	 "resolver", "queue",
+	"report",
 };
 const size_t config_section_count =
 	sizeof(config_sections) / sizeof(config_sections[0]);

@@ -28,6 +28,7 @@
 #include "server/config_keys.h"
 #include "server/config_listener.h"
 #include "server/config_report.h"
+#include "server/config_reports.h"
 #include "server/config_rows.h"
 #include "server/config_scan.h"
 
@@ -821,6 +822,7 @@ load_all(struct load *load)
 	load_policy(load);
 	load_retry(load);
 	load_servers(load);
+	config_load_reports(config, &load->scan, read_file, &load->report);
 	config_check(config, &load->scan, &load->report);
 }
 

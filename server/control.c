@@ -57,6 +57,7 @@ static const struct {
 	{"bounces", control_bounces},
 	{"explain", control_explain},
 	{"route", control_route},
+	{"classify", control_classify},
 };
 
 /* ------------------------------------------------------------- requests */

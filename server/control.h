@@ -73,6 +73,7 @@ control_fn control_queue_list, control_queue_show, control_queue_cat,
 	control_queue_apply;		   /* control_queue.c */
 control_fn control_bounces;		   /* control_bounces.c */
 control_fn control_explain, control_route; /* control_policy.c */
+control_fn control_classify;		   /* control_classify.c */
 
 /* What status says of strangers and logins. */
 void control_front_warnings(const struct daemon *daemon, json_t *list);

@@ -4,10 +4,12 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/units.h"
-#include "queue/bounce/advice.h"
 #include "queue/bounce/classify.h"
+#include "queue/bounce/texts.h"
+#include "server/classify_json.h"
 #include "server/config.h"
 #include "server/ctl.h"
 #include "server/daemon.h"
@@ -275,69 +277,87 @@ ctl_route(struct ctl *ctl)
 
 /* -------------------------------------------------------------- classify */
 
-/* By the first three-digit code in the text, wherever it stands: people paste
- * whole lines of logs. */
-static const char *
-classify_permanence(const char *text)
+static void
+print_class(void *arg, const json_t *row)
 {
-	static const char digits[] = "0123456789";
+	static const char *const keys[] = {
+		"category",    "permanence", "rule",   "words", "detail",
+		"explanation", "who",	     "author", "admin",
+	};
 
-	while (*text != '\0') {
-		size_t len = strspn(text, digits);
-
-		if (len == 3 && (text[0] == '4' || text[0] == '5'))
-			return text[0] == '4' ? "transient" : "permanent";
-		text += len != 0 ? len : 1;
-	}
-	return "unknown";
+	(void)arg;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (get(row, keys[i])[0] != '\0')
+			(void)printf("%-12s %s\n", keys[i], get(row, keys[i]));
 }
 
 static void
-classify_print(const struct ctl *ctl, const struct classification *found,
-	       const char *permanence)
+print_json(void *arg, const json_t *row)
 {
-	struct advice advice;
-	json_t *row;
-	const char *key;
-	json_t *value;
+	(void)arg;
+	ctl_print_json(row);
+}
 
-	advice_find(found, NULL, &advice);
-	row = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "category",
-			category_name(found->category), "permanence",
-			permanence, "rule", found->rule, "words", found->words,
-			"detail", found->detail, "explanation",
-			advice.explanation, "who", advice.who, "author",
-			advice.author, "admin", advice.admin);
-	if (ctl->is_json) {
+static int
+classify_offline(struct ctl *ctl, const char *reply, const char *language)
+{
+	struct classifier *classifier = classifier_builtin();
+	struct texts *texts = texts_builtin();
+	const struct config *config = ctl->config;
+	json_t *row;
+
+	if (language == NULL && config != NULL)
+		language = config->report.language;
+	row = classify_json(config != NULL ? config->report.classifier
+					   : classifier,
+			    config != NULL ? config->report.loaded : texts,
+			    language, reply);
+	if (ctl->is_json)
 		ctl_print_json(row);
-	} else {
-		json_object_foreach(row, key,
-				    value) if (json_string_length(value) !=
-					       0)(void)
-			printf("%-12s %s\n", key, json_string_value(value));
-	}
+	else
+		print_class(NULL, row);
 	json_decref(row);
+	classifier_unref(classifier);
+	texts_unref(texts);
+	return EXIT_DONE;
+}
+
+/* Anybody may ask, and without a configuration: then what is built in
+ * answers. */
+static int
+classify(struct ctl *ctl, json_t *args)
+{
+	const char *language =
+		json_string_value(json_object_get(args, "language"));
+	const char *reply = ctl->argv[1];
+	int rc;
+
+	if (access(ctl->config_file, R_OK) != 0)
+		return classify_offline(ctl, reply, language);
+	rc = ctl_config(ctl);
+	if (rc == EXIT_DONE && access(ctl->config->control_socket, W_OK) != 0)
+		return classify_offline(ctl, reply, language);
+	json_object_set_new(args, "reply", json_string(reply));
+	rc = ctl_ask(ctl, "classify", json_incref(args),
+		     ctl->is_json ? print_json : print_class, NULL);
+	return rc == -1 ? classify_offline(ctl, reply, language) : rc;
 }
 
 int
 ctl_classify(struct ctl *ctl)
 {
+	static const struct ctl_option options[] = {{"language", true}};
 	json_t *args = json_object();
-	bool is_read = ctl_options(ctl, NULL, 0, args) && ctl->argc == 2;
-	struct classification found;
-	struct classifier *classifier;
+	int rc = EXIT_USAGE;
 
-	json_decref(args);
-	if (!is_read) {
+	if (!ctl_options(ctl, options, 1, args) || ctl->argc != 2)
 		(void)fprintf(stderr,
-			      "usage: ostlerctl classify 'REPLY TEXT'\n");
-		return EXIT_USAGE;
-	}
-	classifier = classifier_builtin();
-	classify_reply(classifier, ctl->argv[1], PHASE_NONE, &found);
-	classify_print(ctl, &found, classify_permanence(ctl->argv[1]));
-	classifier_unref(classifier);
-	return EXIT_DONE;
+			      "usage: ostlerctl classify [--language TAG] "
+			      "'REPLY TEXT'\n");
+	else
+		rc = classify(ctl, args);
+	json_decref(args);
+	return rc;
 }
 
 /* ---------------------------------------------------------------- config */

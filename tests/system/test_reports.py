@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: ISC
+"""Reports as a sender gets them: their language, their texts, and whose rules
+decide what a refusal means."""
+
+import email
+import email.policy
+
+import pytest
+
+from lab import mails
+from lab.talk import Talk
+
+EXPLAINED = {"en": "no such mailbox", "de": "kein solches Postfach",
+             "fr": "cette boîte aux lettres n'existe pas"}
+
+
+@pytest.fixture
+def far(relay, names, make_sink):
+    """The other server, where nobody is known."""
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    sink = make_sink()
+    relay.set("queue", port=sink.port, retry=["1d"])
+    names.domain("far.example", sink.host)
+    sink.on_rcpt = lambda address: "550 5.1.1 no such user here"
+    return sink
+
+
+def hand_in(relay, *fields, to="bob@far.example"):
+    head = "".join(field + "\r\n" for field in fields).encode()
+    with Talk(relay.mx, timeout=120) as talk:
+        talk.ehlo()
+        talk.mail("anna@local.example", to)
+        assert talk.data(head + mails.message()).code == 250
+
+
+def reports(relay, count=1):
+    found = [email.message_from_bytes(octets, policy=email.policy.default)
+             for octets in relay.wait_maildir("anna", count)]
+    assert len(found) == count
+    return found
+
+
+def text_of(report):
+    part = report.get_payload()[0]
+    return " ".join(part.get_content().split())
+
+
+# -------------------------------------------------------------- languages
+
+
+@pytest.mark.parametrize("fields, language", [
+    ([], "en"),
+    (["Content-Language: de"], "de"),
+    (["Content-Language: de", "Accept-Language: nl, fr;q=0.5"], "fr"),
+])
+def test_a_report_speaks_the_language_of_the_message(relay, far, fields,
+                                                     language):
+    relay.start()
+    hand_in(relay, *fields)
+    report, = reports(relay)
+    assert report.get_payload()[0]["Content-Language"] == language
+    assert report["Subject"].endswith(EXPLAINED[language])
+    assert all(octet < 128 for octet in relay.maildir("anna")[0])
+
+
+def test_the_configuration_says_what_others_speak(relay, far):
+    relay.set("report", language="fr")
+    relay.start()
+    hand_in(relay)
+    hand_in(relay, "Content-Language: de-AT")
+    assert sorted(r["Subject"].split(": ", 1)[1] if ": " in r["Subject"]
+                  else r["Subject"].split("\u00a0: ", 1)[1]
+                  for r in reports(relay, 2)) == \
+        sorted([EXPLAINED["fr"], EXPLAINED["de"]])
+
+
+def test_texts_of_the_admin_are_used_from_the_next_reload_on(relay, far,
+                                                             folder):
+    texts = folder / "texts"
+    texts.mkdir()
+    relay.set("report", texts=texts)
+    relay.start()
+    (texts / "en").write_text("[frame]\nfrom: Post office\n"
+                              "[bad-mailbox]\nauthor: Ring extension 42.\n")
+    (texts / "nl").write_text("[bad-mailbox]\ncause: geen postvak\n")
+    assert relay.reload().code == 0
+    hand_in(relay)
+    report, = reports(relay)
+    assert report["From"].startswith("Post office <")
+    assert "What to do: Ring extension 42." in text_of(report)
+    hand_in(relay, "Content-Language: nl")
+    assert any(r["Subject"].endswith("geen postvak")
+               for r in reports(relay, 2))
+
+    # a mistake is told with its line, and nothing changes
+    (texts / "en").write_text("[frame]\nfrom: {nobody}\n")
+    answer = relay.reload()
+    assert answer.code != 0
+    assert f'{texts}/en:2: this text has no variable "nobody"' in answer.err
+    hand_in(relay)
+    assert all(r["From"].startswith("Post office <")
+               for r in reports(relay, 3))
+
+
+# ------------------------------------------------------------------- rules
+
+
+def test_rules_of_the_admin_win_in_daemon_log_and_report(relay, far, folder):
+    rules = folder / "own.rules"
+    rules.write_text("# what our partner says\n"
+                     "ours.left inactive-mailbox advice=moved :\n"
+                     "\tno such user here\n")
+    relay.set("report", rules=rules)
+    relay.start()
+    row = relay.ctl("classify", "550 No such user here", json=True).row
+    assert (row["category"], row["rule"]) == ("inactive-mailbox", "ours.left")
+    row = relay.ctl("classify", "--language", "de", "552 mailbox full",
+                    json=True).row
+    assert row["category"] == "quota-issues" and "voll" in row["explanation"]
+    hand_in(relay)
+    report, = reports(relay)
+    assert "(ours.left: \"no such user here\")" in text_of(report)
+    status = report.get_payload()[1].get_payload()[1]
+    assert status["X-Ostler-Rule"] == "ours.left"
+    assert status["X-Ostler-Category"] == "inactive-mailbox"
+    line, = relay.events("bounced")
+    assert line["rule"] == "ours.left"
+
+    # a mistake is told with its line, and the old rules go on
+    rules.write_text("ours.left inactive-mailbox advice=none : gone\n")
+    answer = relay.reload()
+    assert answer.code != 0
+    assert f"{rules}:1: there is no advice 'none'" in answer.err
+    row = relay.ctl("classify", "550 No such user here", json=True).row
+    assert row["rule"] == "ours.left"
+
+    rules.write_text("ours.left policy-related : no such user here\n")
+    assert relay.reload().code == 0
+    row = relay.ctl("classify", "550 No such user here", json=True).row
+    assert (row["category"], row["rule"]) == ("policy-related", "ours.left")
+
+
+def test_a_stopped_relay_s_rules_are_those_of_its_file(relay, folder):
+    rules = folder / "own.rules"
+    rules.write_text("ours.x virus-related : purple elephants\n")
+    relay.set("report", rules=rules)
+    relay.write()
+    row = relay.ctl("classify", "554 no purple elephants", json=True).row
+    assert (row["category"], row["rule"]) == ("virus-related", "ours.x")
+    rules.write_text("ours.x no-such-category : purple elephants\n")
+    answer = relay.ctl("classify", "554 no purple elephants")
+    assert answer.code == 78
+    assert f"{rules}:1: " in answer.err
