@@ -119,38 +119,83 @@ check_keep_bytes(struct check *check, const void *bytes, size_t len,
 
 /* ------------------------------------------------------------- the door */
 
-/* What most segments begin with: nothing but a batch can stand there. */
+struct votes {
+	uint64_t best;
+	unsigned count;
+	char version[VERSION_LINE_MAX + 1]; /* what is left of it */
+};
+
+/* Whether VERSION may have said so: most of its digits do. */
+static bool
+is_like_version(const struct votes *votes, uint64_t tag)
+{
+	char line[VERSION_LINE_MAX];
+	unsigned same = 0;
+	size_t len;
+
+	version_encode(tag, line);
+	len = strlen(line);
+	for (size_t i = 0; i < len; i++)
+		same += line[i] == votes->version[i];
+	return strlen(votes->version) == len && same + 3 >= len;
+}
+
+static void
+vote_in(struct votes *votes, int segment)
+{
+	struct batch_head head;
+	uint64_t tag;
+	struct stat st;
+
+	if (fstat(segment, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	for (off_t at = 0; at + FORMAT_BLOCK <= st.st_size;
+	     at += FORMAT_BLOCK) {
+		uint8_t block[BATCH_HEADER];
+
+		if (disk_read(segment, block, sizeof(block), (uint64_t)at) <
+			    0 ||
+		    !batch_peek_tag(block, &tag) ||
+		    !batch_decode(block, tag, SIZE_MAX, &head))
+			continue;
+		/* behind the first place a message could have put it */
+		if (at != 0 && !is_like_version(votes, tag))
+			continue;
+		/* the majority, if there is one */
+		if (votes->count == 0)
+			votes->best = tag;
+		votes->count += tag == votes->best ? 1u : -1u;
+	}
+}
+
+/* What the batches of the log say that VERSION said. */
 static uint64_t
 ask_segments(struct check *check)
 {
-	int fd = disk_open_dir(check->spool.door.log_fd, ".", 0);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	uint64_t best = 0, tag;
-	unsigned votes = 0;
+	int log_fd = check->spool.door.log_fd, fd;
+	struct votes votes = {.best = 0};
 	struct dirent *item;
+	DIR *dir;
 
+	fd = disk_open(check->spool.door.dir_fd, "VERSION", O_RDONLY);
+	if (fd >= 0) {
+		/* what cannot be read is no help */
+		(void)!pread(fd, votes.version, VERSION_LINE_MAX, 0);
+		(void)close(fd); /* read only */
+	}
+	fd = disk_open_dir(log_fd, ".", 0);
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
 	for (item = dir != NULL ? readdir(dir) : NULL; item != NULL;
 	     item = readdir(dir)) {
-		uint8_t block[BATCH_HEADER];
-		struct batch_head head;
-		int segment = disk_open(check->spool.door.log_fd, item->d_name,
-					O_RDONLY | O_NONBLOCK);
-
-		if (segment < 0)
+		fd = disk_open(log_fd, item->d_name, O_RDONLY | O_NONBLOCK);
+		if (fd < 0)
 			continue;
-		if (disk_read(segment, block, sizeof(block), 0) == 0 &&
-		    batch_peek_tag(block, &tag) &&
-		    batch_decode(block, tag, SIZE_MAX, &head)) {
-			/* the majority, if there is one */
-			if (votes == 0)
-				best = tag;
-			votes = tag == best ? votes + 1 : votes - 1;
-		}
-		(void)close(segment); /* read only */
+		vote_in(&votes, fd);
+		(void)close(fd); /* read only */
 	}
 	if (dir != NULL)
 		(void)closedir(dir); /* read only */
-	return best;
+	return votes.best;
 }
 
 static int
