@@ -20,6 +20,9 @@
 /* A message or a report that the disk refused: when to try again. */
 #define DISK_RETRY_MS 300000
 
+/* The host asked for fewer connections: when to look again, at least. */
+#define BUSY_RETRY_MS 1000
+
 /* Bytes of the original that a report may need. */
 #define ORIGINAL_MAX ((size_t)64 << 10)
 
@@ -637,6 +640,34 @@ run_unheard(struct run *run)
 	free(outcomes);
 }
 
+/*
+ * The host has as many connections as it asked for: nobody was asked for
+ * anything, so this was no attempt. One leg of the destination looks again in
+ * a moment, the others go back to wait until it got through.
+ */
+static bool
+run_postpone(struct run *run, const struct outcome *outcomes)
+{
+	struct queue *queue = run->queue;
+	struct destination *to = run->leg->destination;
+	uint64_t now_ms = queue_wall_ms(queue);
+	uint64_t pause_ms = BUSY_RETRY_MS + random_below(BUSY_RETRY_MS);
+	char words[OUTCOME_REPLY_MAX];
+
+	if (outcomes[0].cause != CAUSE_HOST_BUSY ||
+	    now_ms + pause_ms >=
+		    settle_expiry_ms(&queue->rules, &run->message->envelope))
+		return false;
+	settle_words(&outcomes[0], words, sizeof(words));
+	schedule_pause(&queue->schedule, to, queue_boot_ms(queue) + pause_ms,
+		       words);
+	run->postponed_ms = now_ms + pause_ms;
+	run->leg->is_down = true;
+	schedule_settle(&queue->schedule, run->leg);
+	run_finish(run);
+	return true;
+}
+
 static void
 on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 {
@@ -649,6 +680,8 @@ on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 	assert(count == run->count);
 	run->delivery = NULL;
 	run->leg->is_down = false;
+	if (run_postpone(run, outcomes))
+		return;
 	switch (settle_lesson(outcomes, count)) {
 	case LESSON_ANSWERED:
 		schedule_answered(&queue->schedule, to);
@@ -1130,6 +1163,7 @@ run_finish(struct run *run)
 	struct leg *leg = run->leg;
 	struct leg_sum sum;
 	bool is_reverted = run->is_reverted;
+	uint64_t postponed_ms = run->postponed_ms;
 
 	run_free(run);
 	if (message_is_settled(message)) {
@@ -1153,7 +1187,10 @@ run_finish(struct run *run)
 					      queue_boot_of(queue,
 							    sum.next_ms));
 			else
-				leg_wait(queue, leg, sum.next_ms);
+				leg_wait(queue, leg,
+					 postponed_ms > sum.next_ms
+						 ? postponed_ms
+						 : sum.next_ms);
 		}
 	}
 	message_unref(message);

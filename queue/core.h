@@ -133,10 +133,11 @@ struct run {
 	struct policy *policy;	  /* shares: of the attempt */
 	struct redirect_target redirect; /* what its next hop points to */
 	bool is_local;
-	bool is_waiting;    /* for the envelope */
-	bool is_unheard;    /* the destination is down: no delivery, it ends
-			       as the last one there did */
-	size_t *recipients; /* owns; indexes */
+	bool is_waiting;       /* for the envelope */
+	uint64_t postponed_ms; /* wall clock; 0: an attempt was made */
+	bool is_unheard;       /* the destination is down: no delivery, it ends
+				  as the last one there did */
+	size_t *recipients;    /* owns; indexes */
 	size_t count;
 
 	/* settling; owns all */

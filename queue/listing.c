@@ -594,6 +594,8 @@ queue_apply(struct queue *queue, enum queue_verb verb,
 {
 	struct queue_listing *listing = listing_new(queue, filter);
 
+	if (verb == QUEUE_RETRY) /* he may know that they are back */
+		deliverer_forget_marks(queue->deliverer);
 	listing->is_order = true;
 	listing->verb = verb;
 	listing->on_count = on_count;

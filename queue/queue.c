@@ -15,6 +15,7 @@
 #include "policy/limit.h"
 #include "queue/bounce/texts.h"
 #include "queue/core.h"
+#include "queue/deliver/pace.h"
 
 /* Legs looked at in one turn of the loop. */
 #define PUMP_LEGS 512
@@ -458,6 +459,48 @@ on_attempt(void *arg, uint64_t id, const char *host, const struct ip *ip,
 	log_end(&line);
 }
 
+static void
+on_slow_down(void *arg, const char *host, const struct ip *ip, uint16_t port,
+	     unsigned connections, const char *reply)
+{
+	char text[IP_TEXT_MAX];
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_WARN, "slow-down");
+	log_text(&line, "host", host);
+	log_text(&line, "ip", ip_format(ip, text));
+	log_number(&line, "port", port);
+	log_number(&line, "connections", connections);
+	log_text(&line, "reply", reply);
+	log_end(&line);
+}
+
+struct address {
+	const struct ip *ip;
+	uint16_t port;
+};
+
+/* Is it this host that kept it down? */
+static bool
+is_kept_down_by(const struct destination *to, const void *arg)
+{
+	const struct address *address = arg;
+	const struct outcome *lesson = to->lesson;
+
+	return lesson != NULL && lesson->port == address->port &&
+	       ip_equal(&lesson->ip, address->ip);
+}
+
+static void
+on_revived(void *arg, const struct ip *ip, uint16_t port)
+{
+	struct queue *queue = arg;
+	const struct address address = {ip, port};
+
+	if (schedule_revive(&queue->schedule, is_kept_down_by, &address) != 0)
+		queue_kick(queue);
+}
+
 /* ------------------------------------------------------- configuration */
 
 static void
@@ -473,6 +516,9 @@ deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
 	out->is_ours = opts->is_ours;
 	out->is_ours_arg = opts->is_ours_arg;
 	out->on_attempt = on_attempt;
+	out->on_slow_down = on_slow_down;
+	out->on_revived = on_revived;
+	out->on_attempt_arg = (void *)(uintptr_t)queue;
 }
 
 static void
@@ -920,6 +966,33 @@ queue_pause(struct queue *queue, bool is_paused, struct err *err)
 	queue->is_paused = is_paused;
 	queue_kick(queue);
 	return 0;
+}
+
+struct slow_host_caller {
+	void (*each)(void *arg, const struct ip *ip, uint16_t port,
+		     unsigned active, unsigned connections, const char *reply);
+	void *arg;
+};
+
+static void
+each_slow_host(void *arg, const struct pace_host *host)
+{
+	const struct slow_host_caller *caller = arg;
+
+	caller->each(caller->arg, &host->ip, host->port, host->active,
+		     host->window, host->reply);
+}
+
+void
+queue_slow_hosts(const struct queue *queue,
+		 void (*each)(void *arg, const struct ip *ip, uint16_t port,
+			      unsigned active, unsigned connections,
+			      const char *reply),
+		 void *arg)
+{
+	struct slow_host_caller caller = {each, arg};
+
+	deliverer_slow_hosts(queue->deliverer, each_slow_host, &caller);
 }
 
 bool

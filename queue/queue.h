@@ -211,6 +211,14 @@ void queue_destinations(const struct queue *queue, size_t max,
 /* Lends the history of failures, until the queue is closed. */
 struct history *queue_history(struct queue *queue);
 
+/* Hosts that asked for less mail: connections to them now, how many there may
+ * be, and what they said. */
+void queue_slow_hosts(const struct queue *queue,
+		      void (*each)(void *arg, const struct ip *ip,
+				   uint16_t port, unsigned active,
+				   unsigned connections, const char *reply),
+		      void *arg);
+
 const struct classifier *queue_classifier(const struct queue *queue);
 
 #endif

@@ -491,17 +491,45 @@ schedule_answered(struct schedule *schedule, struct destination *to)
 }
 
 void
-schedule_failed(struct schedule *schedule, struct destination *to,
-		uint64_t until_ms, const char *reason, unsigned category)
+schedule_pause(struct schedule *schedule, struct destination *to,
+	       uint64_t until_ms, const char *reason)
 {
-	to->window = 1;
 	to->down_until_ms = until_ms;
 	if (!reason_is(to->last_error, reason)) {
 		reason_unref(to->last_error);
 		to->last_error = reason_new(reason);
 	}
-	to->last_category = (uint8_t)category;
 	destination_place(schedule, to);
+}
+
+void
+schedule_failed(struct schedule *schedule, struct destination *to,
+		uint64_t until_ms, const char *reason, unsigned category)
+{
+	to->window = 1;
+	to->last_category = (uint8_t)category;
+	schedule_pause(schedule, to, until_ms, reason);
+}
+
+unsigned
+schedule_revive(struct schedule *schedule,
+		bool (*is_wanted)(const struct destination *to,
+				  const void *arg),
+		const void *arg)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < schedule->slot_count; i++) {
+		struct destination *to = schedule->slots[i];
+
+		for (; to != NULL; to = to->hash_next) {
+			if (to->down_until_ms == 0 || !is_wanted(to, arg))
+				continue;
+			schedule_answered(schedule, to);
+			count++;
+		}
+	}
+	return count;
 }
 
 void

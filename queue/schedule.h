@@ -124,6 +124,16 @@ void schedule_answered(struct schedule *schedule, struct destination *to);
 /* No answer: one attempt at a time, none before until_ms. reason: borrows. */
 void schedule_failed(struct schedule *schedule, struct destination *to,
 		     uint64_t until_ms, const char *reason, unsigned category);
+/* It can take no more just now: none before until_ms, and the window stays as
+ * it is. reason: borrows. */
+void schedule_pause(struct schedule *schedule, struct destination *to,
+		    uint64_t until_ms, const char *reason);
+/* Those that are wanted are no longer down, and are treated as if they had
+ * answered. Returns how many. */
+unsigned schedule_revive(struct schedule *schedule,
+			 bool (*is_wanted)(const struct destination *to,
+					   const void *arg),
+			 const void *arg);
 /* Somebody knows better: it may be up again, one attempt will tell. */
 void schedule_believe(struct schedule *schedule, struct destination *to);
 /* It asked for less: half the window. */

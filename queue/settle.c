@@ -8,6 +8,7 @@
 
 #include "lib/mem.h"
 #include "lib/str.h"
+#include "queue/deliver/pace.h"
 #include "queue/digest.h"
 
 static bool
@@ -281,6 +282,7 @@ is_down(const struct outcome *outcome)
 		/* after EHLO it may be this message's fault */
 		return outcome->phase <= PHASE_GREETING;
 	case CAUSE_REPLY:
+	case CAUSE_HOST_BUSY:
 	case CAUSE_DNS_NO_DOMAIN:
 	case CAUSE_DNS_NO_ADDRESS:
 	case CAUSE_DNS_NULL_MX:
@@ -313,7 +315,7 @@ settle_lesson(const struct outcome *outcomes, size_t count)
 		if (outcome->kind == OUTCOME_DELIVERED)
 			return LESSON_ANSWERED;
 		if (outcome->cause == CAUSE_REPLY) {
-			if (outcome->status.code == 421)
+			if (pace_is_asked(outcome))
 				lesson = LESSON_SLOW_DOWN;
 			else if (lesson != LESSON_SLOW_DOWN)
 				lesson = LESSON_ANSWERED;

@@ -86,7 +86,7 @@ uint64_t settle_expiry_ms(const struct settle_rules *rules,
 enum settle_lesson {
 	LESSON_NONE,	  /* neither */
 	LESSON_ANSWERED,  /* it took or refused mail properly */
-	LESSON_SLOW_DOWN, /* 421: it wants less */
+	LESSON_SLOW_DOWN, /* it wants less (queue/deliver/pace.h) */
 	LESSON_DOWN,	  /* no answer, or our login is refused: whatever else
 			     is sent there ends alike */
 };

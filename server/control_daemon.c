@@ -31,6 +31,19 @@ on_destination(void *arg, const char *key, uint64_t waiting, uint64_t active,
 					last_error != NULL ? last_error : ""));
 }
 
+static void
+on_slow_host(void *arg, const struct ip *ip, uint16_t port, unsigned active,
+	     unsigned connections, const char *reply)
+{
+	char text[IP_TEXT_MAX];
+
+	json_array_append_new(arg,
+			      json_pack("{s:s,s:i,s:i,s:i,s:s}", "ip",
+					ip_format(ip, text), "port", (int)port,
+					"active", (int)active, "connections",
+					(int)connections, "reply", reply));
+}
+
 static json_t *
 status_queue(const struct queue_stats *q)
 {
@@ -151,31 +164,34 @@ control_status(struct control_request *request)
 	struct daemon *daemon = request->daemon;
 	struct resolver_stats dns;
 	struct queue_stats queue;
-	json_t *destinations = json_array(), *warnings;
+	json_t *destinations = json_array(), *slow_hosts = json_array();
+	json_t *warnings;
 	bool is_healthy;
 
 	queue_stats(daemon->queue, &queue);
 	resolver_stats(daemon->resolver, &dns);
 	queue_destinations(daemon->queue, STATUS_DESTINATIONS, on_destination,
 			   destinations);
+	queue_slow_hosts(daemon->queue, on_slow_host, slow_hosts);
 	warnings = status_warnings(daemon, &queue);
 	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
 	(void)control_row(
 		request,
-		json_pack(
-			"{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
-			"version", version_text(), "hostname",
-			daemon->config->hostname, "pid", (json_int_t)getpid(),
-			"uptime_s",
-			(json_int_t)((clock_wall_ms() - daemon->started_ms) /
-				     1000),
-			"paused", queue_is_paused(daemon->queue), "sessions",
-			status_sessions(&daemon->smtpd->stats), "points_here",
-			control_front_status(daemon), "queue",
-			status_queue(&queue), "spool",
-			status_spool(&queue.spool), "dns", status_dns(&dns),
-			"destinations", destinations, "warnings", warnings,
-			"digest", status_digest(&queue.digest)));
+		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:"
+			  "o,s:o}",
+			  "version", version_text(), "hostname",
+			  daemon->config->hostname, "pid", (json_int_t)getpid(),
+			  "uptime_s",
+			  (json_int_t)((clock_wall_ms() - daemon->started_ms) /
+				       1000),
+			  "paused", queue_is_paused(daemon->queue), "sessions",
+			  status_sessions(&daemon->smtpd->stats), "points_here",
+			  control_front_status(daemon), "queue",
+			  status_queue(&queue), "spool",
+			  status_spool(&queue.spool), "dns", status_dns(&dns),
+			  "destinations", destinations, "slow_hosts",
+			  slow_hosts, "warnings", warnings, "digest",
+			  status_digest(&queue.digest)));
 	control_end(request, is_healthy ? EXIT_DONE : EXIT_NO, NULL);
 }
 

@@ -97,6 +97,12 @@ print_status(void *arg, const json_t *row)
 			     number(one, "active"),
 			     get(one, "last_error")[0] != '\0' ? ": " : "",
 			     get(one, "last_error"));
+	json_array_foreach(json_object_get(row, "slow_hosts"), index, one)(void)
+		printf("  %s port %lld asked for less: %lld of %lld "
+		       "connections: %s\n",
+		       get(one, "ip"), number(one, "port"),
+		       number(one, "active"), number(one, "connections"),
+		       get(one, "reply"));
 	json_array_foreach(json_object_get(row, "warnings"), index, one)(void)
 		printf("warning: %s\n", json_string_value(one));
 }

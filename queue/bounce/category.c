@@ -163,6 +163,7 @@ category_by_cause(enum cause cause)
 	case CAUSE_NO_8BITMIME:
 	case CAUSE_NO_SMTPUTF8:
 		return CATEGORY_PROTOCOL_ERRORS;
+	case CAUSE_HOST_BUSY:
 	case CAUSE_TLS_REQUIRED:
 	case CAUSE_OPERATOR:
 		return CATEGORY_POLICY_RELATED;

@@ -3,11 +3,13 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/mem.h"
 #include "lib/net/tls_ctx.h"
 #include "lib/work.h"
 #include "queue/deliver/pool.h"
+#include "queue/route/resolver.h"
 #include "queue/route/resolver.h"
 
 struct tls_job {
@@ -97,6 +99,21 @@ void
 deliverer_close_idle(struct deliverer *deliverer)
 {
 	pool_close_idle(deliverer->pool);
+}
+
+void
+deliverer_forget_marks(struct deliverer *deliverer)
+{
+	memset(&deliverer->marks, 0, sizeof(deliverer->marks));
+}
+
+void
+deliverer_slow_hosts(const struct deliverer *deliverer,
+		     void (*each)(void *arg, const struct pace_host *host),
+		     void *arg)
+{
+	pace_each(&deliverer->pace, resolver_now_ms(deliverer->resolver), each,
+		  arg);
 }
 
 void

@@ -12,6 +12,7 @@
 #include "lib/list.h"
 #include "queue/deliver/delivery.h"
 #include "queue/deliver/marks.h"
+#include "queue/deliver/pace.h"
 
 struct pool;
 struct tls_job;
@@ -32,6 +33,7 @@ struct deliverer {
 	struct tls_job *tls_job;
 	struct list tls_waiting; /* deliveries, by their later.link */
 	struct marks marks;
+	struct pace pace;
 	unsigned busy; /* connections that deliveries hold */
 	uint64_t opened, reused;
 };

@@ -83,6 +83,7 @@ struct delivery {
 	struct target target;	 /* of the session */
 	bool is_reused, is_sent;
 	bool is_checked;   /* the session waits for the route of now */
+	bool is_crowded;   /* a host was left out: it asked for less */
 	bool is_chunkless; /* a server knows no chunks that offered them */
 	bool has_no_pool;  /* a pooled connection was stale: use none */
 
@@ -118,6 +119,8 @@ delivery_free(struct delivery *delivery)
 	dial_stop(&delivery->dials[0]);
 	dial_stop(&delivery->dials[1]);
 	if (delivery->session != NULL) {
+		pace_leave(&delivery->deliverer->pace, &delivery->target.ip,
+			   delivery->target.port);
 		session_abort(delivery->session);
 		delivery->deliverer->busy--;
 	}
@@ -281,6 +284,8 @@ delivery_release(struct delivery *delivery, bool is_reusable)
 
 	delivery->session = NULL;
 	deliverer->busy--;
+	pace_leave(&deliverer->pace, &delivery->target.ip,
+		   delivery->target.port);
 	if (!is_reusable ||
 	    session_messages(session) >=
 		    delivery->hop.messages_per_connection ||
@@ -325,6 +330,26 @@ delivery_mark(struct delivery *delivery, const struct target *target)
 		  resolver_now_ms(deliverer->resolver));
 }
 
+/* What the host's word means for how much it is given. */
+static void
+delivery_learn(struct delivery *delivery, const struct outcome *outcome)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	const struct deliverer_opts *opts = &deliverer->opts;
+	const struct target *target = &delivery->target;
+	unsigned window;
+
+	if (!pace_is_asked(outcome))
+		return;
+	window = pace_slow_down(&deliverer->pace, &target->ip, target->port,
+				outcome->reply,
+				resolver_now_ms(deliverer->resolver));
+	if (window != 0 && opts->on_slow_down != NULL)
+		opts->on_slow_down(opts->on_attempt_arg, target->host,
+				   &target->ip, target->port, window,
+				   outcome->reply);
+}
+
 /* The session failed before it could take the message. */
 static void
 delivery_session_failed(struct delivery *delivery)
@@ -341,6 +366,7 @@ delivery_session_failed(struct delivery *delivery)
 	 * last word */
 	if (delivery->hop.kind != HOP_MX && outcome.kind == OUTCOME_FAILED)
 		outcome_set_permanent(&outcome, false);
+	delivery_learn(delivery, &outcome);
 	delivery_release(delivery, false);
 
 	if (outcome.phase == PHASE_GREETING && outcome.cause != CAUSE_REPLY)
@@ -375,13 +401,19 @@ delivery_take_results(struct delivery *delivery, bool is_reusable)
 {
 	const struct smtp_client *client = session_client(delivery->session);
 	size_t count = delivery->tally.left;
+	bool has_taken = false;
 	struct outcome outcome;
 
 	for (size_t i = 0; i < count; i++) {
 		delivery_set_result(delivery, &outcome,
 				    smtp_client_result(client, i));
 		tally_say(&delivery->tally, delivery->left[i], &outcome);
+		delivery_learn(delivery, &outcome);
+		has_taken |= outcome.kind == OUTCOME_DELIVERED;
 	}
+	if (has_taken)
+		pace_take(&delivery->deliverer->pace, &delivery->target.ip,
+			  delivery->target.port);
 	delivery_release(delivery, is_reusable);
 	if (delivery->tally.left == 0 || ++delivery->answered == HOSTS_MAX) {
 		delivery_end(delivery);
@@ -440,6 +472,18 @@ delivery_check_lost(struct delivery *delivery)
 	delivery_next(delivery);
 }
 
+/* It answers. If it lately did not, others wait for it. */
+static void
+delivery_revive(struct deliverer *deliverer, const struct target *target)
+{
+	const struct deliverer_opts *opts = &deliverer->opts;
+
+	if (marks_clear(&deliverer->marks, &target->ip, target->port) &&
+	    opts->on_revived != NULL)
+		opts->on_revived(opts->on_attempt_arg, &target->ip,
+				 target->port);
+}
+
 static void
 on_session(void *owner, enum session_event event)
 {
@@ -448,8 +492,7 @@ on_session(void *owner, enum session_event event)
 
 	switch (event) {
 	case SESSION_READY:
-		marks_clear(&delivery->deliverer->marks, &target->ip,
-			    target->port);
+		delivery_revive(delivery->deliverer, target);
 		if (delivery_is_late(delivery)) {
 			delivery->is_checked = true;
 			delivery_find_route(delivery);
@@ -481,6 +524,16 @@ on_session(void *owner, enum session_event event)
 		}
 		break;
 	}
+}
+
+/* Its session begins to use the target's host. */
+static void
+delivery_enter(struct delivery *delivery)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+
+	pace_enter(&deliverer->pace, &delivery->target.ip,
+		   delivery->target.port, resolver_now_ms(deliverer->resolver));
 }
 
 static void
@@ -553,6 +606,7 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 	delivery->target = *target;
 	delivery->is_reused = delivery->is_sent = false;
 	deliverer->opened++;
+	delivery_enter(delivery);
 	delivery->session = session_new(&opts, stream, on_session, delivery);
 }
 
@@ -574,6 +628,7 @@ delivery_reuse(struct delivery *delivery, const struct target *target)
 	delivery->is_route_unused = false;
 	delivery->target = *target;
 	delivery->is_reused = true;
+	delivery_enter(delivery);
 	session_set_owner(delivery->session, on_session, delivery);
 	delivery_tell_attempt(delivery, target);
 	delivery_send(delivery);
@@ -620,13 +675,14 @@ delivery_may_try(const struct delivery *delivery, const struct route_host *host,
 /*
  * The next address: by the route's order, marked ones behind all others.
  *
+ * Hosts that asked for less and have as much are passed over (is_crowded).
+ *
  * only_host  NULL, or this host's alone
  * family     IP_NONE, or only this family
  */
 static bool
-delivery_choose(const struct delivery *delivery,
-		const struct route_host *only_host, uint8_t not_family,
-		struct target *out)
+delivery_choose(struct delivery *delivery, const struct route_host *only_host,
+		uint8_t not_family, struct target *out)
 {
 	const struct route *route = delivery->route;
 	struct deliverer *deliverer = delivery->deliverer;
@@ -648,6 +704,11 @@ delivery_choose(const struct delivery *delivery,
 				    marks_has(&deliverer->marks, ip, host->port,
 					      now_ms))
 					continue;
+				if (!pace_has_room(&deliverer->pace, ip,
+						   host->port, now_ms)) {
+					delivery->is_crowded = true;
+					continue;
+				}
 				target_set(out, delivery, host, ip);
 				return true;
 			}
@@ -877,6 +938,29 @@ on_route(void *owner, struct route *route)
 
 static void delivery_next_unix(struct delivery *delivery);
 
+/* A connection that is open already is no further one. */
+static bool
+delivery_reuse_any(struct delivery *delivery)
+{
+	const struct route *route = delivery->route;
+
+	for (size_t i = 0; i < route->host_count; i++) {
+		const struct route_host *host = &route->hosts[i];
+
+		for (size_t j = 0; j < host->addr_count; j++) {
+			struct target target;
+
+			if (!delivery_may_try(delivery, host, &host->addrs[j]))
+				continue;
+			target_set(&target, delivery, host, &host->addrs[j]);
+			if (!target.is_clear &&
+			    delivery_reuse(delivery, &target))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Goes to the next address, or ends when there is none. */
 static void
 delivery_next(struct delivery *delivery)
@@ -894,8 +978,16 @@ delivery_next(struct delivery *delivery)
 		delivery_find_route(delivery);
 		return;
 	}
+	delivery->is_crowded = false;
 	if (!delivery_choose(delivery, NULL, IP_NONE, &target)) {
-		if (!delivery->tally.has_failure)
+		if (delivery->is_crowded && delivery_reuse_any(delivery))
+			return;
+		if (delivery->is_crowded)
+			delivery_note_own(delivery, CAUSE_HOST_BUSY,
+					  PHASE_CONNECT, NULL,
+					  "the host asked for fewer "
+					  "connections, and has as many");
+		else if (!delivery->tally.has_failure)
 			delivery_note_own(delivery, CAUSE_CONNECT_UNREACHABLE,
 					  PHASE_CONNECT, NULL,
 					  "no address is left to connect to");

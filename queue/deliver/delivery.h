@@ -37,7 +37,15 @@ struct deliverer_opts {
 	void (*on_attempt)(void *arg, uint64_t id, const char *host,
 			   const struct ip *ip, uint16_t port,
 			   const char *next_hop, int64_t ttl_s);
-	void *on_attempt_arg;
+	/* A host asked for less and gets so many connections from now on; may
+	 * be NULL. reply: its words. */
+	void (*on_slow_down)(void *arg, const char *host, const struct ip *ip,
+			     uint16_t port, unsigned connections,
+			     const char *reply);
+	/* A host that lately did not answer does so again; may be NULL. Its
+	 * waiting mail need not wait any longer. */
+	void (*on_revived)(void *arg, const struct ip *ip, uint16_t port);
+	void *on_attempt_arg; /* of all three */
 };
 
 struct deliverer *deliverer_new(uv_loop_t *loop,
@@ -51,6 +59,16 @@ void deliverer_close_idle(struct deliverer *deliverer);
 /* No delivery may be running. What is still open is cut; the loop has to run
  * once more until its handles are closed. NULL is fine. */
 void deliverer_free(struct deliverer *deliverer);
+
+/* An operator knows better: hosts that did not answer are as good as others
+ * again. */
+void deliverer_forget_marks(struct deliverer *deliverer);
+
+/* Hosts that asked for less; host is lent for the call. */
+struct pace_host;
+void deliverer_slow_hosts(const struct deliverer *deliverer,
+			  void (*each)(void *arg, const struct pace_host *host),
+			  void *arg);
 
 struct deliverer_stats {
 	unsigned connections, idle;

@@ -38,13 +38,15 @@ marks_set(struct marks *marks, const struct ip *ip, uint16_t port,
 	marks->at[place].until_ms = now_ms + MARKS_LAST_MS;
 }
 
-void
+bool
 marks_clear(struct marks *marks, const struct ip *ip, uint16_t port)
 {
 	const struct mark *found = marks_find(marks, ip, port);
 
-	if (found != NULL)
-		memset(&marks->at[found - marks->at], 0, sizeof(*found));
+	if (found == NULL)
+		return false;
+	memset(&marks->at[found - marks->at], 0, sizeof(*found));
+	return true;
 }
 
 bool

@@ -29,7 +29,8 @@ struct marks {
 /* Zero it to begin. The one that ends first gives way when it is full. */
 void marks_set(struct marks *marks, const struct ip *ip, uint16_t port,
 	       uint64_t now_ms);
-void marks_clear(struct marks *marks, const struct ip *ip, uint16_t port);
+/* Returns whether there was one, also when it was over. */
+bool marks_clear(struct marks *marks, const struct ip *ip, uint16_t port);
 bool marks_has(const struct marks *marks, const struct ip *ip, uint16_t port,
 	       uint64_t now_ms);
 

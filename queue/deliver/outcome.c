@@ -29,6 +29,7 @@ static const struct cause_row {
 	[CAUSE_CONNECT_UNREACHABLE] = {"connect-unreachable", 451, "4.4.1",
 				       false},
 	[CAUSE_CONNECT_TIMEOUT] = {"connect-timeout", 451, "4.4.1", false},
+	[CAUSE_HOST_BUSY] = {"host-busy", 451, "4.4.5", false},
 	[CAUSE_CONNECTION_LOST] = {"connection-lost", 451, "4.4.2", false},
 	[CAUSE_REPLY_TIMEOUT] = {"reply-timeout", 451, "4.4.2", false},
 	[CAUSE_REPLY_GARBLED] = {"reply-garbled", 451, "4.5.0", false},

@@ -37,6 +37,7 @@ enum cause {
 	CAUSE_CONNECT_REFUSED, /* 4.4.1 */
 	CAUSE_CONNECT_UNREACHABLE, /* 4.4.1 */
 	CAUSE_CONNECT_TIMEOUT,	   /* 4.4.1 */
+	CAUSE_HOST_BUSY,	   /* it asked for fewer connections: 4.4.5 */
 	CAUSE_CONNECTION_LOST,	   /* reset or closed in the middle: 4.4.2 */
 	CAUSE_REPLY_TIMEOUT,	   /* connected, then silence: 4.4.2 */
 	CAUSE_REPLY_GARBLED,	   /* not SMTP: 4.5.0 */

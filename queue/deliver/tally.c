@@ -53,6 +53,9 @@ weight(const struct outcome *outcome)
 		return weight + 3;
 	if (outcome->phase >= PHASE_GREETING)
 		return weight + 2;
+	/* a host that will take it soon, unlike those that are down */
+	if (outcome->cause == CAUSE_HOST_BUSY)
+		return weight + 2;
 	return outcome->phase == PHASE_CONNECT ? weight + 1 : weight;
 }
 
@@ -111,6 +114,7 @@ may_go_on(const struct outcome *outcome)
 	case CAUSE_CONNECT_REFUSED:
 	case CAUSE_CONNECT_UNREACHABLE:
 	case CAUSE_CONNECT_TIMEOUT:
+	case CAUSE_HOST_BUSY:
 	case CAUSE_TLS_REQUIRED:
 	case CAUSE_TLS_FAILED:
 	case CAUSE_AUTH_NOT_OFFERED:

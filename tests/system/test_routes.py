@@ -135,6 +135,30 @@ def test_a_route_opens_no_more_connections_than_it_may(relay, far):
     assert far.most_open <= 2, far.most_open
 
 
+def test_a_host_that_asks_for_less_gets_less(relay, far):
+    asked = []
+
+    def on_mail(address):
+        if asked:
+            return None
+        asked.append(address)
+        return "450 4.7.1 too many connections from your address"
+    far.on_mail = on_mail
+    relay.start()
+    hand_in(relay, "bob@far.example", count=2)
+    event = relay.wait_event("slow-down")[0]
+    assert (event["ip"], event["connections"]) == (far.host, 1)
+    host = relay.ctl("status", json=True).row["slow_hosts"][0]
+    assert (host["ip"], host["port"]) == (far.host, far.port)
+    assert "too many" in host["reply"]
+    assert f"{far.host} port {far.port} asked for less" in \
+        relay.ctl("status").out
+    far.wait()
+    relay.ctl("queue", "retry", "--all")
+    far.wait(2)
+    relay.wait_empty()
+
+
 def test_a_rate_is_kept(relay, far):
     relay.route("slow", for_=["*"], rate="5/1h")
     relay.start()

@@ -584,6 +584,130 @@ START_TEST(a_used_connection_that_turns_a_message_away_counts_as_that_host)
 }
 END_TEST
 
+#define TOO_MANY "S 421 4.7.0 too many connections\nCLOSE\n"
+
+static void
+on_slow_down(void *arg, const char *host, const struct ip *ip, uint16_t port,
+	     unsigned connections, const char *reply)
+{
+	ck_assert_str_eq(host, "127.0.0.1");
+	ck_assert_uint_eq(port, world.servers[0].port);
+	ck_assert_uint_eq(connections, 1);
+	ck_assert_str_eq(reply, "421 4.7.0 too many connections");
+	++*(unsigned *)arg;
+}
+
+/* Lets a delivery come to its session, which hangs. */
+static struct delivery *
+start_hanging(size_t server, size_t connection)
+{
+	struct server_conn *conn = &world.servers[server].conns[connection];
+	struct delivery *delivery = start();
+
+	while (conn->stream == NULL || !str_starts_nocase(conn->rest, "HANG"))
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+	return delivery;
+}
+
+START_TEST(a_host_with_too_many_connections_gets_fewer)
+{
+	struct delivery *first, *second;
+	struct server *server;
+	unsigned slowed = 0;
+
+	world_init();
+	world.opts.on_slow_down = on_slow_down;
+	world.opts.on_attempt_arg = &slowed;
+	deliverer_configure(world.deliverer, &world.opts);
+	server = add_server(EHLO "HANG\n");
+	server->scripts[1] = EHLO "HANG\n";
+	server->scripts[2] = TOO_MANY;
+	server->scripts[3] = EHLO GOOD;
+	first = start_hanging(0, 0);
+	second = start_hanging(0, 1);
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	ck_assert_uint_eq(slowed, 1);
+	ck_assert_str_eq(world.attempts, "000");
+	/* it has two, and may have one */
+	assert_own(deliver(), CAUSE_HOST_BUSY, PHASE_CONNECT);
+	delivery_abort(first);
+	assert_own(deliver(), CAUSE_HOST_BUSY, PHASE_CONNECT);
+	ck_assert_str_eq(world.attempts, "000");
+	delivery_abort(second);
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "0000");
+	world_done();
+}
+END_TEST
+
+START_TEST(another_host_is_taken_instead_of_a_busy_one)
+{
+	struct delivery *first;
+
+	world_init();
+	(void)add_server(EHLO "HANG\n");
+	world.servers[0].scripts[1] = TOO_MANY;
+	(void)add_server(EHLO GOOD);
+	world.servers[1].scripts[1] = EHLO GOOD;
+	world.hop.messages_per_connection = 1;
+	first = start_hanging(0, 0);
+	assert_delivered(deliver()); /* turned away by the one */
+	ck_assert_str_eq(world.attempts, "001");
+	assert_delivered(deliver()); /* not even asked */
+	ck_assert_str_eq(world.attempts, "0011");
+	delivery_abort(first);
+	world_done();
+}
+END_TEST
+
+static void
+on_revived(void *arg, const struct ip *ip, uint16_t port)
+{
+	ck_assert(ip_is_loopback(ip));
+	ck_assert_uint_eq(port, world.servers[0].port);
+	++*(unsigned *)arg;
+}
+
+START_TEST(a_host_that_answers_again_is_told_of_once)
+{
+	unsigned revived = 0;
+	struct server *server;
+
+	world_init();
+	world.opts.on_revived = on_revived;
+	world.opts.on_attempt_arg = &revived;
+	deliverer_configure(world.deliverer, &world.opts);
+	world.hop.messages_per_connection = 1;
+	server = add_server(NULL);
+	server->scripts[0] = server->scripts[1] = EHLO GOOD;
+	assert_own(deliver(), CAUSE_CONNECT_REFUSED, PHASE_CONNECT);
+	ck_assert_int_eq(uv_listen(&server->listener.stream, 16,
+				   on_server_accept),
+			 0);
+	ck_assert_uint_eq(revived, 0);
+	assert_delivered(deliver());
+	ck_assert_uint_eq(revived, 1);
+	assert_delivered(deliver());
+	ck_assert_uint_eq(revived, 1);
+	world_done();
+}
+END_TEST
+
+START_TEST(marks_are_forgotten_on_demand)
+{
+	world_init();
+	(void)add_server(NULL);
+	(void)add_server(EHLO GOOD QUIT);
+	world.servers[1].scripts[1] = EHLO GOOD QUIT;
+	world.hop.messages_per_connection = 1;
+	assert_delivered(deliver());
+	deliverer_forget_marks(world.deliverer);
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "0101");
+	world_done();
+}
+END_TEST
+
 START_TEST(of_many_failures_the_weightiest_is_reported)
 {
 	world_init();
@@ -1159,7 +1283,10 @@ UNIT_MAIN(
 	tcase_add_test(tc,
 		       only_recipients_that_were_turned_away_are_carried_on);
 	tcase_add_test(tc, a_message_is_brought_to_five_hosts_at_most);
-	tcase_add_test(
+	tcase_add_test(tc, a_host_with_too_many_connections_gets_fewer);
+	tcase_add_test(tc, another_host_is_taken_instead_of_a_busy_one);
+	tcase_add_test(tc, a_host_that_answers_again_is_told_of_once);
+	tcase_add_test(tc, marks_are_forgotten_on_demand); tcase_add_test(
 		tc,
 		a_used_connection_that_turns_a_message_away_counts_as_that_host);
 	tcase_add_test(tc, of_many_failures_the_weightiest_is_reported);

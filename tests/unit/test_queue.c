@@ -43,6 +43,7 @@ struct delivery {
 static struct {
 	uv_loop_t *loop;
 	bool is_down;
+	unsigned busy; /* deliveries to come that find a busy host */
 	bool refuses_postmaster;
 	unsigned started, running, running_most, aborted;
 	struct buf log; /* "KEY FROM: TO TO\n" a delivery */
@@ -78,6 +79,10 @@ outcome_for(const struct envelope *envelope, size_t index, struct outcome *out)
 		if (strncmp(to, "never2", 6) == 0)
 			(void)snprintf(out->host, sizeof(out->host),
 				       "mx2.test");
+	} else if (peer.busy != 0) {
+		peer.busy--;
+		outcome_own(out, CAUSE_HOST_BUSY, PHASE_CONNECT,
+			    "it has enough");
 	} else if (strncmp(to, "down", 4) == 0 && peer.is_down) {
 		outcome_own(out, CAUSE_CONNECT_REFUSED, PHASE_CONNECT,
 			    "connection refused");
@@ -126,6 +131,22 @@ void
 deliverer_configure(struct deliverer *deliverer,
 		    const struct deliverer_opts *opts)
 {
+}
+
+void
+deliverer_forget_marks(struct deliverer *deliverer)
+{
+	(void)deliverer;
+}
+
+void
+deliverer_slow_hosts(const struct deliverer *deliverer,
+		     void (*each)(void *arg, const struct pace_host *host),
+		     void *arg)
+{
+	(void)deliverer;
+	(void)each;
+	(void)arg;
 }
 
 void
@@ -776,6 +797,44 @@ START_TEST(a_host_that_answers_again_wakes_what_waits_for_it)
 	ck_assert_uint_eq(stats_of(&world).messages, 21);
 	advance(&world, 60);
 	run_until(&world, is_empty);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_busy_host_is_asked_again_soon_and_that_is_no_attempt)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.busy = 3;
+	for (unsigned i = 0; i < 20; i++)
+		SEND(&world, AUTHOR, "ok@a.test");
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 20);
+	ck_assert_uint_eq(stats_of(&world).deferrals, 0);
+	ck_assert_uint_eq(stats_of(&world).deferred, 0);
+	for (unsigned i = 0; i < 60 && stats_of(&world).messages != 0; i++) {
+		advance(&world, 2);
+		settle_down(&world);
+	}
+	ck_assert_uint_eq(stats_of(&world).delivered, 20);
+	ck_assert_uint_le(peer.started, 23);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(mail_for_a_host_that_stays_busy_expires_all_the_same)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.busy = UINT32_MAX;
+	SEND(&world, "", "ok@a.test");
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	advance(&world, 86400 + 30);
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).expired, 1);
 	world_done(&world);
 }
 END_TEST
@@ -1681,6 +1740,10 @@ UNIT_MAIN(
 		tc,
 		a_destination_that_is_down_is_probed_and_then_gets_everything);
 	tcase_add_test(tc, a_host_that_answers_again_wakes_what_waits_for_it);
+	tcase_add_test(tc,
+		       a_busy_host_is_asked_again_soon_and_that_is_no_attempt);
+	tcase_add_test(tc,
+		       mail_for_a_host_that_stays_busy_expires_all_the_same);
 	tcase_add_test(tc,
 		       mail_for_a_host_that_stays_down_expires_all_the_same);
 	tcase_add_test(tc, what_is_held_stays_until_it_is_released);

@@ -230,6 +230,22 @@ deliverer_configure(struct deliverer *deliverer,
 }
 
 void
+deliverer_forget_marks(struct deliverer *deliverer)
+{
+	(void)deliverer;
+}
+
+void
+deliverer_slow_hosts(const struct deliverer *deliverer,
+		     void (*each)(void *arg, const struct pace_host *host),
+		     void *arg)
+{
+	(void)deliverer;
+	(void)each;
+	(void)arg;
+}
+
+void
 deliverer_close_idle(struct deliverer *deliverer)
 {
 }

@@ -262,6 +262,43 @@ START_TEST(a_destination_that_is_down_sends_its_legs_back)
 }
 END_TEST
 
+static bool
+is_y(const struct destination *to, const void *arg)
+{
+	return strcmp(to->key, arg) == 0;
+}
+
+START_TEST(a_pause_keeps_the_window_and_a_host_that_is_back_ends_it)
+{
+	struct bench bench;
+	struct leg *started[64], *leg;
+	struct destination *to;
+	char keys[512];
+	bool is_down;
+
+	bench_init(&bench, 100);
+	offer(&bench, "y", &remote, 3);
+	ck_assert_uint_eq(start_all(&bench, started, keys, sizeof(keys)), 2);
+	to = started[0]->destination;
+	schedule_pause(&bench.schedule, to, 61000, "busy");
+	ck_assert_uint_eq(to->window, 2);
+	ck_assert_str_eq(to->last_error->text, "busy");
+	leg = schedule_next(&bench.schedule, &is_down);
+	ck_assert_ptr_nonnull(leg);
+	ck_assert(is_down);
+	leg->is_down = true;
+	schedule_wait(&bench.schedule, leg, 90000);
+	ck_assert_ptr_null(schedule_due(&bench.schedule));
+	ck_assert_uint_eq(schedule_revive(&bench.schedule, is_y, "x"), 0);
+	ck_assert_ptr_null(schedule_due(&bench.schedule));
+	ck_assert_uint_eq(schedule_revive(&bench.schedule, is_y, "y"), 1);
+	ck_assert_ptr_eq(schedule_due(&bench.schedule), leg);
+	/* it is not down any more */
+	ck_assert_uint_eq(schedule_revive(&bench.schedule, is_y, "y"), 0);
+	bench_done(&bench);
+}
+END_TEST
+
 START_TEST(one_probe_starts_when_the_pause_is_over)
 {
 	struct bench bench;
@@ -507,6 +544,8 @@ UNIT_MAIN(
 		ninety_nine_silent_destinations_leave_room_for_the_hundredth);
 	tcase_add_test(tc, the_window_grows_with_answers_and_shrinks_without);
 	tcase_add_test(tc, a_destination_that_is_down_sends_its_legs_back);
+	tcase_add_test(
+		tc, a_pause_keeps_the_window_and_a_host_that_is_back_ends_it);
 	tcase_add_test(tc, one_probe_starts_when_the_pause_is_over);
 	tcase_add_test(tc, a_rate_is_a_bucket_that_fills_again);
 	tcase_add_test(tc, a_rate_is_remembered_when_nothing_waits_any_more);
