@@ -303,6 +303,8 @@ log_outcome(struct log_line *line, const struct outcome *outcome)
 	}
 	if (outcome->tls[0] != '\0')
 		log_text(line, "tls", outcome->tls);
+	if (outcome->security[0] != '\0')
+		log_text(line, "security", outcome->security);
 	if (outcome->mx_ttl_s >= 0)
 		log_number(line, "ttl", outcome->mx_ttl_s);
 	if (outcome->status.code != 0)
@@ -929,6 +931,7 @@ write_state(struct run *run, const struct settlement *settled)
 		.host = outcome->host,
 		.ip = ip,
 		.tls = outcome->tls,
+		.security = outcome->security,
 		.port = outcome->port,
 		.reply = words,
 	};

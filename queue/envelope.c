@@ -313,7 +313,7 @@ struct state_line {
 	enum outcome_kind kind;
 	enum cause cause;
 	enum smtp_phase phase;
-	char *category, *enhanced, *host, *ip, *tls, *note, *reply;
+	char *category, *enhanced, *host, *ip, *tls, *security, *note, *reply;
 	char *via, *domain;
 };
 
@@ -325,6 +325,7 @@ state_line_done(struct state_line *line)
 	free(line->host);
 	free(line->ip);
 	free(line->tls);
+	free(line->security);
 	free(line->note);
 	free(line->reply);
 	free(line->via);
@@ -380,6 +381,7 @@ envelope_format_state(const struct envelope *envelope, int index,
 		if (attempt->port != 0)
 			(void)buf_addf(out, " port=%u", attempt->port);
 		word_text(out, "tls", attempt->tls);
+		word_text(out, "security", attempt->security);
 		word_text(out, "note", attempt->note);
 		reply = attempt->reply;
 	} else {
@@ -469,6 +471,8 @@ word_read_attempt(struct state_line *line, struct str name, struct str value)
 		return str_u64(value, 65535, &line->port);
 	if (str_is(name, "tls"))
 		return text_read(value, &line->tls);
+	if (str_is(name, "security"))
+		return text_read(value, &line->security);
 	if (str_is(name, "note"))
 		return text_read(value, &line->note);
 	if (str_is(name, "reply"))
@@ -661,6 +665,7 @@ envelope_each_attempt(const char *states,
 				.host = line.host ? line.host : "",
 				.ip = line.ip ? line.ip : "",
 				.tls = line.tls ? line.tls : "",
+				.security = line.security ? line.security : "",
 				.port = (uint16_t)line.port,
 				.reply = line.reply ? line.reply : "",
 				.category = line.category ? line.category : "",

@@ -280,6 +280,8 @@ print_tries(const json_t *row)
 				     get(one, "ip"), (long long)port);
 		if (get(one, "tls")[0] != '\0')
 			(void)printf("  %s", get(one, "tls"));
+		if (get(one, "security")[0] != '\0')
+			(void)printf("  security %s", get(one, "security"));
 		if (get(one, "command")[0] != '\0')
 			(void)printf("  at %s", get(one, "command"));
 		if (get(one, "category")[0] != '\0')

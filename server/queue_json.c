@@ -70,17 +70,17 @@ on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
 
 	json_array_append_new(
 		attempts->list,
-		json_pack("{s:I,s:o,s:s,s:s,s:s,s:o,s:s,s:i,s:s,s:i,s:s,s:o,"
-			  "s:s,s:o}",
+		json_pack("{s:I,s:o,s:s,s:s,s:s,s:o,s:s,s:i,s:s,s:s,s:i,s:s,"
+			  "s:o,s:s,s:o}",
 			  "at_ms", (json_int_t)attempt->at_ms, "to",
 			  clean_string(to), "result", kinds[attempt->kind % 3],
 			  "cause", cause_name(attempt->cause), "command",
 			  smtp_phase_name(attempt->phase), "host",
 			  clean_string(attempt->host), "ip", attempt->ip,
 			  "port", (int)attempt->port, "tls", attempt->tls,
-			  "code", (int)attempt->code, "status",
-			  attempt->enhanced, "reply",
-			  clean_string(attempt->reply), "category",
+			  "security", attempt->security, "code",
+			  (int)attempt->code, "status", attempt->enhanced,
+			  "reply", clean_string(attempt->reply), "category",
 			  attempt->category, "note",
 			  clean_string(attempt->note)));
 }

@@ -36,6 +36,7 @@ static const struct {
 } by_id[] = {
 	{"attachment", TEXT_WHO_YOU},
 	{"blocklisted", TEXT_WHO_YOUR_ADMIN},
+	{"dane", TEXT_WHO_THEIR_ADMIN},
 	{"denied-our-data", TEXT_WHO_THEIR_ADMIN},
 	{"denied-old-record", TEXT_WHO_THEIR_ADMIN},
 	{"denied-backup-mx", TEXT_WHO_THEIR_ADMIN},
@@ -65,7 +66,9 @@ static const struct {
 	{"sender-domain", TEXT_WHO_YOU_OR_ADMIN},
 	{"sender-refused", TEXT_WHO_YOU_OR_ADMIN},
 	{"spf", TEXT_WHO_YOUR_ADMIN},
+	{"sts", TEXT_WHO_THEIR_ADMIN},
 	{"tls-failed", TEXT_WHO_BOTH_ADMINS},
+	{"tls-policy", TEXT_WHO_YOUR_ADMIN},
 	{"tls-required", TEXT_WHO_BOTH_ADMINS},
 	{"too-many-recipients", TEXT_WHO_YOU},
 };

@@ -165,6 +165,7 @@ category_by_cause(enum cause cause)
 		return CATEGORY_PROTOCOL_ERRORS;
 	case CAUSE_HOST_BUSY:
 	case CAUSE_TLS_REQUIRED:
+	case CAUSE_TLS_POLICY:
 	case CAUSE_OPERATOR:
 		return CATEGORY_POLICY_RELATED;
 	case CAUSE_AUTH_NOT_OFFERED:
@@ -179,6 +180,8 @@ category_by_cause(enum cause cause)
 	case CAUSE_EXPIRED:
 		return CATEGORY_MESSAGE_EXPIRED;
 	case CAUSE_TLS_FAILED:
+	case CAUSE_DANE_LOOKUP:
+	case CAUSE_DANE_FAILED:
 	case CAUSE_LOCAL_FILE:
 	case CAUSE_SPOOL:
 	case CAUSE_CONFIGURATION:

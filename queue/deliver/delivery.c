@@ -42,7 +42,10 @@ struct target {
 	bool is_implicit_tls;
 	bool is_clear; /* TLS failed here before, and may be left out */
 	uint64_t chosen_ms;
-	uint64_t expires_ms; /* of the route that named it */
+	/* NULL: not known yet; lends until there is another route */
+	struct security *security;
+	size_t index;	     /* of the host in its route */
+	uint64_t expires_ms; /* of what named it */
 	int64_t ttl_s;	     /* left when it was chosen; -1: not by DNS */
 };
 
@@ -75,7 +78,16 @@ struct delivery {
 	struct route_query *query;
 	struct route *route;  /* shares */
 	bool is_route_unused; /* just found: good for one connect (TTL 0) */
-	struct tried *tried;  /* owns */
+	/* By the route's hosts; NULL: not asked for yet. Used ones are good
+	 * until they expire, others for one connect. */
+	struct {
+		struct security *security; /* shares */
+		bool is_used;
+	} secured[ROUTE_HOSTS_MAX];
+	struct security_query *security_query;
+	size_t security_index;	   /* the host that it is about */
+	struct security *own_rule; /* shares: of a next hop without a route */
+	struct tried *tried;	   /* owns */
 	size_t tried_count;
 	struct dial dials[2];
 
@@ -108,6 +120,20 @@ dial_stop(struct dial *dial)
 	dial->delivery->deliverer->busy--;
 }
 
+/* There is another route, or none. */
+static void
+delivery_forget_route(struct delivery *delivery)
+{
+	for (size_t i = 0; i < ROUTE_HOSTS_MAX; i++) {
+		security_unref(delivery->secured[i].security);
+		delivery->secured[i].security = NULL;
+		delivery->secured[i].is_used = false;
+	}
+	delivery->target.security = NULL;
+	route_unref(delivery->route);
+	delivery->route = NULL;
+}
+
 /* Everything but the callback. */
 static void
 delivery_free(struct delivery *delivery)
@@ -115,7 +141,10 @@ delivery_free(struct delivery *delivery)
 	list_remove(&delivery->later.link);
 	if (delivery->query != NULL)
 		route_cancel(delivery->query);
-	route_unref(delivery->route);
+	if (delivery->security_query != NULL)
+		security_cancel(delivery->security_query);
+	delivery_forget_route(delivery);
+	security_unref(delivery->own_rule);
 	dial_stop(&delivery->dials[0]);
 	dial_stop(&delivery->dials[1]);
 	if (delivery->session != NULL) {
@@ -168,6 +197,9 @@ outcome_set_target(struct outcome *outcome, const struct target *target,
 	outcome->ip = target->ip;
 	outcome->port = target->port;
 	outcome->mx_ttl_s = target->ttl_s;
+	if (target->security != NULL)
+		(void)str_copy(outcome->security, sizeof(outcome->security),
+			       str_of(security_name(target->security->kind)));
 	if (session != NULL)
 		(void)snprintf(outcome->tls, sizeof(outcome->tls), "%s",
 			       session_tls_version(session));
@@ -201,6 +233,7 @@ delivery_set_result(struct delivery *delivery, struct outcome *outcome,
 		(void)str_copy(outcome->reply, sizeof(outcome->reply),
 			       str_of(result->reply));
 	outcome_set_target(outcome, &delivery->target, delivery->session);
+	security_blame(delivery->target.security, outcome);
 	if (delivery->hop.kind == HOP_MX && delivery->route != NULL)
 		route_view(delivery->route, outcome->host, &outcome->ip,
 			   &outcome->mx);
@@ -374,7 +407,7 @@ delivery_session_failed(struct delivery *delivery)
 	tried = delivery_tried(delivery, &target->ip, target->port);
 	if (has_tls_failed && tried != NULL && !target->is_clear &&
 	    !target->is_implicit_tls &&
-	    delivery->hop.tls == HOP_TLS_OPPORTUNISTIC) {
+	    target->security->kind == SECURITY_OPPORTUNISTIC) {
 		/* where nothing was promised, in the clear is better than
 		 * not at all */
 		tried->is_clear = tried->is_left = true;
@@ -546,7 +579,8 @@ delivery_key(const struct delivery *delivery, const struct target *target,
 	out->ip = target->ip;
 	out->port = target->port;
 	out->source = delivery->hop.source;
-	out->tls = delivery->hop.tls;
+	out->security = target->security->kind;
+	out->security_print = target->security->print;
 	out->is_implicit_tls = target->is_implicit_tls;
 	out->user = delivery->hop.user;
 }
@@ -568,20 +602,37 @@ delivery_tls(const struct delivery *delivery, const struct target *target)
 {
 	if (target->is_implicit_tls || target->is_clear)
 		return CLIENT_TLS_NONE;
-	switch (delivery->hop.tls) {
-	case HOP_TLS_OPPORTUNISTIC:
+	switch (target->security->kind) {
+	case SECURITY_OPPORTUNISTIC:
 		/* a certificate adds nothing to a socket on this host */
 		return target->ip.family == IP_NONE ? CLIENT_TLS_NONE
 						    : CLIENT_TLS_OFFERED;
-	case HOP_TLS_REQUIRED:
-	case HOP_TLS_VERIFIED:
-	case HOP_TLS_DANE:
-	case HOP_TLS_STS:
+	case SECURITY_REQUIRED:
+	case SECURITY_VERIFIED:
+	case SECURITY_DANE:
+	case SECURITY_DANE_UNUSABLE:
 		return CLIENT_TLS_REQUIRED;
-	case HOP_TLS_NONE:
+	case SECURITY_NONE:
 		break;
 	}
 	return CLIENT_TLS_NONE;
+}
+
+/* Where a certificate is checked, no old TLS will do. */
+static struct tls_ctx *
+delivery_tls_ctx(const struct delivery *delivery, const struct target *target)
+{
+	switch (target->security->kind) {
+	case SECURITY_VERIFIED:
+	case SECURITY_DANE:
+		return delivery->deliverer->tls_verified;
+	case SECURITY_NONE:
+	case SECURITY_OPPORTUNISTIC:
+	case SECURITY_REQUIRED:
+	case SECURITY_DANE_UNUSABLE:
+		break;
+	}
+	return delivery->deliverer->tls_any;
 }
 
 static void
@@ -595,9 +646,8 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 		.is_lmtp = delivery->hop.kind == HOP_LMTP,
 		.is_chunkless = delivery->is_chunkless,
 		.tls = delivery_tls(delivery, target),
-		.tls_ctx = delivery->hop.tls == HOP_TLS_VERIFIED
-				   ? deliverer->tls_verified
-				   : deliverer->tls_any,
+		.tls_ctx = delivery_tls_ctx(delivery, target),
+		.security = target->security,
 		.password_file = delivery->hop.password_file,
 		.mechanisms = delivery->hop.mechanisms,
 	};
@@ -608,6 +658,14 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 	deliverer->opened++;
 	delivery_enter(delivery);
 	delivery->session = session_new(&opts, stream, on_session, delivery);
+}
+
+/* A connection begins by what DNS said: from now on only its TTL counts. */
+static void
+delivery_use(struct delivery *delivery, const struct target *target)
+{
+	delivery->is_route_unused = false;
+	delivery->secured[target->index].is_used = true;
 }
 
 /* An idle connection to this target, if there is one, takes the message. */
@@ -625,7 +683,7 @@ delivery_reuse(struct delivery *delivery, const struct target *target)
 		return false;
 	deliverer->busy++;
 	deliverer->reused++;
-	delivery->is_route_unused = false;
+	delivery_use(delivery, target);
 	delivery->target = *target;
 	delivery->is_reused = true;
 	delivery_enter(delivery);
@@ -639,6 +697,12 @@ delivery_reuse(struct delivery *delivery, const struct target *target)
 
 static void on_dial(void *owner, enum stream_event event);
 
+static uint64_t
+sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static void
 target_set(struct target *target, const struct delivery *delivery,
 	   const struct route_host *host, const struct ip *ip)
@@ -646,6 +710,7 @@ target_set(struct target *target, const struct delivery *delivery,
 	const struct route *route = delivery->route;
 	uint64_t now_ms = resolver_now_ms(delivery->deliverer->resolver);
 	const struct tried *tried = delivery_tried(delivery, ip, host->port);
+	struct security *security;
 
 	memset(target, 0, sizeof(*target));
 	(void)snprintf(target->host, sizeof(target->host), "%s", host->name);
@@ -654,7 +719,13 @@ target_set(struct target *target, const struct delivery *delivery,
 	target->is_implicit_tls = host->is_implicit_tls;
 	target->is_clear = tried != NULL && tried->is_clear;
 	target->chosen_ms = now_ms;
+	target->index = (size_t)(host - route->hosts);
+	security = delivery->secured[target->index].security;
+	target->security = security;
 	target->expires_ms = route->expires_ms;
+	if (security != NULL)
+		target->expires_ms =
+			sooner(route->expires_ms, security->expires_ms);
 	target->ttl_s =
 		route->expires_ms == UINT64_MAX ? -1
 		: route->expires_ms <= now_ms
@@ -668,8 +739,23 @@ delivery_may_try(const struct delivery *delivery, const struct route_host *host,
 		 const struct ip *ip)
 {
 	const struct tried *tried = delivery_tried(delivery, ip, host->port);
+	const struct security *security =
+		delivery->secured[host - delivery->route->hosts].security;
 
+	if (security != NULL && security->cause != CAUSE_REPLY)
+		return false;
 	return tried == NULL || tried->is_left;
+}
+
+/* Is it known by now what TLS this host has to offer? */
+static bool
+delivery_is_secured(const struct delivery *delivery,
+		    const struct target *target)
+{
+	return target->security != NULL &&
+	       (!delivery->secured[target->index].is_used ||
+		resolver_now_ms(delivery->deliverer->resolver) <
+			target->security->expires_ms);
 }
 
 /*
@@ -744,7 +830,8 @@ delivery_reuse_equal(struct delivery *delivery, const struct target *chosen)
 			if (!delivery_may_try(delivery, host, &host->addrs[j]))
 				continue;
 			target_set(&target, delivery, host, &host->addrs[j]);
-			if (delivery_reuse(delivery, &target))
+			if (delivery_is_secured(delivery, &target) &&
+			    delivery_reuse(delivery, &target))
 				return true;
 		}
 	}
@@ -869,6 +956,38 @@ on_dial(void *owner, enum stream_event event)
 
 /* ------------------------------------------------------------ the route */
 
+static void
+on_security(void *owner, struct security *security)
+{
+	struct delivery *delivery = owner;
+	size_t index = delivery->security_index;
+	struct security *old = delivery->secured[index].security;
+	struct target target;
+
+	delivery->security_query = NULL;
+	delivery->secured[index].security = security_ref(security);
+	delivery->secured[index].is_used = false;
+	security_unref(old);
+	if (security->cause != CAUSE_REPLY) {
+		const struct route_host *host = &delivery->route->hosts[index];
+
+		target_set(&target, delivery, host, &host->addrs[0]);
+		delivery_note_own(delivery, security->cause, PHASE_DNS, &target,
+				  security->why);
+	}
+	delivery_next(delivery);
+}
+
+static void
+delivery_find_security(struct delivery *delivery, const struct target *target)
+{
+	delivery->security_index = target->index;
+	delivery->security_query =
+		security_find(delivery->deliverer->resolver, &delivery->hop,
+			      delivery->route, target->index, on_security,
+			      delivery);
+}
+
 static void on_route(void *owner, struct route *route);
 
 static void
@@ -919,7 +1038,7 @@ on_route(void *owner, struct route *route)
 	pool_follow(deliverer->pool, delivery->hop.key, route,
 		    resolver_now_ms(deliverer->resolver));
 	if (route->cause == CAUSE_REPLY) {
-		route_unref(delivery->route);
+		delivery_forget_route(delivery);
 		delivery->route = route_ref(route);
 		delivery->is_route_unused = true;
 		delivery_next(delivery);
@@ -994,9 +1113,13 @@ delivery_next(struct delivery *delivery)
 		delivery_end(delivery);
 		return;
 	}
+	if (!delivery_is_secured(delivery, &target)) {
+		delivery_find_security(delivery, &target);
+		return;
+	}
 	if (!target.is_clear && delivery_reuse_equal(delivery, &target))
 		return;
-	delivery->is_route_unused = false;
+	delivery_use(delivery, &target);
 	dial_start(delivery, &delivery->dials[0], &target);
 	host = delivery_host(delivery, &target);
 	if (host != NULL && delivery_is_fresh(delivery) &&
@@ -1065,6 +1188,10 @@ delivery_next_unix(struct delivery *delivery)
 		return;
 	}
 	(void)snprintf(target.host, sizeof(target.host), "%s", path);
+	if (delivery->own_rule == NULL)
+		delivery->own_rule =
+			security_configured(delivery->hop.tls, path);
+	target.security = delivery->own_rule;
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
 		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,
 				  &target, "the socket's path is too long");
@@ -1084,22 +1211,11 @@ delivery_lacks(const struct delivery *delivery)
 	if (delivery->hop.user != NULL && delivery->hop.password_file == NULL &&
 	    delivery->hop.token_command != NULL)
 		return "token_command is not supported by this build";
-	switch (delivery->hop.tls) {
-	case HOP_TLS_DANE:
-		return "tls = \"dane\" is not supported by this build";
-	case HOP_TLS_STS:
+	if (delivery->hop.tls == HOP_TLS_STS)
 		return "tls = \"sts\" is not supported by this build";
-	case HOP_TLS_VERIFIED:
-		return deliverer->tls_verified == NULL
-			       ? deliverer->tls_error.text
-			       : NULL;
-	case HOP_TLS_OPPORTUNISTIC:
-	case HOP_TLS_REQUIRED:
-		return deliverer->tls_any == NULL ? deliverer->tls_error.text
-						  : NULL;
-	case HOP_TLS_NONE:
-		break;
-	}
+	if (delivery->hop.tls != HOP_TLS_NONE &&
+	    (deliverer->tls_verified == NULL || deliverer->tls_any == NULL))
+		return deliverer->tls_error.text;
 	return NULL;
 }
 

@@ -43,6 +43,10 @@ enum cause {
 	CAUSE_REPLY_GARBLED,	   /* not SMTP: 4.5.0 */
 	CAUSE_TLS_REQUIRED,	   /* wanted, not offered: 4.7.10 */
 	CAUSE_TLS_FAILED,	   /* handshake or certificate: 4.7.5 */
+	CAUSE_DANE_LOOKUP,	   /* TLSA records cannot be had: 4.7.5 */
+	CAUSE_DANE_FAILED,	   /* TLS as they ask for it cannot: 4.7.5 */
+	CAUSE_TLS_POLICY,	   /* our route wants dane or sts, and nobody
+				      publishes it: 4.7.10 */
 	CAUSE_AUTH_NOT_OFFERED,	   /* our login cannot be used: 4.7.0 */
 	CAUSE_AUTH_FAILED,	   /* our login was refused: 4.7.8 */
 	CAUSE_NO_8BITMIME,	   /* 5.6.3 */
@@ -112,6 +116,7 @@ struct outcome {
 	struct ip ip;
 	uint16_t port;
 	char tls[16];	   /* "TLSv1.3", "" in the clear */
+	char security[16]; /* "dane", ... what was asked of TLS; "" unknown */
 	int64_t mx_ttl_s;  /* seconds left of the route; -1: not by DNS */
 	struct mx_view mx; /* how DNS led there, as far as it did */
 	bool is_own_fault; /* our configuration: login, source, self in MX */
@@ -127,7 +132,7 @@ struct attempt {
 	enum smtp_phase phase;
 	unsigned code;	      /* three digits, 0: none */
 	const char *enhanced; /* "" for none */
-	const char *host, *ip, *tls;
+	const char *host, *ip, *tls, *security;
 	uint16_t port;
 	const char *reply;    /* lines joined by \n */
 	const char *category; /* "" when delivered */

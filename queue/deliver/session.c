@@ -2,6 +2,7 @@
 #include "queue/deliver/session.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,8 @@ struct session {
 	struct session_key key;
 	char *user, *hostname, *password_file; /* own */
 	const char *const *mechanisms;
-	struct tls_ctx *tls_ctx; /* shares */
+	struct tls_ctx *tls_ctx;   /* shares */
+	struct security *security; /* shares */
 
 	struct stream *stream;
 	struct smtp_client *client;
@@ -65,7 +67,8 @@ session_key_equal(const struct session_key *a, const struct session_key *b)
 	const char *a_user = a->user != NULL ? a->user : "";
 	const char *b_user = b->user != NULL ? b->user : "";
 
-	return a->port == b->port && a->tls == b->tls &&
+	return a->port == b->port && a->security == b->security &&
+	       a->security_print == b->security_print &&
 	       a->is_implicit_tls == b->is_implicit_tls &&
 	       ip_equal(&a->ip, &b->ip) && ip_equal(&a->source, &b->source) &&
 	       strcmp(a->hop, b->hop) == 0 && strcmp(a->host, b->host) == 0 &&
@@ -92,6 +95,7 @@ session_free(struct session *session)
 	body_close(&session->body);
 	smtp_client_free(session->client);
 	tls_ctx_unref(session->tls_ctx);
+	security_unref(session->security);
 	free(session->user);
 	free(session->hostname);
 	free(session->password_file);
@@ -405,21 +409,50 @@ session_feed(struct session *session)
 	return used != 0;
 }
 
+/* What sessions are resumed by: the peer, and all that he is known by. */
+static void
+session_resume_key(const struct session *session, char *to, size_t size)
+{
+	const struct session_key *key = &session->key;
+	char ip[IP_TEXT_MAX];
+
+	(void)snprintf(to, size, "%s %s %u %s %016" PRIx64 " %s %s", key->host,
+		       ip_format(&key->ip, ip), key->port,
+		       security_name(key->security), key->security_print,
+		       session->security->name,
+		       session->user != NULL ? session->user : "");
+}
+
 static void
 session_start_tls(struct session *session)
 {
+	const struct security *security = session->security;
+	const char *aliases[] = {NULL, NULL, NULL};
+	char resume[3 * ADDR_DOMAIN_MAX + 256];
+	struct tls_peer peer = {
+		.name = session->key.host,
+		.tlsa = security->tlsa,
+		.tlsa_count = security->tlsa_count,
+		.aliases = aliases,
+		.session = resume,
+	};
 	struct ip literal;
-	const char *name = session->key.host;
+	size_t count = 0;
 
+	if (security->kind == SECURITY_DANE)
+		peer.name = security->name;
+	for (size_t i = 0; i < 2; i++)
+		if (security->alias[i][0] != '\0')
+			aliases[count++] = security->alias[i];
 	/* RFC 6066, 3: no literals in SNI; a verifying context needs it */
 	if (session->key.ip.family == IP_NONE ||
-	    (session->key.tls != HOP_TLS_VERIFIED &&
-	     ip_parse(str_of(name), &literal)))
-		name = NULL;
+	    (security->kind != SECURITY_VERIFIED &&
+	     ip_parse(str_of(peer.name), &literal)))
+		peer.name = NULL;
+	session_resume_key(session, resume, sizeof(resume));
 	session->state = SESSION_HANDSHAKE;
 	stream_set_deadline(session->stream, SESSION_HANDSHAKE_MS);
-	stream_start_tls(session->stream, session->tls_ctx, STREAM_CLIENT,
-			 name);
+	stream_start_tls_peer(session->stream, session->tls_ctx, &peer);
 }
 
 static void
@@ -637,6 +670,7 @@ session_new(const struct session_opts *opts, struct stream *stream,
 	session->mechanisms = opts->mechanisms;
 	session->tls_ctx =
 		opts->tls_ctx != NULL ? tls_ctx_ref(opts->tls_ctx) : NULL;
+	session->security = security_ref(opts->security);
 	session->body.on_bytes = on_bytes;
 	session->body.owner = session;
 	client.hostname = session->hostname;

@@ -19,6 +19,7 @@
 #include "lib/list.h"
 #include "policy/policy.h"
 #include "queue/deliver/smtp_client.h"
+#include "queue/route/security.h"
 
 struct session;
 struct spool;
@@ -32,7 +33,8 @@ struct session_key {
 	struct ip ip;			/* IP_NONE: unix socket */
 	uint16_t port;
 	struct ip source;
-	enum hop_tls tls;
+	enum security_kind security;
+	uint64_t security_print;
 	bool is_implicit_tls;
 	const char *user; /* NULL: no login. session_new copies it */
 };
@@ -45,9 +47,10 @@ struct session_opts {
 	struct session_key key; /* copied */
 	const char *hostname;	/* for EHLO; copied */
 	bool is_lmtp;
-	bool is_chunkless;	  /* as in struct smtp_client_opts */
-	enum smtp_client_tls tls; /* after a fallback: CLIENT_TLS_NONE */
-	struct tls_ctx *tls_ctx;  /* shares */
+	bool is_chunkless;	   /* as in struct smtp_client_opts */
+	enum smtp_client_tls tls;  /* after a fallback: CLIENT_TLS_NONE */
+	struct tls_ctx *tls_ctx;   /* shares */
+	struct security *security; /* shares; that of the key */
 	const char *password_file;
 	const char *const *mechanisms; /* lent until the first
 					  SESSION_READY */

@@ -30,7 +30,11 @@ struct route_host {
 	int preference; /* -1: not by MX */
 	uint16_t port;
 	bool is_implicit_tls;
-	bool is_secure;		       /* MX and address sets carried AD */
+	bool is_mx_secure; /* the MX set carried AD, or the host is
+			      configured */
+	bool is_secure;	   /* the address sets carried AD too */
+	/* Behind the CNAMEs, a host name; "": it is no alias. */
+	char canonical[ADDR_DOMAIN_MAX + 1];
 	uint64_t expires_ms;	       /* boot clock; UINT64_MAX: a literal */
 	uint64_t mx_ttl_s, addr_ttl_s; /* left when the route was made; 0 when
 					  there is no such set */

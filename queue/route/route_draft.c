@@ -542,8 +542,14 @@ host_judge_sets(const struct route_candidate *candidate,
 			host->addr_ttl_s =
 				sooner(host->addr_ttl_s, left_s(set, now_ms));
 		}
-		if (set->status == DNS_OK)
-			host->is_secure = host->is_secure && set->is_secure;
+		if (set->status != DNS_OK)
+			continue;
+		host->is_secure = host->is_secure && set->is_secure;
+		if (set->canonical != NULL &&
+		    strcmp(set->canonical, host->name) != 0 &&
+		    dns_is_host_name(set->canonical))
+			(void)str_copy(host->canonical, sizeof(host->canonical),
+				       str_of(set->canonical));
 	}
 	if (host->addr_ttl_s == UINT64_MAX)
 		host->addr_ttl_s = 0;
@@ -628,7 +634,8 @@ host_fill(const struct route_draft *draft,
 	} else {
 		host->expires_ms = mx != NULL ? mx->expires_ms : UINT64_MAX;
 		host->mx_ttl_s = mx != NULL ? left_s(mx, now_ms) : 0;
-		host->is_secure = mx == NULL || mx->is_secure;
+		host->is_mx_secure = mx == NULL || mx->is_secure;
+		host->is_secure = host->is_mx_secure;
 		host->is_cached = (mx == NULL || !draft->is_mx_fresh) &&
 				  !candidate->is_v4_fresh &&
 				  !candidate->is_v6_fresh;

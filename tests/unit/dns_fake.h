@@ -157,6 +157,8 @@ fake_answer(struct fake *fake, size_t index, const char *text)
 		const char *type = sent->type == 1    ? "A"
 				   : sent->type == 28 ? "AAAA"
 				   : sent->type == 15 ? "MX"
+				   : sent->type == 5  ? "CNAME"
+				   : sent->type == 52 ? "TLSA"
 						      : "TXT";
 
 		(void)snprintf(full, sizeof(full), "%s %s%s", sent->name, type,

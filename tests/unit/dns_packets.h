@@ -7,6 +7,7 @@
  *	"au example 3600 SOA 40\n"		authority; SOA: its minimum
  *	"ar . OPT 1 3\n"			extended rcode, EDE (-1: none)
  *
+ * TLSA: the data as it is, or "#3 1 1 x 32": 32 times an x behind the numbers.
  * Flags: rcode=N, ad, tc, -qr, -ra, qd=N. Names are not compressed here.
  */
 #ifndef OSTLER_TESTS_UNIT_DNS_PACKETS_H
@@ -79,6 +80,23 @@ dns_type_number(const char *name)
 }
 
 static inline void
+dns_put_tlsa(struct dns_writer *to, const char *data)
+{
+	unsigned usage, selector, matching, count;
+	char fill;
+
+	if (sscanf(data, "#%u %u %u %c %u", &usage, &selector, &matching, &fill,
+		   &count) != 5)
+		abort();
+	dns_put(to,
+		(const uint8_t[]){(uint8_t)usage, (uint8_t)selector,
+				  (uint8_t)matching},
+		3);
+	while (count-- != 0)
+		dns_put(to, &fill, 1);
+}
+
+static inline void
 dns_put_data(struct dns_writer *to, const char *type, const char *data)
 {
 	uint8_t ip[16], len = (uint8_t)strlen(data);
@@ -107,6 +125,8 @@ dns_put_data(struct dns_writer *to, const char *type, const char *data)
 	} else if (strcmp(type, "TXT") == 0) {
 		dns_put(to, &len, 1);
 		dns_put(to, data, len);
+	} else if (strcmp(type, "TLSA") == 0 && data[0] == '#') {
+		dns_put_tlsa(to, data);
 	} else if (strcmp(type, "TLSA") == 0 || strcmp(type, "RRSIG") == 0) {
 		dns_put(to, data, len);
 	} else {

@@ -968,7 +968,8 @@ static const struct {
 	 CAUSE_TLS_REQUIRED, PHASE_STARTTLS},
 	/* the server's certificate is signed by nobody */
 	{HOP_TLS_VERIFIED, STARTTLS "TLS\n", CAUSE_TLS_FAILED, PHASE_TLS},
-	{HOP_TLS_DANE, "HANG\n", CAUSE_CONFIGURATION, PHASE_CONNECT},
+	/* nothing is published for an address */
+	{HOP_TLS_DANE, "HANG\n", CAUSE_TLS_POLICY, PHASE_DNS},
 	{HOP_TLS_STS, "HANG\n", CAUSE_CONFIGURATION, PHASE_CONNECT},
 };
 

@@ -83,7 +83,9 @@ open_session(unsigned i, const struct session_key *key)
 					&far->stream),
 			 0);
 	ck_assert_int_eq(stream_from_fd(&loop, fds[1], on_far, far, &near), 0);
+	opts.security = security_configured(HOP_TLS_NONE, key->host);
 	far->session = session_new(&opts, near, on_session, far);
+	security_unref(opts.security);
 	stream_start(near);
 	stream_start(far->stream);
 	(void)stream_write(far->stream, script, strlen(script));
@@ -143,7 +145,7 @@ route_to(const char *host, const char *ip, uint64_t expires_ms)
 START_TEST(only_the_very_same_key_gets_the_connection)
 {
 	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
-	struct session_key other[8];
+	struct session_key other[9];
 	struct session *session;
 
 	setup();
@@ -156,10 +158,11 @@ START_TEST(only_the_very_same_key_gets_the_connection)
 	(void)snprintf(other[1].host, sizeof(other[1].host), "mx2");
 	ck_assert(ip_parse(str_of("192.0.2.2"), &other[2].ip));
 	other[3].port = 26;
-	other[4].tls = HOP_TLS_REQUIRED;
+	other[4].security = SECURITY_DANE;
 	other[5].user = "joe";
 	ck_assert(ip_parse(str_of("192.0.2.9"), &other[6].source));
 	other[7].is_implicit_tls = true;
+	other[8].security_print = 1;
 	for (size_t i = 0; i < COUNT(other); i++)
 		ck_assert_ptr_null(pool_take(pool, &other[i]));
 	ck_assert_ptr_eq(pool_take(pool, &key), session);
