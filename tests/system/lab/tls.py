@@ -2,6 +2,7 @@
 """A certificate authority for one run."""
 
 import collections
+import hashlib
 import ssl
 import subprocess
 
@@ -11,6 +12,16 @@ Certificate = collections.namedtuple("Certificate", "chain key")
 def _openssl(*words):
     subprocess.run(["openssl", *map(str, words)], check=True,
                    capture_output=True)
+
+
+def tlsa(certificate, usage=3):
+    """The TLSA record of a certificate's key, by its SHA-256."""
+    key = subprocess.run(["openssl", "x509", "-in", certificate.chain,
+                          "-noout", "-pubkey"], check=True,
+                         capture_output=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"],
+                         check=True, capture_output=True, input=key).stdout
+    return f"{usage} 1 1 {hashlib.sha256(der).hexdigest()}"
 
 
 class Authority:
