@@ -42,7 +42,8 @@ struct target {
 	bool is_implicit_tls;
 	bool is_clear; /* TLS failed here before, and may be left out */
 	uint64_t chosen_ms;
-	/* NULL: not known yet; lends until there is another route */
+	/* NULL: not known yet; lends until there is another route, or, for the
+	 * session's, from delivery->agreed */
 	struct security *security;
 	size_t index;	     /* of the host in its route */
 	uint64_t expires_ms; /* of what named it */
@@ -86,6 +87,7 @@ struct delivery {
 	} secured[ROUTE_HOSTS_MAX];
 	struct security_query *security_query;
 	size_t security_index;	   /* the host that it is about */
+	struct security *agreed;   /* shares: of the session */
 	struct security *own_rule; /* shares: of a next hop without a route */
 	struct tried *tried;	   /* owns */
 	size_t tried_count;
@@ -129,7 +131,6 @@ delivery_forget_route(struct delivery *delivery)
 		delivery->secured[i].security = NULL;
 		delivery->secured[i].is_used = false;
 	}
-	delivery->target.security = NULL;
 	route_unref(delivery->route);
 	delivery->route = NULL;
 }
@@ -144,6 +145,7 @@ delivery_free(struct delivery *delivery)
 	if (delivery->security_query != NULL)
 		security_cancel(delivery->security_query);
 	delivery_forget_route(delivery);
+	security_unref(delivery->agreed);
 	security_unref(delivery->own_rule);
 	dial_stop(&delivery->dials[0]);
 	dial_stop(&delivery->dials[1]);
@@ -635,6 +637,17 @@ delivery_tls_ctx(const struct delivery *delivery, const struct target *target)
 	return delivery->deliverer->tls_any;
 }
 
+/* The session's, whatever becomes of the route. */
+static void
+delivery_set_target(struct delivery *delivery, const struct target *target)
+{
+	struct security *old = delivery->agreed;
+
+	delivery->agreed = security_ref(target->security);
+	security_unref(old);
+	delivery->target = *target;
+}
+
 static void
 delivery_begin_session(struct delivery *delivery, const struct target *target,
 		       struct stream *stream)
@@ -653,7 +666,7 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 	};
 
 	delivery_key(delivery, target, &opts.key);
-	delivery->target = *target;
+	delivery_set_target(delivery, target);
 	delivery->is_reused = delivery->is_sent = false;
 	deliverer->opened++;
 	delivery_enter(delivery);
@@ -684,7 +697,7 @@ delivery_reuse(struct delivery *delivery, const struct target *target)
 	deliverer->busy++;
 	deliverer->reused++;
 	delivery_use(delivery, target);
-	delivery->target = *target;
+	delivery_set_target(delivery, target);
 	delivery->is_reused = true;
 	delivery_enter(delivery);
 	session_set_owner(delivery->session, on_session, delivery);
@@ -1016,8 +1029,9 @@ delivery_check(struct delivery *delivery, struct route *route)
 	delivery->is_checked = false;
 	if (route->cause == CAUSE_REPLY &&
 	    route_names(route, target->host, &target->ip, target->port)) {
-		target->expires_ms = route->expires_ms;
-		route_unref(delivery->route);
+		target->expires_ms =
+			sooner(route->expires_ms, target->security->expires_ms);
+		delivery_forget_route(delivery);
 		delivery->route = route_ref(route);
 		delivery_send(delivery);
 		return true;
