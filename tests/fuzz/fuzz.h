@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sanitizer/asan_interface.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define FUZZ_CHECK(claim)                                                      \
@@ -37,6 +39,62 @@ fuzz_copy(const uint8_t *data, size_t size)
 	if (size != 0)
 		memcpy(copy, data, size);
 	return copy;
+}
+
+#define FUZZ_WINDOWS 3
+
+/*
+ * What a reader sees of the input, piece by piece, in memory that takes turns:
+ * the sanitizer sees a read behind the end of a piece, and one of a piece that
+ * was shown before. Much cheaper than an allocation for each piece.
+ */
+struct fuzz_windows {
+	uint8_t *room[FUZZ_WINDOWS];
+	size_t size;
+	size_t shown[FUZZ_WINDOWS]; /* octets at the end of each room */
+	unsigned turn;
+};
+
+/* size: of the largest piece */
+static inline void
+fuzz_windows_init(struct fuzz_windows *windows, size_t size)
+{
+	memset(windows, 0, sizeof(*windows));
+	windows->size = size != 0 ? size : 1;
+	for (size_t i = 0; i < FUZZ_WINDOWS; i++) {
+		windows->room[i] = malloc(windows->size);
+		FUZZ_CHECK(windows->room[i] != NULL);
+		ASAN_POISON_MEMORY_REGION(windows->room[i], windows->size);
+	}
+}
+
+static inline void
+fuzz_windows_done(struct fuzz_windows *windows)
+{
+	for (size_t i = 0; i < FUZZ_WINDOWS; i++) {
+		ASAN_UNPOISON_MEMORY_REGION(windows->room[i], windows->size);
+		free(windows->room[i]);
+	}
+}
+
+/* A copy that ends where its room ends; the one before is gone. */
+static inline uint8_t *
+fuzz_window(struct fuzz_windows *windows, const uint8_t *data, size_t len)
+{
+	unsigned last = windows->turn, now = (last + 1) % FUZZ_WINDOWS;
+	uint8_t *at = windows->room[now] + windows->size - len;
+
+	FUZZ_CHECK(len <= windows->size);
+	ASAN_POISON_MEMORY_REGION(windows->room[last] + windows->size -
+					  windows->shown[last],
+				  windows->shown[last]);
+	ASAN_UNPOISON_MEMORY_REGION(at, len);
+	windows->shown[last] = 0;
+	windows->shown[now] = len;
+	windows->turn = now;
+	if (len != 0)
+		memcpy(at, data, len);
+	return at;
 }
 
 /*

@@ -29,15 +29,17 @@ run(enum smtp_cmd_mode mode, const uint8_t *bytes, size_t len, uint32_t seed,
 {
 	struct smtp_cmd cmd = {0};
 	struct smtp_cmd_event event;
+	struct fuzz_windows windows;
 	size_t start = 0, end = 0;
 
 	buf_init(log, LOG_MAX);
+	fuzz_windows_init(&windows, len);
 	do {
 		uint8_t *window;
 		size_t at = 0, used;
 
 		end += seed == 0 ? len - end : fuzz_piece(&seed, len - end);
-		window = fuzz_copy(bytes + start, end - start);
+		window = fuzz_window(&windows, bytes + start, end - start);
 		do {
 			used = smtp_cmd_next(&cmd, mode, window + at,
 					     end - start - at, &event);
@@ -48,11 +50,11 @@ run(enum smtp_cmd_mode mode, const uint8_t *bytes, size_t len, uint32_t seed,
 			if (event.kind != SMTP_CMD_NEED_MORE)
 				log_event(&event, log);
 		} while (event.kind != SMTP_CMD_NEED_MORE);
-		free(window);
 		start += at;
 		/* the window never has to hold more than the longest line */
 		FUZZ_CHECK(end - start < SMTP_CMD_WINDOW_MIN);
 	} while (end < len);
+	fuzz_windows_done(&windows);
 	return len - start;
 }
 

@@ -22,13 +22,15 @@ static void
 decode(const uint8_t *bytes, size_t len, uint32_t seed, struct decoded *out)
 {
 	struct smtp_data_decoder decoder = {0};
+	struct fuzz_windows windows;
 	size_t start = 0;
 
+	fuzz_windows_init(&windows, len);
 	buf_init(&out->message, BYTES_MAX);
 	out->is_end = false;
 	while (start < len && !out->is_end) {
 		size_t piece = seed == 0 ? len : fuzz_piece(&seed, len - start);
-		uint8_t *copy = fuzz_copy(bytes + start, piece);
+		uint8_t *copy = fuzz_window(&windows, bytes + start, piece);
 		size_t at = 0;
 
 		while (at < piece && !out->is_end) {
@@ -43,9 +45,9 @@ decode(const uint8_t *bytes, size_t len, uint32_t seed, struct decoded *out)
 				   0);
 			at += used;
 		}
-		free(copy);
 		start += at;
 	}
+	fuzz_windows_done(&windows);
 	out->used = start;
 	out->facts = decoder.facts;
 	FUZZ_CHECK(out->facts.bytes == buf_len(&out->message));
@@ -146,13 +148,15 @@ static void
 encode(const uint8_t *bytes, size_t len, uint32_t seed, struct buf *wire)
 {
 	struct smtp_data_encoder encoder = {0};
+	struct fuzz_windows windows;
 	struct str end;
 	size_t start = 0;
 
+	fuzz_windows_init(&windows, len);
 	buf_init(wire, BYTES_MAX);
 	while (start < len) {
 		size_t piece = seed == 0 ? len : fuzz_piece(&seed, len - start);
-		uint8_t *copy = fuzz_copy(bytes + start, piece);
+		uint8_t *copy = fuzz_window(&windows, bytes + start, piece);
 		size_t at = 0;
 
 		while (at < piece) {
@@ -163,9 +167,9 @@ encode(const uint8_t *bytes, size_t len, uint32_t seed, struct buf *wire)
 			FUZZ_CHECK(at <= piece && run.len != 0);
 			FUZZ_CHECK(buf_add(wire, run.at, run.len) == 0);
 		}
-		free(copy);
 		start += piece;
 	}
+	fuzz_windows_done(&windows);
 	end = smtp_data_encode_end(&encoder);
 	FUZZ_CHECK(buf_add(wire, end.at, end.len) == 0);
 }
@@ -220,17 +224,19 @@ check_encoder(const uint8_t *bytes, size_t len, uint32_t seed)
 static void
 scan(const uint8_t *bytes, size_t len, uint32_t seed, struct header_scan *scan)
 {
+	struct fuzz_windows windows;
 	size_t start = 0;
 
+	fuzz_windows_init(&windows, len);
 	memset(scan, 0, sizeof(*scan));
 	while (start < len) {
 		size_t piece = seed == 0 ? len : fuzz_piece(&seed, len - start);
-		uint8_t *copy = fuzz_copy(bytes + start, piece);
+		uint8_t *copy = fuzz_window(&windows, bytes + start, piece);
 
 		header_scan_feed(scan, copy, piece);
-		free(copy);
 		start += piece;
 	}
+	fuzz_windows_done(&windows);
 	header_scan_end(scan);
 }
 

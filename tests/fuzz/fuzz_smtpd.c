@@ -218,7 +218,9 @@ static void
 converse(struct run *run, const uint8_t *data, size_t size, uint32_t seed)
 {
 	size_t at = 0, end = seed == 0 ? size : 0;
+	struct fuzz_windows windows;
 
+	fuzz_windows_init(&windows, size);
 	while (!run->is_over) {
 		uint8_t *window;
 		size_t used;
@@ -226,14 +228,14 @@ converse(struct run *run, const uint8_t *data, size_t size, uint32_t seed)
 		if (end < size && seed != 0)
 			end += fuzz_piece(&seed, size - end);
 		do {
-			window = fuzz_copy(data + at, end - at);
+			window = fuzz_window(&windows, data + at, end - at);
 			used = end > at ? take(run, window, end - at) : 0;
-			free(window);
 			at += used;
 		} while (used != 0 && !run->is_over);
 		if (end == size)
 			break;
 	}
+	fuzz_windows_done(&windows);
 }
 
 /* RFC 5321, 4.2: a code, a space or a hyphen, at most 512 octets, CR LF */

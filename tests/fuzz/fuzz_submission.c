@@ -12,13 +12,15 @@ static void
 filter(const uint8_t *data, size_t size, uint32_t seed, struct buf *out)
 {
 	struct submission submission;
+	struct fuzz_windows windows;
 	struct str rest;
 
 	buf_init(out, OUT_MAX);
+	fuzz_windows_init(&windows, size);
 	submission_init(&submission, "D", "I@h");
 	while (size != 0) {
 		size_t piece = seed != 0 ? fuzz_piece(&seed, size) : size;
-		uint8_t *copy = fuzz_copy(data, piece);
+		uint8_t *copy = fuzz_window(&windows, data, piece);
 
 		for (size_t at = 0; at < piece;) {
 			struct str run;
@@ -30,10 +32,10 @@ filter(const uint8_t *data, size_t size, uint32_t seed, struct buf *out)
 				(void)buf_add(out, run.at, run.len);
 			at += used;
 		}
-		free(copy);
 		data += piece;
 		size -= piece;
 	}
+	fuzz_windows_done(&windows);
 	rest = submission_end(&submission);
 	if (rest.len != 0)
 		(void)buf_add(out, rest.at, rest.len);

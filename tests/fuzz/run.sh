@@ -18,7 +18,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${FUZZ_BUILD:-$top/build-fuzz}
 corpus=$top/tests/fuzz/corpus/$name
 found=$build/found/$name
-flags="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+flags="-g -O2 -fno-omit-frame-pointer -fsanitize=address,undefined \
 -fno-sanitize-recover=all"
 
 [ -f "$top/tests/fuzz/fuzz_$name.c" ] || { echo "no fuzz_$name.c" >&2; exit 64; }
