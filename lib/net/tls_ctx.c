@@ -19,8 +19,8 @@
  * mail servers that know nothing better would otherwise send in the clear.
  */
 #define TLS_SERVER_CIPHERS                                                     \
-	"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES256:ECDHE+AES128:"               \
-	"!aNULL:!eNULL:!PSK"
+	"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:ECDHE+AES256:ECDHE+AES128:"  \
+	"!aNULL:!eNULL:!PSK:!AESCCM8"
 
 /* Without verification the alternative is no encryption: take what is there */
 #define TLS_OPPORTUNISTIC_CIPHERS "DEFAULT:@SECLEVEL=0"
