@@ -11,7 +11,12 @@ WAYS = ("starttls", "tls")
 PROGRAMS = {"swaks": ("PLAIN", "LOGIN"),
             "curl": ("PLAIN", "LOGIN"),
             "msmtp": ("PLAIN", "LOGIN", "SCRAM-SHA-256"),
-            "python": ("PLAIN", "LOGIN")}
+            "python": ("PLAIN", "LOGIN"),
+            "s_nail": ("PLAIN", "LOGIN"),
+            "perl": ("PLAIN", "LOGIN"),
+            "nodemailer": ("PLAIN", "LOGIN")}
+#: It writes a header of its own.
+COMPOSES = ("s_nail",)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -22,7 +27,8 @@ def test_a_program_hands_mail_in_by_every_way(relay, authority, program):
     sent = []
 
     def hand_in(to, way, auth):
-        content = mails.message(f"by {way} {auth}\r\n".encode())
+        content = mails.message(f"by {way} with {(auth or [None])[0]}\r\n"
+                                .encode())
         send(relay, authority, to, way, auth, "anna@local.example",
              ["bob@local.example"], content)
         sent.append(content)
@@ -34,10 +40,36 @@ def test_a_program_hands_mail_in_by_every_way(relay, authority, program):
             hand_in(to, way, (mechanism, user, password))
     found = relay.wait_maildir("bob", len(sent))
     for content in sent:
-        assert any(mails.message_id(f) == mails.message_id(content)
+        body = content.split(b"\r\n\r\n")[1].strip()
+        assert any(body in f.splitlines() and
+                   (program in COMPOSES or
+                    mails.message_id(f) == mails.message_id(content))
                    for f in found)
     assert len(relay.events("auth", result="ok")) == \
         len(WAYS) * len(PROGRAMS[program])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_shows_why_it_was_refused(relay, authority, program):
+    user, password = relay.add_user()
+    relay.start()
+    send = getattr(clients, program)
+
+    def refusal(to, way, auth, recipient):
+        with pytest.raises(Exception) as caught:
+            send(relay, authority, to, way, auth, "anna@local.example",
+                 [recipient], mails.message())
+        return str(caught.value)
+    said = refusal(relay.mx, "plain", None, "bob@far.example")
+    # curl tells nothing but the code
+    assert ("550" if program == "curl" else
+            "Relaying denied: far.example is not handled here and you are "
+            "not logged in") in said
+    said = refusal(relay.submissions, "tls", ("PLAIN", user, "wrong"),
+                   "bob@far.example")
+    assert ("Login denied" if program == "curl" else
+            "Authentication credentials invalid") in said
+    assert not relay.queue()
 
 
 @pytest.mark.parametrize("mechanism", ("plain", "login", "scram"))

@@ -5,9 +5,12 @@ Each takes the way in ("plain", "starttls", "tls"), and perhaps a mechanism
 with a login, hands one message over and raises when that does not work."""
 
 import base64
+import json
+import os
 import shutil
 import smtplib
 import subprocess
+import urllib.parse
 
 import pytest
 
@@ -97,6 +100,97 @@ def python(relay, authority, to, way, auth, sender, recipients, content):
                 client, "auth_" + mechanism.lower()))
         refused = client.sendmail(sender, recipients, content)
         assert not refused
+
+
+def s_nail(relay, authority, to, way, auth, sender, recipients, content):
+    """It composes the message itself: what is below the header is sent."""
+    login = ""
+    options = ["v15-compat", f"from={sender}", "hostname=client.example",
+               f"tls-ca-file={authority.file}", "tls-ca-no-defaults",
+               # it is told an address, and has no word for another name
+               "tls-verify=warn", "smtp-auth=none"]
+    if auth is not None:
+        mechanism, user, password = auth
+        login = "%s:%s@" % (urllib.parse.quote(user),
+                            urllib.parse.quote(password))
+        options[-1] = f"smtp-auth={mechanism.lower()}"
+    if way == "starttls":
+        options.append("smtp-use-starttls")
+    scheme = "smtps" if way == "tls" else "smtp"
+    options.append(f"mta={scheme}://{login}{to[0]}:{to[1]}")
+    words = ["s-nail", "-:/", "-Snosave", "-s", "hello", "-r", sender]
+    for option in options:
+        words += ["-S", option]
+    body = content.split(b"\r\n\r\n", 1)[1].replace(b"\r\n", b"\n")
+    run(*words, *recipients, content=body,
+        env=dict(os.environ, MAILRC="/dev/null", HOME=str(relay.folder),
+                 LC_ALL="C.UTF-8"))
+
+
+_PERL = r"""
+use strict; use Net::SMTP; use Authen::SASL;
+my ($host, $port, $name, $ca, $way, $mechanism, $user, $password, $from, @to)
+    = @ARGV;
+my @tls = (SSL_ca_file => $ca, SSL_verifycn_name => $name,
+           SSL_verify_mode => 1, SSL_hostname => $name);
+my $smtp = Net::SMTP->new($host, Port => $port, Hello => "client.example",
+    Timeout => 60, $way eq "tls" ? (SSL => 1, @tls) : ())
+    or die "connect: $@\n";
+sub check { $_[0] or die $smtp->code . " " . $smtp->message; }
+check($smtp->starttls(@tls)) if $way eq "starttls";
+check($smtp->auth(Authen::SASL->new(mechanism => $mechanism, callback =>
+    {user => $user, authname => "", pass => $password}))) if $mechanism;
+check($smtp->mail($from));
+check($smtp->to($_)) for @to;
+check($smtp->data);
+binmode STDIN;
+check($smtp->datasend($_)) while <STDIN>;
+check($smtp->dataend);
+$smtp->quit;
+"""
+
+
+def perl(relay, authority, to, way, auth, sender, recipients, content):
+    modules = ("Net::SMTP", "Authen::SASL", "IO::Socket::SSL")
+    if shutil.which("perl") is None or subprocess.run(
+            ["perl", *(f"-M{module}" for module in modules), "-e", "1"],
+            capture_output=True).returncode != 0:
+        pytest.skip("no perl with " + ", ".join(modules))
+    run("perl", "-e", _PERL, *to, NAME, authority.file, way,
+        *(auth or ("", "", "")), sender, *recipients, content=content)
+
+
+_NODE = r"""
+const nodemailer = require("nodemailer");
+const fs = require("fs");
+const o = JSON.parse(process.argv[1]);
+nodemailer.createTransport({
+    host: o.host, port: o.port, name: "client.example",
+    secure: o.way == "tls", requireTLS: o.way == "starttls",
+    ignoreTLS: o.way == "plain",
+    auth: o.auth ? {user: o.auth[1], pass: o.auth[2]} : undefined,
+    authMethod: o.auth ? o.auth[0] : undefined,
+    tls: {ca: fs.readFileSync(o.ca), servername: o.name},
+}).sendMail({
+    envelope: {from: o.from, to: o.to}, raw: fs.readFileSync(0),
+}).then(info => console.log(info.response), error => {
+    console.error(String(error)); process.exit(1);
+});
+"""
+
+
+def nodemailer(relay, authority, to, way, auth, sender, recipients, content):
+    # where Debian keeps what is not npm's
+    path = "/usr/share/nodejs:" + os.environ.get("NODE_PATH", "")
+    environment = dict(os.environ, NODE_PATH=path)
+    if shutil.which("node") is None or subprocess.run(
+            ["node", "-e", 'require("nodemailer")'], env=environment,
+            capture_output=True).returncode != 0:
+        pytest.skip("no node with nodemailer")
+    run("node", "-e", _NODE, json.dumps({
+        "host": to[0], "port": to[1], "way": way, "auth": auth,
+        "ca": str(authority.file), "name": NAME, "from": sender,
+        "to": recipients}), content=content, env=environment)
 
 
 def _file(relay, content):
