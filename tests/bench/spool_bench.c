@@ -187,9 +187,8 @@ run_sessions(double for_s, uint64_t bytes)
 		(void)uv_run(&loop, UV_RUN_ONCE);
 }
 
-/* Settles what was kept, and waits until it is gone. */
 static void
-settle_all(void)
+settle_kept(void)
 {
 	struct spool_stats stats;
 
@@ -203,6 +202,22 @@ settle_all(void)
 		(void)uv_run(&loop, UV_RUN_ONCE);
 		spool_stats(spool, &stats);
 	} while (stats.messages != 0);
+}
+
+/* Settles what was kept, and goes on until the log is free: that is said by
+ * the batches that follow. */
+static void
+settle_all(void)
+{
+	struct spool_stats stats;
+
+	settle_kept();
+	spool_stats(spool, &stats);
+	while (mode == ACCEPT && stats.segments - stats.segments_free > 2) {
+		run_sessions(0, 0);
+		settle_kept();
+		spool_stats(spool, &stats);
+	}
 }
 
 /* Bytes that may be put before the log has to do something about them. */
@@ -352,8 +367,7 @@ main(int argc, char **argv)
 		die(err.text);
 	while (!is_loaded)
 		(void)uv_run(&loop, UV_RUN_ONCE);
-	if (id_count != 0)
-		settle_all(); /* of an earlier run */
+	settle_kept(); /* of an earlier run */
 	if (lag != 0) {
 		ids = mem_resize(ids, lag, sizeof(*ids));
 		memset(ids, 0, lag * sizeof(*ids));
