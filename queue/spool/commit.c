@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "lib/mem.h"
+#include "queue/spool/body.h"
 #include "queue/spool/disk.h"
 #include "queue/spool/mutant.h"
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lib/mem.h"
+#include "queue/spool/body.h"
 
 void
 index_init(struct index *index)
@@ -209,22 +210,4 @@ entry_list_remove(struct index *index, struct entry_list *list, uint32_t handle)
 		list->last = entry->prev;
 	entry->slot = entry->next = entry->prev = 0;
 	list->count--;
-}
-
-struct body *
-body_new(void)
-{
-	struct body *body = mem_zalloc(sizeof(*body));
-
-	body->refs = 1;
-	return body;
-}
-
-void
-body_unref(struct body *body)
-{
-	if (body == NULL || --body->refs > 0)
-		return;
-	free(body->data);
-	free(body);
 }

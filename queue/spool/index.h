@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct body;
+
 /* A state record that is in the log and not in the message's file. */
 struct state_note {
 	struct state_note *next; /* by rising number */
@@ -20,17 +22,6 @@ struct state_note {
 	uint32_t at;		 /* of the text in it, bytes */
 	uint32_t bytes;
 	uint32_t number;
-};
-
-/* A body in memory; shared by the index, a put and a batch on its way. */
-struct body {
-	unsigned refs;
-	unsigned pins;
-	bool is_forgotten; /* goes when the last pin goes */
-	bool is_counted;   /* in the budget of kept bodies */
-	size_t bytes;
-	size_t capacity;
-	uint8_t *data;
 };
 
 enum entry_flags {
@@ -108,8 +99,5 @@ void entry_list_push(struct index *index, struct entry_list *list,
 		     uint32_t handle, uint32_t slot);
 void entry_list_remove(struct index *index, struct entry_list *list,
 		       uint32_t handle);
-
-struct body *body_new(void);
-void body_unref(struct body *body);
 
 #endif

@@ -16,6 +16,7 @@
 #include "lib/err.h"
 #include "lib/list.h"
 #include "lib/work.h"
+#include "queue/spool/body.h"
 #include "queue/spool/commit.h"
 #include "queue/spool/files.h"
 #include "queue/spool/index.h"
@@ -71,6 +72,7 @@ struct spool {
 	struct door door;
 	struct files files;
 	struct index index;
+	struct body_pool bodies;
 
 	struct segment **slots; /* by slot - 1; owns */
 	uint32_t slot_count;

@@ -605,6 +605,7 @@ keep_tick(struct spool *spool)
 {
 	struct keep_job keep = {.status = 0};
 
+	body_pool_trim(&spool->bodies);
 	start_job(spool, run_statvfs, on_statvfs, &keep);
 	spool->is_late = false;
 	spool->is_retry = true;

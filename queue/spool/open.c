@@ -48,6 +48,7 @@ spool_free(struct spool *spool)
 		parcel_free(container_of(node, struct parcel, link));
 	parcel_free(spool->filling);
 	index_done(&spool->index);
+	body_pool_done(&spool->bodies);
 	for (uint32_t i = 0; i < spool->slot_count; i++)
 		segment_free(spool->slots[i]);
 	free(spool->slots);

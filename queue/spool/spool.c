@@ -14,7 +14,7 @@
 #include "queue/spool/internal.h"
 #include "queue/spool/mutant.h"
 
-#define PARCEL_MAX   (1u << 20) /* a parcel is closed above it */
+#define PARCEL_MAX   (768u << 10) /* a parcel is closed above it */
 #define SPARE_MAX    4u
 #define SPARE_BYTES  (2u << 20) /* larger arenas are given back */
 #define DONE_WAIT_MS 20		/* for a batch of DONE records alone */
@@ -173,6 +173,17 @@ close_parcel(struct spool *spool)
 	spool->filling = take_spare(spool);
 }
 
+/* To the committer. */
+static void
+give_ready(struct spool *spool)
+{
+	struct list *node;
+
+	list_each (node, &spool->ready)
+		spool->in_flight++;
+	committer_give(&spool->committer, &spool->ready);
+}
+
 static struct parcel_item *
 add_record(struct spool *spool, struct record_head *record, const char *text,
 	   struct body *body, bool is_urgent)
@@ -180,8 +191,11 @@ add_record(struct spool *spool, struct record_head *record, const char *text,
 	bool is_grouped = spool->group_depth > 0;
 	struct parcel_item *item;
 
-	if (!is_grouped && spool->filling->bytes > PARCEL_MAX)
+	/* a batch of its own: the disk works while the turn goes on */
+	if (!is_grouped && spool->filling->bytes > PARCEL_MAX) {
 		close_parcel(spool);
+		give_ready(spool);
+	}
 	if (is_grouped)
 		record->flags |= RECORD_MORE;
 	item = parcel_add(spool->filling, record, text, body);
@@ -223,8 +237,6 @@ spool_group_end(struct spool *spool)
 void
 spool_give(struct spool *spool, bool all)
 {
-	struct list *node;
-
 	assert(spool->group_depth == 0);
 	if (spool->filling->is_urgent ||
 	    (all && spool->filling->item_count != 0))
@@ -237,10 +249,8 @@ spool_give(struct spool *spool, bool all)
 					     0);
 		return;
 	}
-	list_each (node, &spool->ready)
-		spool->in_flight++;
 	(void)uv_timer_stop(&spool->done_timer);
-	committer_give(&spool->committer, &spool->ready);
+	give_ready(spool);
 }
 
 void
@@ -295,23 +305,8 @@ spool_put_begin(struct spool *spool, struct spool_put *put)
 	put->spool = spool;
 	put->id = spool->next_id++;
 	put->priv = state;
-	state->body = body_new();
+	state->body = body_new(&spool->bodies);
 	reserve_ids(spool);
-}
-
-static void
-reserve_body(struct spool *spool, struct body *body, size_t len)
-{
-	size_t need = body->bytes + len, size = body->capacity;
-
-	if (need <= size)
-		return;
-	size = size == 0 ? need : 2 * size;
-	if (size < need)
-		size = need;
-	spool->put_bytes += size - body->capacity;
-	body->data = mem_resize(body->data, size != 0 ? size : 1, 1);
-	body->capacity = size;
 }
 
 static void
@@ -351,7 +346,9 @@ spool_put_data(struct spool_put *put, const void *bytes, size_t len)
 		drop_put_body(spool, state);
 		return large_data(state->large, bytes, len);
 	}
-	reserve_body(spool, body, len);
+	spool->put_bytes -= body->capacity;
+	body_reserve(body, len);
+	spool->put_bytes += body->capacity;
 	if (len != 0)
 		memcpy(body->data + body->bytes, bytes, len);
 	body->bytes += len;
@@ -419,11 +416,7 @@ spool_put_end(struct spool_put *put, const char *envelope)
 	}
 	spool->put_bytes -= body->capacity;
 	state->is_ended = true;
-	if (body->capacity > body->bytes + body->bytes / 4) {
-		body->data = mem_resize(body->data,
-					body->bytes != 0 ? body->bytes : 1, 1);
-		body->capacity = body->bytes;
-	}
+	body_close_up(body);
 	record = (struct record_head){
 		.type = RECORD_MSG,
 		.payload = (uint32_t)(text_bytes + body->bytes),
