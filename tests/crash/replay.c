@@ -5,7 +5,10 @@
  * compares what it finds with what was promised until then.
  *
  *	replay [-s SEED] [-n STATES] [-j JOBS] [-m] TRACE [FOLDER]
+ *	replay -c SPOOL -l BYTES TRACE
  *
+ *	-c  checks one state, which another made: SPOOL, by the marks that
+ *	    stand in the first BYTES of the trace
  *	-m  a mutant: the first finding ends it
  *	FOLDER is for the states (/dev/shm)
  *
@@ -874,6 +877,45 @@ run_job(struct run *run, int fd)
 		die("a pipe broke");
 }
 
+/* A state that was not made from the trace, of which the marks count. */
+static int
+check_one(struct run *run, const char *dir)
+{
+	const struct trace_event *event;
+	char *first, *second;
+	size_t at = 0;
+
+	(void)snprintf(run->dir, sizeof(run->dir), "%s", dir);
+	run->model = model_new();
+	work_init();
+	while (true) {
+		event = next_event(run, &at);
+		if (event == NULL)
+			break;
+		run->event++;
+		if (event->type >= TRACE_SUBMITTED)
+			note_event(run, event, NULL, run->event);
+	}
+	run->kind = CRASH_RANDOM;
+	if (open_state(run)) {
+		check_all(run);
+		check_ids(run);
+		first = summary(run);
+		close_state(run);
+		if (open_state(run)) {
+			second = summary(run);
+			if (strcmp(first, second) != 0)
+				tell(run, UNSTABLE, 0, 0, "");
+			free(second);
+			close_state(run);
+		}
+		free(first);
+	}
+	forget_found(run);
+	model_free(run->model);
+	return has_findings(run) ? 1 : 0;
+}
+
 static void
 count_moments(struct run *run)
 {
@@ -983,10 +1025,11 @@ int
 main(int argc, char **argv)
 {
 	static struct run run = {.seed = 1, .states_wanted = 1000, .jobs = 1};
-	const char *dir;
+	const char *dir, *one = NULL;
+	size_t limit = SIZE_MAX;
 	int option;
 
-	while ((option = getopt(argc, argv, "s:n:j:m")) != -1) {
+	while ((option = getopt(argc, argv, "c:l:s:n:j:m")) != -1) {
 		switch (option) {
 		case 's':
 			run.seed = strtoull(optarg, NULL, 10);
@@ -1000,6 +1043,12 @@ main(int argc, char **argv)
 		case 'm':
 			run.is_mutant = true;
 			break;
+		case 'c':
+			one = optarg;
+			break;
+		case 'l':
+			limit = strtoull(optarg, NULL, 10);
+			break;
 		default:
 			return 64;
 		}
@@ -1008,6 +1057,12 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: replay [-s SEED] [-n STATES] [-j JOBS] "
 				"[-m] TRACE [FOLDER]\n");
 		return 64;
+	}
+	if (one != NULL) {
+		map_trace(&run, argv[optind]);
+		if (run.trace_len > limit)
+			run.trace_len = limit;
+		return check_one(&run, one);
 	}
 	dir = optind + 1 < argc ? argv[optind + 1] : "/dev/shm";
 	(void)snprintf(run.dir, sizeof(run.dir), "%s/ostler-crash-XXXXXX", dir);

@@ -185,3 +185,16 @@ def test_every_broken_spool_is_found(capsys):
     with capsys.disabled():
         print()
         subprocess.run([CRASH / "mutants.sh", BUILD], check=True)
+
+
+@pytest.mark.skipif(not os.environ.get("OSTLER_SLOW"),
+                    reason="OSTLER_SLOW is not set")
+def test_ext4_on_a_disk_that_forgets_keeps_the_promises(capsys):
+    need_tools()
+    done = subprocess.run([CRASH / "blockdev.sh", TOOLS, "200"],
+                          capture_output=True, text=True, timeout=600)
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip())
+    with capsys.disabled():
+        print("\n" + done.stdout)
+    assert done.returncode == 0, done.stderr
