@@ -900,6 +900,7 @@ run_settle(struct run *run, const struct outcome *outcomes)
 		has_report |= settled->has_report;
 		has_digest |= settled->digest != DIGEST_NOTHING;
 	}
+	run_note_faults(run);
 	if (has_report || has_digest)
 		run_keep_outcomes(run, outcomes);
 	if (has_report)

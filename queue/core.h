@@ -21,6 +21,7 @@
 #include "queue/digest.h"
 #include "queue/entry.h"
 #include "queue/envelope.h"
+#include "queue/faults.h"
 #include "queue/history.h"
 #include "queue/queue.h"
 #include "queue/redirect.h"
@@ -67,6 +68,7 @@ struct queue {
 	struct queue_events events;
 	void *owner;
 
+	struct faults faults;
 	struct history *history;
 	struct digest *digest;
 	uint64_t digest_s;     /* its period; 0: it is never sent */
@@ -218,6 +220,9 @@ void entry_remove(struct queue *queue, struct entry *entry);
 /* Settles a run; if a host refused to relay, when DNS has said what it says
  * now. outcomes: lent for the call. */
 void run_judge(struct run *run, const struct outcome *outcomes);
+/* Notes which faults of ours the outcomes of a run tell of, or show to be
+ * over. */
+void run_note_faults(struct run *run);
 /* It waits for DNS: no longer. */
 void run_hurry(struct run *run);
 /* Is it such a refusal, on the way to that hop? */

@@ -55,6 +55,33 @@ run_hurry(struct run *run)
 	run_settle(run, run->outcomes);
 }
 
+/* Refused for the name of our address: ours to repair, so it gets grace. */
+static bool
+is_our_name(const struct run *run, const struct outcome *outcome)
+{
+	struct classification class;
+
+	if (outcome->kind != OUTCOME_FAILED || outcome->cause != CAUSE_REPLY)
+		return false; /* most are not */
+	classify_outcome(run->queue->classifier, outcome, &class);
+	return fault_of(outcome, &class) == FAULT_NAME;
+}
+
+static const struct outcome *
+mark_own_faults(struct run *run, const struct outcome *outcomes)
+{
+	for (size_t i = 0; i < run->count; i++) {
+		if (!is_our_name(run, &outcomes[i]))
+			continue;
+		if (outcomes != run->outcomes) {
+			run_copy_outcomes(run, outcomes);
+			outcomes = run->outcomes;
+		}
+		run->outcomes[i].is_own_fault = true;
+	}
+	return outcomes;
+}
+
 void
 run_judge(struct run *run, const struct outcome *outcomes)
 {
@@ -63,6 +90,7 @@ run_judge(struct run *run, const struct outcome *outcomes)
 	struct next_hop hop;
 	size_t first = 0;
 
+	outcomes = mark_own_faults(run, outcomes);
 	run_next_hop(run, run->policy, &hop);
 	while (first < run->count &&
 	       !run_is_denied(run, &hop, &outcomes[first]))
@@ -71,7 +99,8 @@ run_judge(struct run *run, const struct outcome *outcomes)
 		run_settle(run, outcomes);
 		return;
 	}
-	run_copy_outcomes(run, outcomes);
+	if (outcomes != run->outcomes)
+		run_copy_outcomes(run, outcomes);
 	if (hop.kind != HOP_MX) {
 		run_settle(run, run->outcomes);
 		return;
@@ -179,4 +208,91 @@ run_advise(struct settlement *settled)
 	advice = denied_cause_advice(settled->denied.cause);
 	if (advice != NULL && settled->final == settled->outcome)
 		settled->classification.advice = advice_id(str_of(advice));
+}
+
+/* ------------------------------------------------------------ our faults */
+
+static enum fault_kind
+settled_fault(const struct settlement *settled)
+{
+	if (!settled->is_denied)
+		return fault_of(settled->outcome, &settled->classification);
+	switch (settled->denied.cause) {
+	case DENIED_NO_LOGIN:
+	case DENIED_LOGIN:
+		return FAULT_LOGIN;
+	case DENIED_INNER:
+		return FAULT_ROUTE;
+	case DENIED_UNKNOWN:
+	case DENIED_OUR_DATA:
+	case DENIED_OLD_RECORD:
+	case DENIED_BACKUP_MX:
+	case DENIED_BEST_MX:
+		break;
+	}
+	return FAULT_NONE;
+}
+
+/* What the way of this run shows to be in order again. */
+static void
+note_success(struct run *run, const char *key, uint64_t now_ms)
+{
+	struct faults *faults = &run->queue->faults;
+
+	faults_over(faults, FAULT_LOGIN, key, now_ms);
+	faults_over(faults, FAULT_CONFIGURATION, key, now_ms);
+	faults_over(faults, FAULT_ROUTE, key, now_ms);
+	if (strcmp(faults->name_by, key) == 0)
+		faults_over(faults, FAULT_NAME, NULL, now_ms);
+}
+
+static void
+note_dns(struct run *run, const struct outcome *outcome, const char *words,
+	 uint64_t now_ms)
+{
+	struct faults *faults = &run->queue->faults;
+	const char *key = run->leg->destination->key;
+	bool is_mx = str_starts_nocase(str_of(key), "mx ");
+
+	if (outcome->cause == CAUSE_DNS_FAILED) {
+		if (is_mx)
+			faults_dns_failed(faults, key, words, now_ms);
+		else /* we chose its name ourselves */
+			faults_met(faults, FAULT_DNS, key, words, now_ms);
+		return;
+	}
+	if (outcome->mx.is_known)
+		faults_dns_answered(faults, now_ms);
+	if (!is_mx)
+		faults_over(faults, FAULT_DNS, key, now_ms);
+}
+
+void
+run_note_faults(struct run *run)
+{
+	struct faults *faults = &run->queue->faults;
+	const char *key = run->leg->destination->key;
+	uint64_t now_ms = queue_wall_ms(run->queue);
+
+	for (size_t i = 0; i < run->settled_count; i++) {
+		const struct settlement *settled = &run->settled[i];
+		const struct outcome *outcome = settled->outcome;
+		enum fault_kind kind = settled_fault(settled);
+		char words[OUTCOME_REPLY_MAX];
+
+		if (outcome->cause == CAUSE_OPERATOR)
+			continue;
+		settle_words(outcome, words, sizeof(words));
+		note_dns(run, outcome, words, now_ms);
+		if (outcome->kind == OUTCOME_DELIVERED) {
+			note_success(run, key, now_ms);
+		} else if (kind == FAULT_NAME) {
+			/* one fault, whoever notices it */
+			(void)str_copy(faults->name_by, sizeof(faults->name_by),
+				       str_of(key));
+			faults_met(faults, kind, "", words, now_ms);
+		} else if (kind != FAULT_NONE) {
+			faults_met(faults, kind, key, words, now_ms);
+		}
+	}
 }

@@ -262,6 +262,10 @@ leg_send_back(struct queue *queue, struct leg *leg)
 		plan.expire_s = queue->rules.bounce_expire_s;
 	if (!leg->is_warned && queue->rules.warn_s != 0 && now_ms >= warn_ms)
 		return false;
+	if (to->lesson != NULL &&
+	    settle_is_past_grace(&queue->rules, to->lesson, entry->received_ms,
+				 now_ms))
+		return false;
 	next_ms = retry_next(&plan, leg->attempts + 1, entry->received_ms,
 			     now_ms, random_below(UINT32_MAX));
 	if (next_ms == 0)
@@ -634,6 +638,7 @@ queue_free(struct queue *queue)
 	listing_drop_orders(queue);
 	entry_index_done(&queue->index);
 	schedule_done(&queue->schedule);
+	faults_done(&queue->faults);
 	digest_free(queue->digest);
 	limit_free(queue->reports);
 	classifier_unref(queue->classifier);
@@ -930,6 +935,12 @@ struct spool *
 queue_spool(struct queue *queue)
 {
 	return queue->spool;
+}
+
+struct faults *
+queue_faults(struct queue *queue)
+{
+	return &queue->faults;
 }
 
 struct history *

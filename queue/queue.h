@@ -27,6 +27,7 @@
 #include "queue/envelope.h"
 #include "queue/spool/spool.h"
 
+struct faults;
 struct history;
 struct queue;
 struct resolver;
@@ -207,6 +208,10 @@ void queue_destinations(const struct queue *queue, size_t max,
 				     uint64_t waiting, uint64_t active,
 				     const char *last_error),
 			void *arg);
+
+/* Lends what is wrong on our side, until the queue is closed; its listener is
+ * the caller's to set. */
+struct faults *queue_faults(struct queue *queue);
 
 /* Lends the history of failures, until the queue is closed. */
 struct history *queue_history(struct queue *queue);

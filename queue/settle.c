@@ -54,9 +54,28 @@ wants_report(const struct envelope *envelope, const struct recipient *recipient,
 static bool
 has_grace(const struct settle_rules *rules, const struct settle_input *input)
 {
-	return input->outcome->is_own_fault &&
+	const struct outcome *outcome = input->outcome;
+
+	/* RFC 3463, 3.2: x.1.n is about this one address */
+	return outcome->is_own_fault &&
+	       (outcome->cause != CAUSE_REPLY || outcome->status.class == 0 ||
+		outcome->status.subject != 1) &&
 	       input->now_ms <
 		       input->envelope->received_ms + rules->grace_s * 1000;
+}
+
+bool
+settle_is_past_grace(const struct settle_rules *rules,
+		     const struct outcome *outcome, uint64_t received_ms,
+		     uint64_t now_ms)
+{
+	bool is_lasting = outcome->cause == CAUSE_AUTH_FAILED ||
+			  outcome->cause == CAUSE_AUTH_NOT_OFFERED ||
+			  outcome->cause == CAUSE_CONFIGURATION;
+
+	/* waiting mends nothing: who sent it hears of it in time to act */
+	return outcome->is_own_fault && is_lasting &&
+	       now_ms >= received_ms + rules->grace_s * 1000;
 }
 
 static void
@@ -196,7 +215,12 @@ settle_decide(const struct settle_rules *rules,
 		decide_delivered(input, out);
 		break;
 	case OUTCOME_DEFERRED:
-		decide_deferred(rules, input, out);
+		if (settle_is_past_grace(rules, input->outcome,
+					 input->envelope->received_ms,
+					 input->now_ms))
+			decide_failed(input, RCPT_FAILED, out);
+		else
+			decide_deferred(rules, input, out);
 		break;
 	case OUTCOME_FAILED:
 		if (input->denied != NULL)

@@ -64,6 +64,11 @@ struct settlement {
 					  the outcome, or the expiry */
 };
 
+/* A fault of ours that is final now, for its time of grace is over. */
+bool settle_is_past_grace(const struct settle_rules *rules,
+			  const struct outcome *outcome, uint64_t received_ms,
+			  uint64_t now_ms);
+
 void settle_decide(const struct settle_rules *rules,
 		   const struct settle_input *input, struct settlement *out);
 

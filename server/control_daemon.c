@@ -9,6 +9,7 @@
 #include "lib/mem.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
+#include "server/admin.h"
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
@@ -178,7 +179,7 @@ control_status(struct control_request *request)
 	(void)control_row(
 		request,
 		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:"
-			  "o,s:o}",
+			  "o,s:o,s:o}",
 			  "version", version_text(), "hostname",
 			  daemon->config->hostname, "pid", (json_int_t)getpid(),
 			  "uptime_s",
@@ -191,7 +192,8 @@ control_status(struct control_request *request)
 			  status_spool(&queue.spool), "dns", status_dns(&dns),
 			  "destinations", destinations, "slow_hosts",
 			  slow_hosts, "warnings", warnings, "digest",
-			  status_digest(&queue.digest)));
+			  status_digest(&queue.digest), "faults",
+			  admin_faults(daemon)));
 	control_end(request, is_healthy ? EXIT_DONE : EXIT_NO, NULL);
 }
 

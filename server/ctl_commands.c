@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/units.h"
 #include "queue/bounce/classify.h"
 #include "queue/bounce/texts.h"
@@ -103,6 +104,21 @@ print_status(void *arg, const json_t *row)
 		       get(one, "ip"), number(one, "port"),
 		       number(one, "active"), number(one, "connections"),
 		       get(one, "reply"));
+	json_array_foreach(json_object_get(row, "faults"), index, one)
+	{
+		char since[CLOCK_DATE_MAX];
+
+		(void)printf("fault: %s%s%s: %s\n       %lld times since %s. "
+			     "%s\n",
+			     get(one, "kind"),
+			     get(one, "where")[0] != '\0' ? " at " : "",
+			     get(one, "where"), get(one, "reason"),
+			     number(one, "count"),
+			     clock_format_rfc3339((uint64_t)number(one,
+								   "since_ms"),
+						  since),
+			     get(one, "advice"));
+	}
 	json_array_foreach(json_object_get(row, "warnings"), index, one)(void)
 		printf("warning: %s\n", json_string_value(one));
 }

@@ -20,6 +20,7 @@
 #include "lib/work.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
+#include "server/admin.h"
 #include "server/config.h"
 #include "server/config_certificate.h"
 #include "server/config_diff.h"
@@ -398,6 +399,7 @@ daemon_serve(struct daemon *daemon, struct err *err)
 	log_end(&line);
 	listeners_each(daemon->listeners, daemon_log_address, NULL);
 	daemon_watch_files(daemon);
+	daemon->admin = admin_new(daemon);
 	notify_ready();
 	return 0;
 }
@@ -685,6 +687,8 @@ on_sessions_gone(void *owner)
 	control_free(daemon->control);
 	daemon->control = NULL;
 	daemon->phase = DAEMON_CLOSING;
+	admin_free(daemon->admin);
+	daemon->admin = NULL;
 	uv_timer_stop(&daemon->drain_timer);
 	queue_close(daemon->queue, left_ms, on_queue_closed, daemon);
 }

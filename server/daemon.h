@@ -18,6 +18,7 @@
 #include "lib/err.h"
 #include "lib/list.h"
 
+struct admin;
 struct auth_server;
 struct buf;
 struct config;
@@ -62,6 +63,7 @@ struct daemon {
 	struct auth_server *auth;
 	struct smtpd *smtpd;
 	struct control *control;  /* NULL: none */
+	struct admin *admin;	  /* NULL: not serving */
 	struct file_watch *watch; /* certificates; NULL: not serving */
 
 	bool is_reloading, reload_again;

@@ -76,6 +76,8 @@ outcome_for(const struct envelope *envelope, size_t index, struct outcome *out)
 		(void)snprintf(out->reply, sizeof(out->reply),
 			       "550 5.1.1 no such user");
 		out->is_own_fault = to[0] == 'o';
+		if (out->is_own_fault) /* x.1.n is never ours */
+			status_set(&out->status, 550, "5.7.1", "no");
 		if (strncmp(to, "never2", 6) == 0)
 			(void)snprintf(out->host, sizeof(out->host),
 				       "mx2.test");

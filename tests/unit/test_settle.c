@@ -21,7 +21,16 @@ static const struct settle_rules rules = {
 /* the middle of the jitter's range */
 #define MIDDLE 1000
 
-enum said { TAKEN, TAKEN_DSN, LATER, NEVER, OWN_LATER, OWN_NEVER };
+enum said {
+	TAKEN,
+	TAKEN_DSN,
+	LATER,
+	NEVER,
+	OWN_LATER, /* these and what follows are our own fault */
+	OWN_NEVER,
+	OWN_ADDRESS, /* whatever was thought: it is about one address */
+	OWN_LOGIN,
+};
 
 static void
 outcome_make(enum said said, struct outcome *out)
@@ -43,12 +52,21 @@ outcome_make(enum said said, struct outcome *out)
 		status_set(&out->status, 450, "4.2.0", "later");
 		break;
 	case OWN_NEVER:
+		out->kind = OUTCOME_FAILED;
+		status_set(&out->status, 550, "5.7.1", "never");
+		break;
+	case OWN_ADDRESS:
 	case NEVER:
 		out->kind = OUTCOME_FAILED;
 		status_set(&out->status, 550, "5.1.1", "never");
 		break;
+	case OWN_LOGIN:
+		out->kind = OUTCOME_DEFERRED;
+		out->cause = CAUSE_AUTH_FAILED;
+		status_set(&out->status, 535, "5.7.8", "who are you");
+		break;
 	}
-	out->is_own_fault = said == OWN_LATER || said == OWN_NEVER;
+	out->is_own_fault = said >= OWN_LATER;
 }
 
 static const struct {
@@ -113,6 +131,13 @@ static const struct {
 	{SENDER, 0, 9, false, false, OWN_NEVER, 2 * 3600, RCPT_FAILED,
 	 DSN_FAILED, 0},
 	{SENDER, 0, 0, false, false, OWN_LATER, 1, RCPT_QUEUED, -1, 60},
+	{SENDER, 0, 0, false, false, OWN_LATER, 3 * 3600, RCPT_QUEUED, -1, 60},
+	{SENDER, 0, 0, false, false, OWN_ADDRESS, 1, RCPT_FAILED, DSN_FAILED,
+	 0},
+	{SENDER, 0, 9, false, false, OWN_LOGIN, 2 * 3600 - 1, RCPT_QUEUED, -1,
+	 3600},
+	{SENDER, 0, 9, false, false, OWN_LOGIN, 2 * 3600, RCPT_FAILED,
+	 DSN_FAILED, 0},
 };
 
 static void
