@@ -58,6 +58,7 @@ static const struct {
 	{"explain", control_explain},
 	{"route", control_route},
 	{"classify", control_classify},
+	{"diagnose", control_diagnose},
 };
 
 /* ------------------------------------------------------------- requests */

@@ -74,6 +74,16 @@ control_fn control_queue_list, control_queue_show, control_queue_cat,
 control_fn control_bounces;		   /* control_bounces.c */
 control_fn control_explain, control_route; /* control_policy.c */
 control_fn control_classify;		   /* control_classify.c */
+control_fn control_diagnose;		   /* control_diagnose.c */
+
+/* What route and diagnose say of a route; and how deliveries ask for it. */
+struct next_hop;
+struct route;
+struct route_opts;
+json_t *control_route_row(const struct daemon *daemon,
+			  const struct next_hop *hop,
+			  const struct route *route);
+struct route_opts control_route_opts(struct daemon *daemon);
 
 /* What status says of strangers and logins. */
 void control_front_warnings(const struct daemon *daemon, json_t *list);

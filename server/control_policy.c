@@ -130,11 +130,55 @@ route_host_json(const struct route_host *host, uint64_t now_ms)
 		ttl_s = host->expires_ms > now_ms
 				? (int64_t)((host->expires_ms - now_ms) / 1000)
 				: 0;
-	return json_pack("{s:s,s:i,s:i,s:o,s:I,s:b,s:b,s:s}", "host",
+	return json_pack("{s:s,s:i,s:i,s:o,s:I,s:I,s:I,s:b,s:b,s:s}", "host",
 			 host->name, "preference", host->preference, "port",
 			 (int)host->port, "addresses", addrs, "ttl_s",
-			 (json_int_t)ttl_s, "secure", host->is_secure, "cached",
-			 host->is_cached, "why", host->why);
+			 (json_int_t)ttl_s, "mx_ttl_s",
+			 (json_int_t)host->mx_ttl_s, "address_ttl_s",
+			 (json_int_t)host->addr_ttl_s, "secure",
+			 host->is_secure, "cached", host->is_cached, "why",
+			 host->why);
+}
+
+json_t *
+control_route_row(const struct daemon *daemon, const struct next_hop *hop,
+		  const struct route *route)
+{
+	uint64_t now_ms = resolver_now_ms(daemon->resolver);
+	bool is_usable = route->cause == CAUSE_REPLY;
+	json_t *hosts = json_array();
+
+	for (size_t i = 0; i < route->host_count; i++)
+		json_array_append_new(hosts, route_host_json(&route->hosts[i],
+							     now_ms));
+	return json_pack("{s:o,s:b,s:s,s:b,s:s,s:b,s:b,s:o}", "next_hop",
+			 explain_next_hop(hop), "usable", is_usable, "cause",
+			 is_usable ? "" : cause_name(route->cause), "permanent",
+			 !is_usable && route->is_permanent, "why", route->why,
+			 "implicit_mx", route->is_implicit_mx, "stale",
+			 route->is_stale, "hosts", hosts);
+}
+
+static bool
+is_ours(void *arg, const struct ip *ip, uint16_t port)
+{
+	struct daemon *daemon = arg;
+
+	return listeners_accept_on(daemon->listeners, ip, port);
+}
+
+struct route_opts
+control_route_opts(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+
+	return (struct route_opts){
+		.port = config->queue.port,
+		.private_targets = config->resolver.private_targets,
+		.hostname = config->hostname,
+		.is_ours = is_ours,
+		.is_ours_arg = daemon,
+	};
 }
 
 static void
@@ -152,22 +196,10 @@ on_route(void *owner, struct route *route)
 {
 	struct route_request *query = owner;
 	struct control_request *request = query->request;
-	uint64_t now_ms = resolver_now_ms(request->daemon->resolver);
-	json_t *hosts = json_array();
 	bool is_usable = route->cause == CAUSE_REPLY;
 
-	for (size_t i = 0; i < route->host_count; i++)
-		json_array_append_new(hosts, route_host_json(&route->hosts[i],
-							     now_ms));
-	(void)control_row(request,
-			  json_pack("{s:o,s:b,s:s,s:b,s:s,s:b,s:o}", "next_hop",
-				    explain_next_hop(&query->hop), "usable",
-				    is_usable, "cause",
-				    is_usable ? "" : cause_name(route->cause),
-				    "permanent",
-				    !is_usable && route->is_permanent, "why",
-				    route->why, "implicit_mx",
-				    route->is_implicit_mx, "hosts", hosts));
+	(void)control_row(request, control_route_row(request->daemon,
+						     &query->hop, route));
 	route_request_end(query, is_usable ? EXIT_DONE : EXIT_NO, NULL);
 }
 
@@ -178,14 +210,6 @@ on_route_cancel(struct control_request *request)
 
 	route_cancel(query->query);
 	route_request_end(query, EXIT_NO, NULL);
-}
-
-static bool
-is_ours(void *arg, const struct ip *ip, uint16_t port)
-{
-	struct daemon *daemon = arg;
-
-	return listeners_accept_on(daemon->listeners, ip, port);
 }
 
 /* A domain, or an address (with --from, the sender's routes count). */
@@ -222,19 +246,13 @@ control_route(struct control_request *request)
 {
 	struct daemon *daemon = request->daemon;
 	const struct config *config = daemon->config;
-	struct route_opts opts = {
-		.port = config->queue.port,
-		.private_targets = config->resolver.private_targets,
-		.hostname = config->hostname,
-		.is_ours = is_ours,
-		.is_ours_arg = daemon,
-		.is_fresh = control_arg_bool(request, "fresh"),
-	};
+	struct route_opts opts = control_route_opts(daemon);
 	const char *from = control_arg(request, "from");
 	struct addr sender = {0}, recipient;
 	struct route_request *query;
 	struct err err = ERR_INIT;
 
+	opts.is_fresh = control_arg_bool(request, "fresh");
 	if (!route_address(request, &recipient, &err)) {
 		control_end(request, EXIT_USAGE, err.text);
 		return;

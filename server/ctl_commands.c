@@ -231,8 +231,8 @@ ctl_explain(struct ctl *ctl)
 
 /* ----------------------------------------------------------------- route */
 
-static void
-print_route(void *arg, const json_t *row)
+void
+ctl_print_route(void *arg, const json_t *row)
 {
 	const json_t *hop = json_object_get(row, "next_hop");
 	json_t *host, *addr;
@@ -264,6 +264,11 @@ print_route(void *arg, const json_t *row)
 					     ? "cached"
 					     : "fresh",
 				     ttl_s);
+		if (number(host, "mx_ttl_s") != 0 &&
+		    number(host, "address_ttl_s") != 0)
+			(void)printf(" (MX %llds, address %llds)",
+				     number(host, "mx_ttl_s"),
+				     number(host, "address_ttl_s"));
 		if (json_is_true(json_object_get(host, "secure")))
 			(void)printf(", DNSSEC");
 		if (get(host, "why")[0] != '\0')
@@ -294,7 +299,7 @@ ctl_route(struct ctl *ctl)
 		return EXIT_USAGE;
 	}
 	json_object_set_new(args, "target", json_string(ctl->argv[1]));
-	return ctl_show(ctl, "route", args, print_route, NULL);
+	return ctl_show(ctl, "route", args, ctl_print_route, NULL);
 }
 
 /* -------------------------------------------------------------- classify */

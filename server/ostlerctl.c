@@ -22,6 +22,8 @@ static const struct {
 	 "flush"},
 	{"explain", ctl_explain, "would this recipient be taken, and why"},
 	{"route", ctl_route, "where mail for a domain or address goes"},
+	{"diagnose", ctl_diagnose,
+	 "walk the way of a message to an address, without one"},
 	{"classify", ctl_classify, "what an error reply means"},
 	{"bounces", ctl_bounces, "what has failed: by category, domain, host"},
 	{"auth", ctl_auth, "list | clear: who is slowed down or paused"},

@@ -85,6 +85,12 @@ on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
 			  clean_string(attempt->note)));
 }
 
+json_t *
+queue_json_text(const char *text)
+{
+	return clean_string(text);
+}
+
 static json_t *
 recipient_json(const struct recipient *r)
 {

@@ -31,5 +31,6 @@ uint8_t *queue_json_to_bytes(const json_t *row, size_t *out_len);
 /* Texts of peers end on a terminal and in JSON: control characters, and
  * bytes above 127 that are no UTF-8, become '?'. New memory. */
 char *queue_json_clean(const char *text);
+json_t *queue_json_text(const char *text); /* the same as a string */
 
 #endif

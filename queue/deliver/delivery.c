@@ -20,6 +20,7 @@
 #include "queue/deliver/local.h"
 #include "queue/deliver/pool.h"
 #include "queue/deliver/tally.h"
+#include "queue/deliver/watch.h"
 #include "queue/route/resolver.h"
 #include "queue/route/route.h"
 
@@ -75,6 +76,7 @@ struct delivery {
 	size_t count;
 	delivery_fn *on_done;
 	void *owner;
+	const struct delivery_watch *watch; /* lent, or NULL */
 
 	struct route_query *query;
 	struct route *route;  /* shares */
@@ -321,7 +323,7 @@ delivery_release(struct delivery *delivery, bool is_reusable)
 	deliverer->busy--;
 	pace_leave(&deliverer->pace, &delivery->target.ip,
 		   delivery->target.port);
-	if (!is_reusable ||
+	if (!is_reusable || delivery->watch != NULL ||
 	    session_messages(session) >=
 		    delivery->hop.messages_per_connection ||
 	    deliverer->opts.idle_connection_ms == 0)
@@ -341,6 +343,7 @@ delivery_send(struct delivery *delivery)
 		.envelope = delivery->envelope,
 		.recipients = recipients,
 		.count = count,
+		.is_probe = delivery->watch != NULL,
 	};
 	bool is_begun;
 
@@ -593,10 +596,24 @@ delivery_tell_attempt(const struct delivery *delivery,
 {
 	const struct deliverer_opts *opts = &delivery->deliverer->opts;
 
-	if (opts->on_attempt != NULL)
+	if (delivery->watch != NULL)
+		delivery->watch->on_dial(delivery->watch->arg, target->host,
+					 &target->ip, target->port);
+	else if (opts->on_attempt != NULL)
 		opts->on_attempt(opts->on_attempt_arg, delivery->envelope->id,
 				 target->host, &target->ip, target->port,
 				 delivery->hop.key, target->ttl_s);
+}
+
+static void
+delivery_tell_dialled(const struct delivery *delivery,
+		      const struct target *target, const char *failure)
+{
+	const struct delivery_watch *watch = delivery->watch;
+
+	if (watch != NULL)
+		watch->on_dialled(watch->arg, target->host, &target->ip,
+				  target->port, failure);
 }
 
 static enum smtp_client_tls
@@ -663,6 +680,7 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 		.security = target->security,
 		.password_file = delivery->hop.password_file,
 		.mechanisms = delivery->hop.mechanisms,
+		.watch = delivery->watch,
 	};
 
 	delivery_key(delivery, target, &opts.key);
@@ -925,6 +943,7 @@ dial_failed(struct dial *dial, int code, const char *why)
 		 delivery->hop.source.family != IP_NONE)
 		cause = CAUSE_CONFIGURATION;
 	delivery_note_own(delivery, cause, PHASE_CONNECT, &dial->target, why);
+	delivery_tell_dialled(delivery, &dial->target, why);
 	if (cause != CAUSE_CONFIGURATION)
 		delivery_mark(delivery, &dial->target);
 	dial_stop(dial);
@@ -947,6 +966,7 @@ on_dial(void *owner, enum stream_event event)
 		dial->stream = NULL;
 		dial_stop(&delivery->dials[0]);
 		dial_stop(&delivery->dials[1]);
+		delivery_tell_dialled(delivery, &target, NULL);
 		delivery_begin_session(delivery, &target, stream);
 		break;
 	case STREAM_FAILED:
@@ -1047,6 +1067,8 @@ on_route(void *owner, struct route *route)
 	struct deliverer *deliverer = delivery->deliverer;
 
 	delivery->query = NULL;
+	if (delivery->watch != NULL)
+		delivery->watch->on_route(delivery->watch->arg, route);
 	if (delivery->is_checked && delivery_check(delivery, route))
 		return;
 	pool_follow(deliverer->pool, delivery->hop.key, route,
@@ -1287,6 +1309,8 @@ delivery_start(struct deliverer *deliverer,
 	tally_init(&delivery->tally, delivery->count);
 	delivery->on_done = on_done;
 	delivery->owner = owner;
+	delivery->watch = request->watch;
+	delivery->has_no_pool = request->watch != NULL;
 	list_init(&delivery->later.link);
 	delivery->later.on_later = on_later;
 	resolver_call_later(deliverer->resolver, &delivery->later);

@@ -20,6 +20,7 @@
 #include "queue/envelope.h"
 
 struct delivery;
+struct delivery_watch;
 struct deliverer; /* what all deliveries share: pool, resolver, TLS */
 struct resolver;
 struct spool;
@@ -83,6 +84,9 @@ struct delivery_request {
 	const struct envelope *envelope; /* lent by the caller until done */
 	const size_t *recipients;	 /* indexes into the envelope; copied */
 	size_t recipient_count;		 /* > 0 */
+	/* Not NULL: stops before DATA (queue/deliver/watch.h), remote next
+	 * hops only. Lent until done. */
+	const struct delivery_watch *watch;
 };
 
 /* outcomes[i] is for recipients[i]; lent for the call. */

@@ -15,6 +15,7 @@
 #include "queue/deliver/body.h"
 #include "queue/deliver/secret.h"
 #include "queue/deliver/smtp_caps.h"
+#include "queue/deliver/watch.h"
 #include "queue/envelope.h"
 
 #define SESSION_PIECE	     (64 * 1024)
@@ -52,6 +53,8 @@ struct session {
 	bool has_tls_failed;
 	char tls_version[16];
 	unsigned messages;
+	const struct delivery_watch *watch; /* lent, or NULL */
+	struct watch_lines said, heard;
 	bool is_sending; /* a message's results are awaited */
 
 	struct body body;
@@ -130,6 +133,7 @@ session_close(struct session *session, struct list *leaving)
 
 	if (session == NULL)
 		return;
+	session->watch = NULL;
 	if (session->state == SESSION_OVER) {
 		session_leave_refused(session);
 		return;
@@ -258,6 +262,10 @@ session_flush(struct session *session)
 
 	if (buf_len(out) == 0)
 		return;
+	if (session->watch != NULL)
+		watch_bytes(session->watch, &session->said, true,
+			    smtp_client_phase(session->client) == PHASE_AUTH,
+			    buf_bytes(out), buf_len(out));
 	(void)stream_write(session->stream, buf_bytes(out), buf_len(out));
 	buf_wipe(out); /* may have been a password */
 	stream_set_deadline(session->stream,
@@ -399,6 +407,9 @@ session_feed(struct session *session)
 	if (len == 0)
 		return false;
 	used = smtp_client_feed(session->client, bytes, len);
+	if (session->watch != NULL)
+		watch_bytes(session->watch, &session->heard, false, false,
+			    bytes, used);
 	stream_consume(session->stream, used);
 	/* the time is for a whole reply, however slowly it drips */
 	if (smtp_client_replies(session->client) != session->replies) {
@@ -590,6 +601,8 @@ session_secured(struct session *session)
 		(void)snprintf(session->tls_version,
 			       sizeof(session->tls_version), "%s",
 			       info.version);
+	if (session->watch != NULL)
+		session->watch->on_tls(session->watch->arg, &info);
 	session->state = SESSION_TALKING;
 	if (smtp_client_want(session->client) == CLIENT_WANTS_TLS)
 		smtp_client_secured(session->client);
@@ -668,6 +681,7 @@ session_new(const struct session_opts *opts, struct stream *stream,
 	session->hostname = mem_strdup(opts->hostname);
 	session->password_file = mem_strdup(opts->password_file);
 	session->mechanisms = opts->mechanisms;
+	session->watch = opts->watch;
 	session->tls_ctx =
 		opts->tls_ctx != NULL ? tls_ctx_ref(opts->tls_ctx) : NULL;
 	session->security = security_ref(opts->security);
@@ -702,7 +716,8 @@ session_send(struct session *session, struct spool *spool,
 		return false;
 	session->is_sending = true;
 	session->state = SESSION_TALKING;
-	body_open(&session->body, spool, message->envelope->id);
+	if (!message->is_probe)
+		body_open(&session->body, spool, message->envelope->id);
 	session_flush(session);
 	return true;
 }

@@ -21,6 +21,7 @@
 #include "queue/deliver/smtp_client.h"
 #include "queue/route/security.h"
 
+struct delivery_watch;
 struct session;
 struct spool;
 struct stream;
@@ -51,6 +52,8 @@ struct session_opts {
 	enum smtp_client_tls tls;  /* after a fallback: CLIENT_TLS_NONE */
 	struct tls_ctx *tls_ctx;   /* shares */
 	struct security *security; /* shares; that of the key */
+	/* Told what is said, until session_close; NULL: nobody. Lent. */
+	const struct delivery_watch *watch;
 	const char *password_file;
 	const char *const *mechanisms; /* lent until the first
 					  SESSION_READY */

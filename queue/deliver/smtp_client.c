@@ -71,6 +71,7 @@ struct smtp_client {
 	const struct envelope *envelope;
 	struct client_rcpt *rcpts;
 	size_t rcpt_count;
+	bool is_probe;	  /* ends behind RCPT */
 	bool is_heard;	  /* a reply other than 421 since smtp_client_send */
 	unsigned replies; /* all of them; wraps */
 
@@ -334,11 +335,12 @@ client_say_step(struct smtp_client *client, size_t step)
 		client_say(client, "DATA");
 }
 
-/* Behind the last command; a message in chunks has no DATA. */
+/* Behind the last command; a message in chunks has no DATA, nor has a probe. */
 static size_t
 step_end(const struct smtp_client *client)
 {
-	return step_data(client) + (client->is_chunked ? 0 : 1);
+	return step_data(client) +
+	       (client->is_chunked || client->is_probe ? 0 : 1);
 }
 
 /* Sends the commands that may be sent now: all of them, or the next. */
@@ -421,6 +423,11 @@ on_rcpt_reply(struct smtp_client *client)
 	if (status->code < 300) {
 		rcpt->state = TO_ACCEPTED;
 		client->accepted++;
+		if (!client->is_probe)
+			return;
+		result = result_of_reply(client, PHASE_RCPT);
+		rcpt_settle(rcpt, result);
+		result_unref(result);
 		return;
 	}
 	is_too_many = reply_is_too_many(status, client->accepted != 0);
@@ -517,7 +524,11 @@ on_envelope_reply(struct smtp_client *client)
 		return;
 	}
 	client_say_steps(client);
-	if (client->got == step_end(client))
+	if (client->got != step_end(client))
+		return;
+	if (client->is_probe)
+		client_transaction_end(client);
+	else
 		client_body_begin(client);
 }
 
@@ -1042,6 +1053,7 @@ smtp_client_send(struct smtp_client *client,
 	client->rcpt_count = message->count;
 	for (size_t i = 0; i < message->count; i++)
 		client->rcpts[i].index = message->recipients[i];
+	client->is_probe = message->is_probe;
 	client->is_heard = false;
 	client->batch_max = SMTP_CLIENT_BATCH_MAX;
 

@@ -120,6 +120,8 @@ struct smtp_client_message {
 	const struct envelope *envelope; /* lent until the results are there */
 	const size_t *recipients;	 /* copied */
 	size_t count;			 /* > 0 */
+	/* Ends behind RCPT: who was accepted there is "delivered". */
+	bool is_probe;
 };
 
 /*

@@ -43,8 +43,11 @@ static bool
 serve(struct run *run)
 {
 	static const size_t indexes[RECIPIENTS] = {0, 1, 2, 3, 4, 5, 6};
-	struct smtp_client_message message = {&run->envelope, indexes,
-					      run->envelope.recipient_count};
+	struct smtp_client_message message = {
+		.envelope = &run->envelope,
+		.recipients = indexes,
+		.count = run->envelope.recipient_count,
+	};
 	struct buf *out = smtp_client_out(run->client);
 
 	(void)buf_add(run->log, buf_bytes(out), buf_len(out));
