@@ -1093,7 +1093,8 @@ on_route(void *owner, struct route *route)
 
 static void delivery_next_unix(struct delivery *delivery);
 
-/* A connection that is open already is no further one. */
+/* A connection that is open already is no further one, if its TLS is still
+ * what the host has to offer. */
 static bool
 delivery_reuse_any(struct delivery *delivery)
 {
@@ -1108,6 +1109,11 @@ delivery_reuse_any(struct delivery *delivery)
 			if (!delivery_may_try(delivery, host, &host->addrs[j]))
 				continue;
 			target_set(&target, delivery, host, &host->addrs[j]);
+			if (!delivery_is_secured(delivery, &target)) {
+				/* then here again */
+				delivery_find_security(delivery, &target);
+				return true;
+			}
 			if (!target.is_clear &&
 			    delivery_reuse(delivery, &target))
 				return true;
