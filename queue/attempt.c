@@ -853,6 +853,18 @@ run_fetch_original(struct run *run)
 	run_commit(run);
 }
 
+/* For the report of an expiry: was it the same each time? */
+static void
+run_look_back(struct run *run, const struct outcome *last,
+	      struct settlement *settled)
+{
+	struct classification class;
+
+	classify_outcome(run->queue->classifier, last, &class);
+	settle_each_time(&run->message->envelope.recipients[settled->recipient],
+			 &class, settled);
+}
+
 void
 run_settle(struct run *run, const struct outcome *outcomes)
 {
@@ -893,6 +905,7 @@ run_settle(struct run *run, const struct outcome *outcomes)
 							 sizeof(*outcomes));
 			outcome_expired(run, &outcomes[i], &run->finals[i]);
 			settled->final = &run->finals[i];
+			run_look_back(run, &outcomes[i], settled);
 		}
 		classify_outcome(queue->classifier, settled->final,
 				 &settled->classification);
@@ -1053,9 +1066,14 @@ run_commit(struct run *run)
 
 	for (size_t i = 0; i < run->settled_count; i++) {
 		struct settlement *settled = &run->settled[i];
+		struct recipient *recipient =
+			&message->envelope.recipients[settled->recipient];
 
-		settle_apply(settled,
-			     &message->envelope.recipients[settled->recipient]);
+		settle_apply(settled, recipient);
+		/* the destination was down: nobody tried */
+		if (settled->outcome->cause != CAUSE_OPERATOR &&
+		    !run->is_unheard)
+			recipient->last_attempt_ms = queue_wall_ms(queue);
 		if (settled->state != RCPT_QUEUED)
 			message->leg_of[settled->recipient] = NULL;
 		log_settled(run, settled);

@@ -561,6 +561,20 @@ field_take(char **field, char **from)
 	*from = NULL;
 }
 
+bool
+recipient_mixes(const struct recipient *recipient, uint32_t attempts,
+		const char *category)
+{
+	if (recipient->is_mixed)
+		return true;
+	/* lines of attempts in between are not there any more */
+	if (attempts > recipient->attempts + 1)
+		return true;
+	return recipient->attempts != 0 && recipient->category != NULL &&
+	       category[0] != '\0' &&
+	       strcmp(recipient->category, category) != 0;
+}
+
 static bool
 state_line_apply(struct state_line *line, struct envelope *envelope)
 {
@@ -577,6 +591,11 @@ state_line_apply(struct state_line *line, struct envelope *envelope)
 	if (line->recipient >= envelope->recipient_count)
 		return false;
 	recipient = &envelope->recipients[line->recipient];
+	recipient->is_mixed =
+		recipient_mixes(recipient, (uint32_t)line->attempts,
+				line->category != NULL ? line->category : "");
+	if (line->has_attempt)
+		recipient->last_attempt_ms = line->at_ms;
 	recipient->state = line->state;
 	recipient->attempts = (uint32_t)line->attempts;
 	recipient->next_try_ms = line->next_ms;

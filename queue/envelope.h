@@ -43,11 +43,13 @@ struct recipient {
 	/* what state lines say */
 	enum recipient_state state;
 	uint32_t attempts;
-	uint64_t next_try_ms; /* wall clock; 0: now */
-	char *last_reply;     /* owns; last outcome in words, or NULL */
-	char *last_host;      /* owns; who said it, or NULL */
-	char *category;	      /* owns; bounce category name, or NULL */
-	bool is_warned;	      /* the sender was told about the delay */
+	uint64_t next_try_ms;	  /* wall clock; 0: now */
+	char *last_reply;	  /* owns; last outcome in words, or NULL */
+	char *last_host;	  /* owns; who said it, or NULL */
+	char *category;		  /* owns; bounce category name, or NULL */
+	bool is_warned;		  /* the sender was told about the delay */
+	bool is_mixed;		  /* its attempts ended in several categories */
+	uint64_t last_attempt_ms; /* wall clock; 0: none, or not known */
 	/* queue/bounce/relay_denied.h: how often the next attempt was at once
 	 * because DNS had changed, and since when (wall clock) DNS is believed
 	 * when it has not; 0: it was not waited for */
@@ -94,6 +96,11 @@ void envelope_format(const struct envelope *envelope, struct buf *out);
  */
 int envelope_parse(const char *text, const char *states, struct envelope *out,
 		   struct err *err);
+
+/* An attempt ends in a category ("": delivered), of attempts so far: has it
+ * been another one? Call before they are stored. */
+bool recipient_mixes(const struct recipient *recipient, uint32_t attempts,
+		     const char *category);
 
 /*
  * One state line for one recipient, or -1 for the whole message (hold).

@@ -30,7 +30,8 @@ static bool
 is_alike(const struct settlement *a, const struct settlement *b)
 {
 	return a->has_report == b->has_report && a->digest == b->digest &&
-	       a->report == b->report && a->state == b->state &&
+	       a->report == b->report && a->is_late == b->is_late &&
+	       a->state == b->state &&
 	       a->classification.category == b->classification.category &&
 	       strcmp(a->classification.rule, b->classification.rule) == 0 &&
 	       a->is_denied == b->is_denied &&
@@ -119,6 +120,7 @@ report_format(struct report *report, const struct settlement *rest,
 	char id[SPOOL_ID_MAX], report_id[SPOOL_ID_MAX];
 	struct dsn_input input = {
 		.kind = report->first->report,
+		.is_late = report->first->is_late,
 		.texts = queue->texts,
 		.language = queue->language,
 		.hostname = policy_hostname(queue->policy),
@@ -143,6 +145,9 @@ report_format(struct report *report, const struct settlement *rest,
 		told[input.recipient_count].outcome = rest->final;
 		told[input.recipient_count].classification =
 			rest->classification;
+		if (rest->is_each_time)
+			told[input.recipient_count].each_time =
+				&rest->each_time;
 		if (rest->is_denied)
 			told[input.recipient_count].note = run->note;
 		input.recipient_count++;
@@ -231,7 +236,8 @@ report_begin_put(struct report *report)
 	/* RFC 3461, 6.1: nothing is reported about a report */
 	envelope_add(&envelope, run->message->envelope.sender)->notify =
 		NOTIFY_NEVER;
-	envelope.is_utf8 = run->message->envelope.is_utf8;
+	/* the report itself is ASCII: only its address may need more */
+	envelope.is_utf8 = !str_is_ascii(str_of(run->message->envelope.sender));
 	queue_put_begin(run->queue, &report->put, &envelope);
 }
 

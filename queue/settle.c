@@ -190,11 +190,18 @@ decide_delivered(const struct settle_input *input, struct settlement *out)
 	out->state = RCPT_DELIVERED;
 	if (is_digest(input->envelope))
 		out->digest = DIGEST_DELIVERED;
-	if (input->outcome->has_dsn)
-		return; /* the next hop reports (RFC 3461, 5.2.2) */
 	out->report = input->is_local ? DSN_DELIVERED : DSN_RELAYED;
-	out->has_report =
-		wants_report(input->envelope, recipient, NOTIFY_SUCCESS);
+	if (wants_report(input->envelope, recipient, NOTIFY_SUCCESS)) {
+		/* else the next hop reports (RFC 3461, 5.2.2) */
+		out->has_report = !input->outcome->has_dsn;
+		return;
+	}
+	/* Who was told of a delay is told of its end, unless he said what he
+	 * wants to hear. */
+	out->is_late = recipient->is_warned &&
+		       recipient->notify == NOTIFY_DEFAULT &&
+		       !is_null_sender(input->envelope);
+	out->has_report = out->is_late;
 }
 
 static void
@@ -260,15 +267,38 @@ field_set(char **field, const char *text)
 }
 
 void
+settle_each_time(const struct recipient *recipient,
+		 const struct classification *last,
+		 struct settlement *settlement)
+{
+	const char *category = category_name(last->category);
+
+	if (recipient->attempts == 0 || recipient->category == NULL ||
+	    recipient_mixes(recipient, recipient->attempts + 1, category))
+		return;
+	settlement->is_each_time = true;
+	/* what they have in common is the category, no more */
+	settlement->each_time = *last;
+	settlement->each_time.advice = NULL;
+}
+
+void
 settle_apply(const struct settlement *settlement, struct recipient *recipient)
 {
 	const struct outcome *outcome = settlement->outcome;
 	char words[OUTCOME_REPLY_MAX];
 
+	if (outcome->cause != CAUSE_OPERATOR) {
+		recipient->is_mixed = recipient_mixes(
+			recipient, recipient->attempts + 1,
+			settlement->state != RCPT_QUEUED
+				? ""
+				: category_name(
+					  settlement->classification.category));
+		recipient->attempts++;
+	}
 	recipient->state = settlement->state;
 	recipient->next_try_ms = settlement->next_try_ms;
-	if (outcome->cause != CAUSE_OPERATOR)
-		recipient->attempts++;
 	settle_words(outcome, words, sizeof(words));
 	field_set(&recipient->last_reply, words);
 	field_set(&recipient->last_host, outcome->host);

@@ -56,6 +56,9 @@ struct settlement {
 	bool has_report;	    /* the sender is told: */
 	enum dsn_kind report;
 	enum settle_digest digest;
+	bool is_late;	   /* of a delivery, because he was told of a delay */
+	bool is_each_time; /* of an expiry: each attempt ended alike, so: */
+	struct classification each_time;
 	struct classification classification; /* of the outcome */
 	bool is_denied;			      /* and then: */
 	struct denied_verdict denied;
@@ -74,6 +77,15 @@ void settle_decide(const struct settle_rules *rules,
 
 /* After an operator's verb: final now, whatever the rules say. */
 void settle_operator(const struct settle_input *input, struct settlement *out);
+
+/*
+ * Of an expiry: did each of several attempts end in one category?
+ *
+ * last  what the last one ended with
+ */
+void settle_each_time(const struct recipient *recipient,
+		      const struct classification *last,
+		      struct settlement *settlement);
 
 /* Writes it into the recipient, with the words of the outcome. */
 void settle_apply(const struct settlement *settlement,

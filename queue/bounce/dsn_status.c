@@ -280,7 +280,9 @@ put_recipient(const struct dsn_input *input,
 	if (outcome->host[0] != '\0')
 		put_field(out, "Remote-MTA", "dns; ", str_of(outcome->host));
 	put_diagnostic(outcome, out);
-	put_date(out, "Last-Attempt-Date", input->now_ms);
+	if (recipient->recipient->last_attempt_ms != 0)
+		put_date(out, "Last-Attempt-Date",
+			 recipient->recipient->last_attempt_ms);
 	if (input->kind == DSN_DELAYED && input->retry_until_ms != 0)
 		put_date(out, "Will-Retry-Until", input->retry_until_ms);
 	if (is_bad) {
@@ -306,6 +308,11 @@ dsn_status(const struct dsn_input *input, struct buf *out)
 			  str_of(buf_text(&envid)));
 		buf_done(&envid);
 	}
+	/* RFC 3464, 2.2.4: an MTA's name; clients who log in are none */
+	if (input->envelope->login == NULL && input->envelope->helo != NULL &&
+	    input->envelope->helo[0] != '\0')
+		put_field(out, "Received-From-MTA", "dns; ",
+			  str_of(input->envelope->helo));
 	put_date(out, "Arrival-Date", input->envelope->received_ms);
 	put_field(out, "X-Ostler-Queue-ID", "", str_of(input->id));
 	for (size_t i = 0; i < input->recipient_count; i++) {

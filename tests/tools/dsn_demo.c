@@ -6,6 +6,7 @@
  *	dsn_demo NAME		the report, as it would enter the queue
  *	dsn_demo NAME --envelope	"8bit" or "7bit": what the envelope says
  *	dsn_demo NAME --language TAG	as configured for that language
+ *	dsn_demo --all TAG	all of them: NAME, NUL, report, NUL
  *
  * Time stands still and the zone is UTC, so that the output can be compared.
  */
@@ -97,6 +98,23 @@ expired(struct dsn_input *input, struct envelope *envelope,
 		mem_strdup("451 4.4.1 connection refused");
 	envelope->recipients[0].last_host = mem_strdup("mx1.example.net");
 	input->now_ms = RECEIVED_MS + UINT64_C(5) * 86400000;
+}
+
+static void
+expired_alike(struct dsn_input *input, struct envelope *envelope,
+	      struct outcome *outcome)
+{
+	expired(input, envelope, outcome);
+}
+
+static void
+late(struct dsn_input *input, struct envelope *envelope,
+     struct outcome *outcome)
+{
+	input->is_late = true;
+	input->now_ms = RECEIVED_MS + UINT64_C(7) * 3600000;
+	envelope->recipients[0].attempts = 9;
+	envelope->helo = mem_strdup("laptop.example.org");
 }
 
 static void
@@ -226,6 +244,10 @@ static const struct demo demos[] = {
 	{"delayed", DSN_DELAYED, CAUSE_CONNECT_TIMEOUT, PHASE_CONNECT,
 	 "connect to mx1.example.net [192.0.2.10]:25: timed out",
 	 plain_original, several},
+	{"message-expired-alike", DSN_FAILED, CAUSE_EXPIRED, PHASE_NONE,
+	 "not delivered in 5d", plain_original, expired_alike},
+	{"late", DSN_RELAYED, CAUSE_REPLY, PHASE_BODY, "250 OK", plain_original,
+	 late},
 	{"delivered", DSN_DELIVERED, CAUSE_REPLY, PHASE_BODY,
 	 "250 2.0.0 Queued as 4711", plain_original, with_dsn_arguments},
 	{"relayed", DSN_RELAYED, CAUSE_REPLY, PHASE_BODY, "250 OK",
@@ -357,6 +379,9 @@ print_demo(const struct demo *demo, bool is_envelope, const char *language)
 		.original_len = strlen(demo->original),
 		.original_size = strlen(demo->original),
 	};
+	const struct classification refused = {
+		.category = CATEGORY_BAD_CONNECTION,
+	};
 	char note[DENIED_NOTE_MAX + 1];
 	struct buf out;
 
@@ -372,11 +397,14 @@ print_demo(const struct demo *demo, bool is_envelope, const char *language)
 	for (size_t i = 0; i < envelope.recipient_count; i++) {
 		if (i > 0 && envelope.recipients[i].attempts == 0)
 			continue;
+		envelope.recipients[i].last_attempt_ms = input.now_ms;
 		told[input.recipient_count].recipient = &envelope.recipients[i];
 		told[input.recipient_count].outcome = outcome;
 		classify_outcome(classifier, outcome,
 				 &told[input.recipient_count].classification);
 		look_into(demo, outcome, &told[input.recipient_count], note);
+		if (demo->adjust == expired_alike)
+			told[input.recipient_count].each_time = &refused;
 		input.recipient_count++;
 	}
 	input.recipients = told;
@@ -400,16 +428,21 @@ main(int argc, char **argv)
 {
 	bool is_envelope = argc == 3 && strcmp(argv[2], "--envelope") == 0;
 	bool has_language = argc == 4 && strcmp(argv[2], "--language") == 0;
+	bool is_all = argc == 3 && strcmp(argv[1], "--all") == 0;
 
 	(void)setenv("TZ", "UTC0", 1);
 	tzset();
-	if (argc != 2 && !is_envelope && !has_language) {
-		fprintf(stderr, "usage: dsn_demo --list | NAME [--envelope | "
-				"--language TAG]\n");
+	if (argc != 2 && !is_envelope && !has_language && !is_all) {
+		fprintf(stderr, "usage: dsn_demo --list | --all TAG | NAME "
+				"[--envelope | --language TAG]\n");
 		return 2;
 	}
 	for (size_t i = 0; i < DEMO_COUNT; i++) {
-		if (strcmp(argv[1], "--list") == 0) {
+		if (is_all) {
+			(void)printf("%s%c", demos[i].name, '\0');
+			print_demo(&demos[i], false, argv[2]);
+			(void)putchar('\0');
+		} else if (strcmp(argv[1], "--list") == 0) {
 			puts(demos[i].name);
 		} else if (strcmp(argv[1], demos[i].name) == 0) {
 			print_demo(&demos[i], is_envelope,
@@ -417,5 +450,5 @@ main(int argc, char **argv)
 			return 0;
 		}
 	}
-	return strcmp(argv[1], "--list") == 0 ? 0 : 2;
+	return is_all || strcmp(argv[1], "--list") == 0 ? 0 : 2;
 }

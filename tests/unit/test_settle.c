@@ -91,6 +91,18 @@ static const struct {
 	{SENDER, NOTIFY_FAILURE, 0, false, false, TAKEN, 1, RCPT_DELIVERED, -1,
 	 0},
 	{"", NOTIFY_SUCCESS, 0, false, false, TAKEN, 1, RCPT_DELIVERED, -1, 0},
+	/* who was told of a delay is told of its end, whoever reports success;
+	 * not if he said what he wants to hear */
+	{SENDER, 0, 6, true, false, TAKEN, 5 * 3600, RCPT_DELIVERED,
+	 DSN_RELAYED, 0},
+	{SENDER, 0, 6, true, true, TAKEN, 5 * 3600, RCPT_DELIVERED,
+	 DSN_DELIVERED, 0},
+	{SENDER, 0, 6, true, false, TAKEN_DSN, 5 * 3600, RCPT_DELIVERED,
+	 DSN_RELAYED, 0},
+	{SENDER, NOTIFY_DELAY, 6, true, false, TAKEN, 5 * 3600, RCPT_DELIVERED,
+	 -1, 0},
+	{SENDER, NOTIFY_SUCCESS | NOTIFY_DELAY, 6, true, false, TAKEN_DSN,
+	 5 * 3600, RCPT_DELIVERED, -1, 0},
 	/* refused for good */
 	{SENDER, 0, 0, false, false, NEVER, 1, RCPT_FAILED, DSN_FAILED, 0},
 	{SENDER, NOTIFY_FAILURE, 0, false, false, NEVER, 1, RCPT_FAILED,
