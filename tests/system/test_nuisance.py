@@ -193,3 +193,53 @@ def test_a_dead_postmaster_is_no_loop(relay, refusing):
     wait_for(lambda: not any("digest" in line
                              for line in relay.status()["warnings"]),
              "the end of the warning")
+
+
+# ------------------------------------------------------------ backscatter
+
+
+def test_what_can_be_refused_in_the_session_is(make_relay, names, folder):
+    """So that nobody is sent a report about mail they never wrote."""
+    relay = make_relay(names)
+    users = folder / "users"
+    users.write_text("anna\n")
+    relay.domains["local.example"]["recipients"] = users
+    relay.domain("box.example", f"maildir:{relay.mail}/%d/%u")
+    relay.set("limits", message_size="4K", hops=5, recipients=100, errors=100)
+    relay.start()
+    forged = "victim@far.example"
+    at_rcpt = {
+        "nobody@local.example": "5.1.1",
+        "bob@far.example": "5.7.1",
+        "bob%far.example@local.example": "5.7.1",
+        "../anna@box.example": "5.1.3",
+        ".hidden@box.example": "5.1.3",
+        "anna": "5.1.3",
+    }
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail(forged)
+        for recipient, enhanced in at_rcpt.items():
+            reply = talk.say(f"RCPT TO:<{recipient}>")
+            assert reply.code // 100 == 5, (recipient, reply)
+            assert reply.text.startswith(enhanced), (recipient, reply)
+        assert talk.say("DATA").code // 100 == 5
+        talk.say("RSET")
+        # too large: as announced, and as found
+        reply = talk.say(f"MAIL FROM:<{forged}> SIZE=10000")
+        assert (reply.code, reply.text[:5]) == (552, "5.3.4")
+        talk.mail(forged, "anna@local.example")
+        reply = talk.data(b"Subject: x\r\n\r\n" + b"y" * 900 + b"\r\n"
+                          + (b"z" * 900 + b"\r\n") * 5)
+        assert (reply.code, reply.text[:5]) == (552, "5.3.4")
+        # in a loop
+        talk.mail(forged, "anna@local.example")
+        reply = talk.data(b"Received: from a by b; now\r\n" * 6
+                          + b"Subject: x\r\n\r\nx\r\n")
+        assert (reply.code, reply.text[:5]) == (554, "5.4.6")
+        # what needs SMTPUTF8 and does not say so
+        reply = talk.say("RCPT TO:<jürgen@box.example>")
+        assert reply.code // 100 == 5
+    assert relay.status()["queue"]["accepted"] == 0
+    assert not relay.events("dsn") and not relay.queue()
+    assert not relay.mail.exists()
