@@ -507,6 +507,7 @@ on_text(void *arg, int status, const struct spool_text *text)
 	}
 	message->envelope.id = message->entry->id;
 	message->envelope.size = text->body_bytes;
+	message->envelope.received_ms = message->entry->received_ms;
 	message_ready(message);
 }
 

@@ -18,7 +18,8 @@
 #include "queue/deliver/pace.h"
 
 /* Legs looked at in one turn of the loop. */
-#define PUMP_LEGS 512
+#define LONGEST_WAIT_S ((uint64_t)86400)
+#define PUMP_LEGS      512
 
 /* The longest sleep: the boot clock counts suspended time, timers do not. */
 #define SLEEP_MAX_MS 60000
@@ -53,12 +54,31 @@ queue_boot_ms(const struct queue *queue)
 				     : clock_boot_ms();
 }
 
+/* Nothing waits longer than that for its next attempt: a moment further off
+ * was written by a clock that was wrong. */
+static uint64_t
+longest_wait_ms(const struct queue *queue)
+{
+	uint64_t longest_s = LONGEST_WAIT_S;
+
+	for (size_t i = 0; i < queue->rules.retry.count; i++)
+		if (2 * (uint64_t)queue->retry_s[i] > longest_s)
+			longest_s = 2 * (uint64_t)queue->retry_s[i];
+	return longest_s * 1000;
+}
+
 uint64_t
 queue_boot_of(const struct queue *queue, uint64_t wall_ms)
 {
-	uint64_t now_ms = queue_wall_ms(queue);
+	uint64_t now_ms = queue_wall_ms(queue), longest_ms;
+	uint64_t wait_ms = wall_ms > now_ms ? wall_ms - now_ms : 0;
 
-	return queue_boot_ms(queue) + (wall_ms > now_ms ? wall_ms - now_ms : 0);
+	if (wait_ms > LONGEST_WAIT_S * 1000) {
+		longest_ms = longest_wait_ms(queue);
+		if (wait_ms > longest_ms)
+			wait_ms = longest_ms;
+	}
+	return queue_boot_ms(queue) + wait_ms;
 }
 
 /* --------------------------------------------------------------- legs */
@@ -405,6 +425,9 @@ on_found(void *owner, const struct spool_found *found)
 	}
 	envelope.id = found->id;
 	envelope.size = found->body_bytes;
+	/* by a clock that was wrong: its age counts from now */
+	if (envelope.received_ms > queue_wall_ms(queue))
+		envelope.received_ms = queue_wall_ms(queue);
 	for (size_t i = 0; i < envelope.recipient_count; i++)
 		left += recipient_is_left(&envelope.recipients[i]);
 	if (left != 0)
