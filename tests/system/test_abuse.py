@@ -368,6 +368,44 @@ def test_a_full_disk_gets_452_and_deliveries_go_on(make_relay, names,
     relay.stop()
 
 
+def test_a_disk_that_becomes_read_only_loses_nothing(make_relay, names,
+                                                     make_sink, small_disk):
+    def remount(how):
+        subprocess.run(["mount", "-o", f"remount,{how}", small_disk],
+                       check=True)
+
+    relay = make_relay(names)
+    far = make_sink()
+    relay.set("queue", port=far.port)
+    names.domain("far.example", far.host)
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.top["spool"] = small_disk / "spool"
+    relay.start()
+    assert relay.ctl("pause").code == 0
+    content = mails.message(b"it stays\r\n")
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("anna@local.example", "bob@far.example")
+        assert talk.data(content).code == 250
+    # what is open for writing keeps tmpfs from becoming read-only
+    relay.stop()
+    remount("ro")
+    try:
+        relay.launch()
+        assert relay.ended() == 71
+        assert "Read-only file system" in relay.log_text()[-1000:]
+        # but it can be looked at
+        assert len(relay.queue()) == 1
+        assert relay.ctl("fsck").code == 0
+    finally:
+        remount("rw")
+    relay.start()
+    assert relay.ctl("resume").code == 0
+    far.wait(1)
+    relay.wait_empty()
+    assert mails.as_sent(far.mails[0].content) == content
+
+
 def test_sixty_four_clients_at_once_are_served(relay):
     relay.set("limits", connections_per_client=100)
     relay.domain("local.example", "discard")
