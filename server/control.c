@@ -59,6 +59,7 @@ static const struct {
 	{"route", control_route},
 	{"classify", control_classify},
 	{"diagnose", control_diagnose},
+	{"doctor", control_doctor},
 };
 
 /* ------------------------------------------------------------- requests */

@@ -75,6 +75,7 @@ control_fn control_bounces;		   /* control_bounces.c */
 control_fn control_explain, control_route; /* control_policy.c */
 control_fn control_classify;		   /* control_classify.c */
 control_fn control_diagnose;		   /* control_diagnose.c */
+control_fn control_doctor;		   /* control_doctor.c */
 
 /* What route and diagnose say of a route; and how deliveries ask for it. */
 struct next_hop;
@@ -84,6 +85,9 @@ json_t *control_route_row(const struct daemon *daemon,
 			  const struct next_hop *hop,
 			  const struct route *route);
 struct route_opts control_route_opts(struct daemon *daemon);
+
+/* What status warns of: an array of strings. */
+json_t *control_warnings(const struct daemon *daemon);
 
 /* What status says of strangers and logins. */
 void control_front_warnings(const struct daemon *daemon, json_t *list);

@@ -109,10 +109,13 @@ status_dns(const struct resolver_stats *r)
 			 (json_int_t)r->entries, "bytes", (json_int_t)r->bytes);
 }
 
-static json_t *
-status_warnings(const struct daemon *daemon, const struct queue_stats *queue)
+json_t *
+control_warnings(const struct daemon *daemon)
 {
 	json_t *list = json_array();
+	struct queue_stats stats, *queue = &stats;
+
+	queue_stats(daemon->queue, &stats);
 
 	if (queue_is_paused(daemon->queue))
 		json_array_append_new(list,
@@ -174,7 +177,7 @@ control_status(struct control_request *request)
 	queue_destinations(daemon->queue, STATUS_DESTINATIONS, on_destination,
 			   destinations);
 	queue_slow_hosts(daemon->queue, on_slow_host, slow_hosts);
-	warnings = status_warnings(daemon, &queue);
+	warnings = control_warnings(daemon);
 	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
 	(void)control_row(
 		request,

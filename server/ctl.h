@@ -71,6 +71,7 @@ int ctl_auth(struct ctl *ctl);
 int ctl_explain(struct ctl *ctl);
 int ctl_route(struct ctl *ctl);
 int ctl_diagnose(struct ctl *ctl);
+int ctl_doctor(struct ctl *ctl);
 int ctl_classify(struct ctl *ctl);
 void ctl_print_route(void *arg, const json_t *row);
 int ctl_user(struct ctl *ctl);

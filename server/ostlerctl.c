@@ -24,6 +24,8 @@ static const struct {
 	{"route", ctl_route, "where mail for a domain or address goes"},
 	{"diagnose", ctl_diagnose,
 	 "walk the way of a message to an address, without one"},
+	{"doctor", ctl_doctor,
+	 "what is wrong with this relay and its DNS records"},
 	{"classify", ctl_classify, "what an error reply means"},
 	{"bounces", ctl_bounces, "what has failed: by category, domain, host"},
 	{"auth", ctl_auth, "list | clear: who is slowed down or paused"},

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/control_doctor.c - ostlerctl doctor, in the daemon
+ *
+ * A row for each thing looked at: {"check", "about", "state": "ok" | "warn" |
+ * "fail", "text", "advice"}. What the daemon knows comes at once, what DNS
+ * says as it comes; questions end by the resolver's own limits.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/list.h"
+#include "lib/mem.h"
+#include "lib/net/tls_ctx.h"
+#include "lib/units.h"
+#include "queue/queue.h"
+#include "queue/route/resolver.h"
+#include "server/client_name.h"
+#include "server/config.h"
+#include "server/control.h"
+#include "server/daemon.h"
+#include "server/listener.h"
+#include "server/queue_json.h"
+#include "server/smtpd.h"
+
+/* Domains that DNS is asked about; the rest is counted. */
+#define DOCTOR_DOMAINS_MAX 50
+
+#define CERTIFICATE_WARN_S (14 * 86400)
+
+enum question_kind {
+	QUESTION_ADDRESS, /* of our host name, IPv4 */
+	QUESTION_ADDRESS_V6,
+	QUESTION_REVERSE, /* the name of one of them */
+	QUESTION_MX,	  /* of a domain that is ours */
+	QUESTION_SPF,
+	QUESTION_DMARC,
+};
+
+struct doctor {
+	struct control_request *request;
+	struct list questions; /* under way */
+	bool is_started;
+	bool has_address;	 /* of either family */
+	unsigned addresses_left; /* questions about it */
+	bool is_bad;		 /* something failed */
+};
+
+struct question {
+	struct list link;
+	struct doctor *doctor;
+	enum question_kind kind;
+	char about[300]; /* host name, address or domain */
+	struct resolver_query *query;
+};
+
+/* text, advice: borrows */
+static void
+doctor_say(struct doctor *doctor, const char *check, const char *about,
+	   const char *state, const char *text, const char *advice)
+{
+	doctor->is_bad |= strcmp(state, "fail") == 0;
+	(void)control_row(doctor->request,
+			  json_pack("{s:s,s:o,s:s,s:o,s:s}", "check", check,
+				    "about", queue_json_text(about), "state",
+				    state, "text", queue_json_text(text),
+				    "advice", advice));
+}
+
+static void
+doctor_end_if_done(struct doctor *doctor)
+{
+	struct control_request *request = doctor->request;
+	bool is_bad = doctor->is_bad;
+
+	if (!doctor->is_started || !list_is_empty(&doctor->questions))
+		return;
+	free(doctor);
+	control_end(request, is_bad ? EXIT_NO : EXIT_DONE, NULL);
+}
+
+/* ----------------------------------------------------------- what DNS says */
+
+static void doctor_ask(struct doctor *doctor, enum question_kind kind,
+		       const char *name, uint16_t type, const char *about);
+
+static const char *
+question_check(enum question_kind kind)
+{
+	switch (kind) {
+	case QUESTION_ADDRESS:
+	case QUESTION_ADDRESS_V6:
+		return "address";
+	case QUESTION_REVERSE:
+		return "reverse";
+	case QUESTION_MX:
+		return "mx";
+	case QUESTION_SPF:
+		return "spf";
+	case QUESTION_DMARC:
+		break;
+	}
+	return "dmarc";
+}
+
+static void
+on_address(struct question *question, const struct dns_set *set)
+{
+	struct doctor *doctor = question->doctor;
+
+	doctor->addresses_left--;
+	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++) {
+		char ip[IP_TEXT_MAX], name[80];
+
+		doctor->has_address = true;
+		(void)ip_format(&set->records[i].ip, ip);
+		doctor_say(doctor, "address", question->about, "ok", ip, "");
+		client_name_reverse(&set->records[i].ip, name);
+		doctor_ask(doctor, QUESTION_REVERSE, name, DNS_PTR, ip);
+	}
+	if (doctor->addresses_left == 0 && !doctor->has_address)
+		doctor_say(doctor, "address", question->about, "fail",
+			   "this server's name has no address in DNS",
+			   "Add an A record for hostname, or set hostname to "
+			   "the name that DNS has: other servers refuse mail "
+			   "from a name that leads nowhere.");
+}
+
+static void
+on_reverse(struct question *question, const struct dns_set *set)
+{
+	const char *hostname =
+		question->doctor->request->daemon->config->hostname;
+	char text[400];
+
+	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++)
+		if (set->records[i].name != NULL &&
+		    str_is_nocase(str_of(set->records[i].name), hostname)) {
+			doctor_say(question->doctor, "reverse", question->about,
+				   "ok", hostname, "");
+			return;
+		}
+	(void)snprintf(text, sizeof(text), "is called %s, not %s",
+		       set->status == DNS_OK && set->records[0].name != NULL
+			       ? set->records[0].name
+			       : "nothing",
+		       hostname);
+	doctor_say(question->doctor, "reverse", question->about, "warn", text,
+		   "Have the owner of the address set its PTR record to "
+		   "hostname: large sites refuse mail without it.");
+}
+
+static void
+on_mx(struct question *question, const struct dns_set *set)
+{
+	const char *hostname =
+		question->doctor->request->daemon->config->hostname;
+	char text[400];
+
+	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++)
+		if (str_is_nocase(str_of(set->records[i].name), hostname)) {
+			doctor_say(question->doctor, "mx", question->about,
+				   "ok", "names this server", "");
+			return;
+		}
+	if (set->status == DNS_OK)
+		(void)snprintf(text, sizeof(text),
+			       "names %s, and not this server (%s)",
+			       set->records[0].name, hostname);
+	else
+		(void)snprintf(text, sizeof(text), "there is no MX record");
+	doctor_say(question->doctor, "mx", question->about, "warn", text,
+		   "Mail from elsewhere goes where the MX record says: fine "
+		   "behind another filter, else add one with hostname.");
+}
+
+static void
+on_text(struct question *question, const struct dns_set *set)
+{
+	bool is_spf = question->kind == QUESTION_SPF;
+	const char *begin = is_spf ? "v=spf1" : "v=DMARC1";
+	size_t len = strlen(begin);
+
+	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++) {
+		const struct dns_record *record = &set->records[i];
+		struct str text =
+			str_from((const char *)record->data, record->len);
+
+		if (text.len < len ||
+		    !str_is_nocase(str_from(text.at, len), begin))
+			continue;
+		doctor_say(question->doctor, question_check(question->kind),
+			   question->about, "ok", "is published", "");
+		return;
+	}
+	doctor_say(question->doctor, question_check(question->kind),
+		   question->about, "warn", "is not published",
+		   is_spf ? "Publish which servers may send for the domain "
+			    "(RFC 7208), this one among them."
+			  : "Publish what to do with mail that fails SPF and "
+			    "DKIM (RFC 7489); p=none is a beginning.");
+}
+
+static void
+on_set(void *owner, struct dns_set *set)
+{
+	struct question *question = owner;
+	struct doctor *doctor = question->doctor;
+	bool has_failed = set->status == DNS_FAILED || set->status == DNS_BOGUS;
+
+	list_remove(&question->link);
+	if (has_failed)
+		doctor_say(doctor, question_check(question->kind),
+			   question->about, "fail",
+			   set->why != NULL ? set->why : "DNS has no answer",
+			   "See the check of the resolver; without DNS mail "
+			   "waits.");
+	switch (question->kind) {
+	case QUESTION_ADDRESS:
+	case QUESTION_ADDRESS_V6:
+		on_address(question, set);
+		break;
+	case QUESTION_REVERSE:
+		if (!has_failed)
+			on_reverse(question, set);
+		break;
+	case QUESTION_MX:
+		if (!has_failed)
+			on_mx(question, set);
+		break;
+	case QUESTION_SPF:
+	case QUESTION_DMARC:
+		if (!has_failed)
+			on_text(question, set);
+		break;
+	}
+	free(question);
+	doctor_end_if_done(doctor);
+}
+
+static void
+doctor_ask(struct doctor *doctor, enum question_kind kind, const char *name,
+	   uint16_t type, const char *about)
+{
+	struct question *question = mem_zalloc(sizeof(*question));
+
+	question->doctor = doctor;
+	question->kind = kind;
+	(void)str_copy(question->about, sizeof(question->about), str_of(about));
+	list_init(&question->link);
+	list_push(&doctor->questions, &question->link);
+	question->query = resolver_ask(doctor->request->daemon->resolver, name,
+				       type, RESOLVER_FRESH, on_set, question);
+}
+
+static void
+doctor_ask_domain(struct doctor *doctor, const char *domain)
+{
+	char dmarc[300];
+
+	doctor_ask(doctor, QUESTION_MX, domain, DNS_MX, domain);
+	doctor_ask(doctor, QUESTION_SPF, domain, DNS_TXT, domain);
+	(void)snprintf(dmarc, sizeof(dmarc), "_dmarc.%s", domain);
+	doctor_ask(doctor, QUESTION_DMARC, dmarc, DNS_TXT, domain);
+}
+
+/* The table's rows are named "domain.NAME.deliver" among the settings. */
+static void
+doctor_ask_domains(struct doctor *doctor, const struct config *config)
+{
+	const struct str before = str_of("domain."), after = str_of(".deliver");
+	unsigned count = 0;
+
+	for (size_t i = 0; i < config->entry_count; i++) {
+		struct str name = str_of(config->entries[i].name);
+		char domain[ADDR_DOMAIN_MAX + 1];
+
+		if (name.len <= before.len + after.len ||
+		    strncmp(name.at, before.at, before.len) != 0 ||
+		    strcmp(name.at + name.len - after.len, after.at) != 0)
+			continue;
+		name = str_from(name.at + before.len,
+				name.len - before.len - after.len);
+		if (addr_normalize_domain(name, domain, sizeof(domain)) &&
+		    ++count <= DOCTOR_DOMAINS_MAX)
+			doctor_ask_domain(doctor, domain);
+	}
+	if (count > DOCTOR_DOMAINS_MAX) {
+		char text[100];
+
+		(void)snprintf(text, sizeof(text),
+			       "%u more domains were not looked up",
+			       count - DOCTOR_DOMAINS_MAX);
+		doctor_say(doctor, "mx", "the table", "warn", text, "");
+	}
+}
+
+/* ------------------------------------------------------ what is known here */
+
+static void
+check_resolver(struct doctor *doctor)
+{
+	const struct daemon *daemon = doctor->request->daemon;
+	char servers[400];
+	bool is_local =
+		resolver_servers(daemon->resolver, servers, sizeof(servers));
+
+	doctor_say(doctor, "resolver", servers, is_local ? "ok" : "warn",
+		   is_local ? "on this host"
+			    : "not on this host: what it says of DNSSEC is "
+			      "not believed, and DANE is not used",
+		   is_local ? ""
+			    : "Run a validating resolver here (unbound) and "
+			      "name it in resolver.servers or resolv.conf.");
+}
+
+static void
+check_spool(struct doctor *doctor)
+{
+	const struct daemon *daemon = doctor->request->daemon;
+	uint64_t floor = daemon->config->limits.spool_free;
+	struct queue_stats stats;
+	char text[100], room[24], least[24];
+	const char *state = "ok";
+
+	queue_stats(daemon->queue, &stats);
+	if (stats.spool.disk_free < floor)
+		state = "fail";
+	else if (stats.spool.disk_free < 2 * floor)
+		state = "warn";
+	(void)snprintf(text, sizeof(text), "%s free, %s are kept free",
+		       units_format_size(stats.spool.disk_free, room,
+					 sizeof(room)),
+		       units_format_size(floor, least, sizeof(least)));
+	doctor_say(doctor, "spool", daemon->config->spool, state, text,
+		   strcmp(state, "ok") == 0
+			   ? ""
+			   : "Make room: below limits.spool_free new mail is "
+			     "answered 452.");
+}
+
+static void
+check_certificates(struct doctor *doctor)
+{
+	const struct daemon *daemon = doctor->request->daemon;
+	long long now_s = (long long)(clock_wall_ms() / 1000);
+
+	for (size_t i = 0; i < daemon->smtpd->tls->count; i++) {
+		const struct tls_ctx *ctx = daemon->smtpd->tls->contexts[i];
+		char date[CLOCK_DATE_MAX], text[100];
+		const char *state = "ok";
+		long long end_s;
+
+		if (ctx == NULL)
+			continue;
+		end_s = tls_ctx_expires(ctx);
+		if (end_s <= now_s)
+			state = "fail";
+		else if (end_s <= now_s + CERTIFICATE_WARN_S)
+			state = "warn";
+		(void)snprintf(text, sizeof(text), "ends %s",
+			       clock_format_rfc3339((uint64_t)end_s * 1000,
+						    date));
+		doctor_say(doctor, "certificate",
+			   daemon->config->listeners[i].name, state, text,
+			   strcmp(state, "ok") == 0
+				   ? ""
+				   : "Renew it; a reload takes the new one.");
+	}
+}
+
+static void
+check_listeners(struct doctor *doctor)
+{
+	const struct daemon *daemon = doctor->request->daemon;
+
+	for (size_t i = 0; i < daemon->config->listener_count; i++) {
+		const struct listener_config *listener =
+			&daemon->config->listeners[i];
+
+		for (size_t j = 0; j < listener->address_count; j++) {
+			const struct listener_address *at =
+				&listener->addresses[j];
+			char ip[IP_TEXT_MAX], about[120];
+			bool is_open;
+
+			if (at->ip.family == IP_NONE)
+				continue;
+			is_open = listeners_accept_on(daemon->listeners,
+						      &at->ip, at->port);
+			(void)snprintf(about, sizeof(about), "%s port %u",
+				       ip_format(&at->ip, ip), at->port);
+			doctor_say(doctor, "listener", about,
+				   is_open ? "ok" : "fail",
+				   is_open ? "accepts" : "does not accept",
+				   is_open ? ""
+					   : "The log says why it could not "
+					     "be bound.");
+		}
+	}
+}
+
+/* Submission without a database takes nobody's login. */
+static void
+check_logins(struct doctor *doctor)
+{
+	const struct config *config = doctor->request->daemon->config;
+	const char *database = config->auth.database;
+	bool is_wanted = false;
+
+	for (size_t i = 0; i < config->listener_count; i++)
+		for (size_t j = 0; j < config->listeners[i].address_count; j++)
+			is_wanted |=
+				config->listeners[i].role ==
+					POLICY_SUBMISSION &&
+				config->listeners[i].addresses[j].ip.family !=
+					IP_NONE;
+	if (!is_wanted || database == NULL)
+		return;
+	if (access(database, R_OK) == 0)
+		doctor_say(doctor, "logins", database, "ok", "can be read", "");
+	else
+		doctor_say(doctor, "logins", database, "warn",
+			   access(database, F_OK) == 0 ? "cannot be read"
+						       : "does not exist",
+			   "Add the first login by `ostlerctl user add NAME`, "
+			   "or set auth.options.");
+}
+
+static void
+check_warnings(struct doctor *doctor)
+{
+	json_t *warnings = control_warnings(doctor->request->daemon), *one;
+	size_t i;
+
+	json_array_foreach(warnings, i, one)
+	{
+		doctor_say(doctor, "warning", "the relay", "warn",
+			   json_string_value(one), "");
+	}
+	json_decref(warnings);
+}
+
+/* Before this program was written no message can come. */
+static void
+check_clock(struct doctor *doctor)
+{
+	uint64_t now_ms = clock_wall_ms();
+	char date[CLOCK_DATE_MAX];
+	bool is_sane = now_ms > 1767225600000; /* 2026-01-01 */
+
+	doctor_say(doctor, "clock", "this host", is_sane ? "ok" : "fail",
+		   clock_format_rfc3339(now_ms, date),
+		   is_sane ? ""
+			   : "Set the time: certificates and dates of "
+			     "messages depend on it.");
+}
+
+/* ------------------------------------------------------------- the command */
+
+static void
+on_cancel(struct control_request *request)
+{
+	struct doctor *doctor = request->priv;
+
+	while (!list_is_empty(&doctor->questions)) {
+		struct question *question =
+			container_of(list_pop(&doctor->questions),
+				     struct question, link);
+
+		resolver_cancel(question->query);
+		free(question);
+	}
+	free(doctor);
+	control_end(request, EXIT_NO, NULL);
+}
+
+void
+control_doctor(struct control_request *request)
+{
+	const struct config *config = request->daemon->config;
+	struct doctor *doctor = mem_zalloc(sizeof(*doctor));
+
+	doctor->request = request;
+	list_init(&doctor->questions);
+	request->priv = doctor;
+	request->on_cancel = on_cancel;
+	check_clock(doctor);
+	check_resolver(doctor);
+	check_spool(doctor);
+	check_listeners(doctor);
+	check_certificates(doctor);
+	check_logins(doctor);
+	check_warnings(doctor);
+	doctor->addresses_left = 2;
+	doctor_ask(doctor, QUESTION_ADDRESS, config->hostname, DNS_A,
+		   config->hostname);
+	doctor_ask(doctor, QUESTION_ADDRESS_V6, config->hostname, DNS_AAAA,
+		   config->hostname);
+	doctor_ask_domains(doctor, config);
+	doctor->is_started = true;
+}
