@@ -62,6 +62,10 @@ struct ctl_option {
 bool ctl_options(struct ctl *ctl, const struct ctl_option *options,
 		 size_t count, json_t *args);
 
+/* A line of standard input, asked for on a terminal without an echo; prompt
+ * NULL: it is none. False: there is none, or it is too long. */
+bool ctl_ask_password(const char *prompt, char *to, size_t size);
+
 /* ------------------------------------------------------------- commands */
 
 int ctl_status(struct ctl *ctl);
@@ -74,6 +78,7 @@ int ctl_diagnose(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
 int ctl_classify(struct ctl *ctl);
 void ctl_print_route(void *arg, const json_t *row);
+int ctl_setup(struct ctl *ctl);
 int ctl_user(struct ctl *ctl);
 int ctl_show_config(struct ctl *ctl);
 int ctl_fsck(struct ctl *ctl);

@@ -52,6 +52,14 @@ ask_hidden(const char *prompt, char *to, size_t size)
 	return is_read;
 }
 
+bool
+ctl_ask_password(const char *prompt, char *to, size_t size)
+{
+	return (prompt != NULL ? ask_hidden(prompt, to, size)
+			       : read_line(to, size)) &&
+	       to[0] != '\0';
+}
+
 static bool
 read_password(char password[PASSWORD_MAX])
 {

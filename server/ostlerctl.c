@@ -29,6 +29,7 @@ static const struct {
 	{"classify", ctl_classify, "what an error reply means"},
 	{"bounces", ctl_bounces, "what has failed: by category, domain, host"},
 	{"auth", ctl_auth, "list | clear: who is slowed down or paused"},
+	{"setup", ctl_setup, "five questions, a working configuration"},
 	{"user", ctl_user, "add | passwd | remove | list: the logins"},
 	{"fsck", ctl_fsck, "check a stopped spool; --repair mends it"},
 	{"config", ctl_show_config, "the configuration in use"},

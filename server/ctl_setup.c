@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * server/ctl_setup.c - ostlerctl setup: five questions, a configuration
+ *
+ * From a terminal it asks; otherwise the answers are lines of standard input,
+ * and where they end the defaults hold. The file is checked as the daemon
+ * would before it gets its name, and never written over another.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/buf.h"
+#include "lib/mem.h"
+#include "lib/str.h"
+#include "server/config.h"
+#include "server/ctl.h"
+#include "server/daemon.h"
+
+#define ANSWER_MAX 1024
+
+struct setup {
+	bool is_asking; /* a terminal */
+	char hostname[ANSWER_MAX], domains[ANSWER_MAX], deliver[ANSWER_MAX];
+	char outgoing[ANSWER_MAX], certificate[ANSWER_MAX];
+	char password[ANSWER_MAX]; /* for the smarthost; wiped */
+	/* parts of outgoing: [USER@]HOST[:PORT] */
+	char *user, *via; /* owns; via NULL: by MX */
+	char *password_file;
+};
+
+/* ------------------------------------------------------------- questions */
+
+/* What cannot stand between double quotes as it is. */
+static bool
+is_plain(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f ||
+		    strchr("\"\\$", *text) != NULL)
+			return false;
+	return true;
+}
+
+/* The answer, or the default where it is empty. False: it cannot be used. */
+static bool
+ask(const struct setup *setup, const char *question, const char *hint,
+    const char *preset, char to[ANSWER_MAX])
+{
+	char line[ANSWER_MAX] = "";
+
+	if (setup->is_asking) {
+		(void)fprintf(stderr, "\n%s\n", question);
+		if (hint[0] != '\0')
+			(void)fprintf(stderr, "  %s\n", hint);
+		(void)fprintf(stderr, "[%s] ", preset);
+	}
+	if (fgets(line, sizeof(line), stdin) == NULL)
+		line[0] = '\0';
+	(void)str_copy(to, ANSWER_MAX,
+		       str_trim(str_from(line, strcspn(line, "\r\n"))));
+	if (to[0] == '\0')
+		(void)str_copy(to, ANSWER_MAX, str_of(preset));
+	if (is_plain(to))
+		return true;
+	(void)fprintf(stderr,
+		      "ostlerctl: \"%s\": without quotes, backslashes and $, "
+		      "please\n",
+		      to);
+	return false;
+}
+
+/* The full name of this machine, as far as it knows it. */
+static void
+guess_hostname(char to[ANSWER_MAX])
+{
+	struct addrinfo hints = {.ai_flags = AI_CANONNAME}, *found = NULL;
+	char name[256];
+
+	(void)str_copy(to, ANSWER_MAX, str_of("mail.example.org"));
+	if (gethostname(name, sizeof(name)) != 0)
+		return;
+	name[sizeof(name) - 1] = '\0';
+	if (strchr(name, '.') != NULL)
+		(void)str_copy(to, ANSWER_MAX, str_of(name));
+	else if (getaddrinfo(name, NULL, &hints, &found) == 0 &&
+		 found->ai_canonname != NULL &&
+		 strchr(found->ai_canonname, '.') != NULL)
+		(void)str_copy(to, ANSWER_MAX, str_of(found->ai_canonname));
+	if (found != NULL)
+		freeaddrinfo(found);
+}
+
+/* Of mail.example.org, example.org; of a name with one dot, itself. */
+static const char *
+guess_domain(const char *hostname)
+{
+	const char *dot = strchr(hostname, '.');
+
+	return dot != NULL && strchr(dot + 1, '.') != NULL ? dot + 1 : hostname;
+}
+
+static void
+guess_certificate(const char *hostname, char to[ANSWER_MAX])
+{
+	(void)snprintf(to, ANSWER_MAX, "/etc/letsencrypt/live/%.255s",
+		       hostname);
+	if (access(to, F_OK) != 0)
+		to[0] = '\0';
+}
+
+static bool
+ask_all(struct setup *setup)
+{
+	char preset[ANSWER_MAX];
+	bool has_dovecot = access("/run/dovecot/lmtp", F_OK) == 0;
+
+	guess_hostname(preset);
+	if (!ask(setup, "1. The name of this server?",
+		 "The MX records of your domains should lead to it.", preset,
+		 setup->hostname) ||
+	    !ask(setup, "2. Which domains' mail ends here?",
+		 "Several are parted by spaces; \"none\" if there is none.",
+		 guess_domain(setup->hostname), setup->domains) ||
+	    !ask(setup, "3. Where does their mail go?",
+		 "maildir:PATH with %d and %u for domain and user, "
+		 "lmtp:HOST:PORT, lmtp:unix:PATH, or smtp:HOST:PORT",
+		 has_dovecot ? "lmtp:unix:/run/dovecot/lmtp"
+			     : "maildir:/var/mail/%d/%u",
+		 setup->deliver) ||
+	    !ask(setup, "4. How does mail for others leave?",
+		 "\"mx\": straight to their servers; or through a smarthost: "
+		 "HOST:PORT, or USER@HOST:PORT with a login",
+		 "mx", setup->outgoing))
+		return false;
+	guess_certificate(setup->hostname, preset);
+	if (!ask(setup, "5. The certificate's folder, or file?",
+		 "With fullchain.pem and privkey.pem, or FILE.pem beside "
+		 "FILE.key; nothing: one is made, which nobody can verify.",
+		 preset, setup->certificate))
+		return false;
+	if (setup->certificate[0] == '\0' ||
+	    access(setup->certificate, F_OK) == 0)
+		return true;
+	(void)fprintf(stderr, "ostlerctl: %s: %s\n", setup->certificate,
+		      strerror(errno));
+	return false;
+}
+
+/* USER@HOST:PORT into its parts, and the password after it. */
+static bool
+split_outgoing(struct setup *setup)
+{
+	char *at = strrchr(setup->outgoing, '@');
+	const char *host = at != NULL ? at + 1 : setup->outgoing;
+	const char *port = strrchr(host, ':');
+
+	if (strcmp(setup->outgoing, "mx") == 0)
+		return true;
+	/* 465 is TLS from the first byte */
+	setup->via =
+		mem_printf("%s:%s%s",
+			   port != NULL && strcmp(port, ":465") == 0 ? "smtps"
+								     : "smtp",
+			   host,
+			   port != NULL ? ""
+			   : at != NULL ? ":587"
+					: ":25");
+	if (at == NULL)
+		return true;
+	setup->user = mem_dup(setup->outgoing, (size_t)(at - setup->outgoing));
+	if (!ctl_ask_password(setup->is_asking ? "The password there: " : NULL,
+			      setup->password, sizeof(setup->password))) {
+		(void)fprintf(stderr, "ostlerctl: no password for %s\n",
+			      setup->user);
+		return false;
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------- the file */
+
+static bool
+is_folder(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static void
+put_certificate(const struct setup *setup, struct buf *out)
+{
+	const char *path = setup->certificate;
+	size_t len = strlen(path);
+
+	if (len == 0) {
+		(void)buf_adds(out, "\n# one is made that nobody can verify; "
+				    "set a real one here:\n# tls { "
+				    "certificate = \"...\"  key = \"...\" }\n");
+		return;
+	}
+	(void)buf_adds(out, "\ntls {\n");
+	if (is_folder(path))
+		(void)buf_addf(out,
+			       "\tcertificate = \"%s/fullchain.pem\"\n"
+			       "\tkey = \"%s/privkey.pem\"\n",
+			       path, path);
+	else
+		(void)buf_addf(
+			out, "\tcertificate = \"%s\"\n\tkey = \"%.*s.key\"\n",
+			path,
+			(int)(len > 4 && (strcmp(path + len - 4, ".pem") == 0 ||
+					  strcmp(path + len - 4, ".crt") == 0)
+				      ? len - 4
+				      : len),
+			path);
+	(void)buf_adds(out, "}\n");
+}
+
+static void
+put_domains(const struct setup *setup, struct buf *out)
+{
+	struct str rest = str_of(setup->domains), name;
+
+	if (strcmp(setup->domains, "none") == 0)
+		return;
+	(void)buf_adds(out, "\n# mail for these is accepted from anybody\n");
+	while (str_cut(&rest, ' ', &name)) {
+		while (name.len != 0 && name.at[name.len - 1] == ',')
+			name.len--;
+		if (name.len != 0)
+			(void)buf_addf(out,
+				       "domain \"%.*s\" { deliver = \"%s\" }\n",
+				       STR_ARG(name), setup->deliver);
+	}
+}
+
+static void
+put_route(const struct setup *setup, struct buf *out)
+{
+	if (setup->via == NULL)
+		return;
+	(void)buf_addf(out,
+		       "\nroute \"smarthost\" {\n\tfor = {\"*\"}\n"
+		       "\tvia = {\"%s\"}\n",
+		       setup->via);
+	if (setup->user != NULL)
+		(void)buf_addf(out,
+			       "\ttls = \"verified\"\n\tuser = \"%s\"\n"
+			       "\tpassword_file = \"%s\"\n",
+			       setup->user, setup->password_file);
+	(void)buf_adds(out, "}\n");
+}
+
+static void
+put_all(const struct setup *setup, struct buf *out)
+{
+	(void)buf_addf(out,
+		       "# Written by ostlerctl setup; ostler.conf(5) tells all "
+		       "of it.\n\nhostname = \"%s\"\n",
+		       setup->hostname);
+	put_certificate(setup, out);
+	put_domains(setup, out);
+	put_route(setup, out);
+}
+
+/* For who may read it: the owner, who is the daemon's user when root writes. */
+static int
+write_file(const char *path, const void *bytes, size_t len, mode_t mode,
+	   const struct passwd *owner)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+	bool is_good;
+
+	if (fd < 0) {
+		(void)fprintf(stderr, "ostlerctl: %s: %s\n", path,
+			      strerror(errno));
+		return errno == EACCES || errno == EPERM ? EXIT_PERMISSION
+							 : EXIT_SYSTEM;
+	}
+	is_good = write(fd, bytes, len) == (ssize_t)len &&
+		  (owner == NULL || geteuid() != 0 ||
+		   fchown(fd, owner->pw_uid, owner->pw_gid) == 0);
+	if (close(fd) == 0 && is_good)
+		return EXIT_DONE;
+	(void)fprintf(stderr, "ostlerctl: %s: %s\n", path, strerror(errno));
+	(void)unlink(path);
+	return EXIT_SYSTEM;
+}
+
+/* As the daemon reads it; prints what is wrong. */
+static int
+check_file(const char *path)
+{
+	struct ctl ctl = {.config_file = path};
+	int rc = ctl_config(&ctl);
+
+	config_unref(ctl.config);
+	return rc;
+}
+
+static int
+write_all(struct setup *setup, const char *path)
+{
+	const struct passwd *owner = getpwnam("ostler");
+	char *next = mem_printf("%s.new", path);
+	struct buf text;
+	int rc = EXIT_DONE;
+
+	setup->password_file = mem_printf("%s.password", path);
+	buf_init(&text, 65536);
+	put_all(setup, &text);
+	if (setup->user != NULL)
+		rc = write_file(setup->password_file, setup->password,
+				strlen(setup->password), 0600, owner);
+	if (rc == EXIT_DONE) {
+		rc = write_file(next, buf_bytes(&text), buf_len(&text), 0644,
+				NULL);
+		if (rc == EXIT_DONE)
+			rc = check_file(next);
+		if (rc == EXIT_DONE && rename(next, path) < 0) {
+			(void)fprintf(stderr, "ostlerctl: %s: %s\n", path,
+				      strerror(errno));
+			rc = EXIT_SYSTEM;
+		}
+		if (rc != EXIT_DONE) {
+			(void)unlink(next);
+			if (setup->user != NULL)
+				(void)unlink(setup->password_file);
+		}
+	}
+	buf_done(&text);
+	free(next);
+	return rc;
+}
+
+/* ------------------------------------------------------------ what next */
+
+static void
+print_next(const struct setup *setup, const char *path)
+{
+	struct str rest = str_of(setup->domains), name;
+
+	(void)printf("%s is written. Next:\n", path);
+	if (geteuid() == 0 && getpwnam("ostler") == NULL)
+		(void)printf("  useradd --system --home-dir /nonexistent "
+			     "--shell /usr/sbin/nologin ostler\n");
+	(void)printf("  ostlerd -t -c %s      # check it again\n"
+		     "  ostlerctl -c %s user add NAME   # a login, to send "
+		     "from elsewhere\n"
+		     "  ostlerd -c %s         # start it\n",
+		     path, path, path);
+	(void)printf("In DNS:\n  %s needs an address record, and the address "
+		     "a reverse (PTR) record with this name\n",
+		     setup->hostname);
+	while (strcmp(setup->domains, "none") != 0 &&
+	       str_cut(&rest, ' ', &name))
+		if (name.len != 0)
+			(void)printf(
+				"  %.*s. MX 10 %s.\n  %.*s. TXT \"v=spf1 mx "
+				"-all\"%s\n",
+				STR_ARG(name), setup->hostname, STR_ARG(name),
+				setup->via != NULL ? "   (and your smarthost's)"
+						   : "");
+}
+
+int
+ctl_setup(struct ctl *ctl)
+{
+	struct setup setup = {.is_asking = isatty(STDIN_FILENO) == 1};
+	json_t *args = json_object();
+	bool is_fine = ctl_options(ctl, NULL, 0, args) && ctl->argc == 1;
+	int rc = EXIT_USAGE;
+
+	json_decref(args);
+	if (!is_fine) {
+		(void)fprintf(stderr, "usage: ostlerctl [-c FILE] setup\n");
+		return EXIT_USAGE;
+	}
+	if (access(ctl->config_file, F_OK) == 0) {
+		(void)fprintf(stderr,
+			      "ostlerctl: %s is there already; move it away, "
+			      "or name another with -c\n",
+			      ctl->config_file);
+		return EXIT_NO;
+	}
+	if (ask_all(&setup) && split_outgoing(&setup))
+		rc = write_all(&setup, ctl->config_file);
+	mem_wipe(setup.password, sizeof(setup.password));
+	if (rc == EXIT_DONE)
+		print_next(&setup, ctl->config_file);
+	free(setup.user);
+	free(setup.via);
+	free(setup.password_file);
+	return rc;
+}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: ISC
+"""Five questions, and a relay that runs by the answers."""
+
+import os
+import pty
+import stat
+import subprocess
+
+import pytest
+
+from lab import mails
+from lab.base import wait_for
+from lab.relay import ENVIRONMENT, OSTLERCTL, OSTLERD
+from lab.talk import Talk
+
+
+def run_setup(conf, *answers):
+    return subprocess.run(
+        [OSTLERCTL, "-c", conf, "setup"], capture_output=True, timeout=60,
+        input="".join(line + "\n" for line in answers).encode(),
+        env=ENVIRONMENT)
+
+
+@pytest.fixture
+def conf(folder):
+    return folder / "ostler.conf"
+
+
+def is_valid(conf):
+    done = subprocess.run([OSTLERD, "-t", "-c", conf], capture_output=True,
+                          timeout=60, env=ENVIRONMENT)
+    return done.returncode == 0, done.stderr
+
+
+def test_the_defaults_alone_make_a_configuration(conf):
+    done = run_setup(conf)
+    assert done.returncode == 0, done.stderr
+    good, why = is_valid(conf)
+    assert good, why
+    assert b"MX 10" in done.stdout and b"user add" in done.stdout
+
+
+def test_a_relay_runs_by_the_answers(relay, conf, folder, authority):
+    place = folder / "live"
+    certificate = authority.issue(place, "mail.ostler.example")
+    (place / "fullchain.pem").write_bytes(
+        open(certificate.chain, "rb").read())
+    (place / "privkey.pem").write_bytes(open(certificate.key, "rb").read())
+    done = run_setup(conf, "mail.ostler.example", "local.example two.example",
+                 f"maildir:{relay.mail}/%d/%u", "mx", str(place))
+    assert done.returncode == 0, done.stderr
+    written = conf.read_text()
+    # where tests may listen and write
+    relay.domains = {}
+    relay.top.pop("hostname")
+    del relay.sections["tls"]
+    relay.extra = written
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.starttls()
+        talk.mail("x@far.example", "anna@local.example", "bob@two.example")
+        assert talk.data(mails.message()).code == 250
+    relay.wait_maildir("anna")
+    relay.wait_maildir("bob", domain="two.example")
+
+
+def test_a_smarthost_with_a_login(conf, folder):
+    done = run_setup(conf, "mail.ostler.example", "none", "", "me@smart.example",
+                 "", "secret pass")
+    assert done.returncode == 0, done.stderr
+    good, why = is_valid(conf)
+    assert good, why
+    text = conf.read_text()
+    assert 'via = {"smtp:smart.example:587"}' in text
+    assert 'user = "me"' in text and "secret pass" not in text
+    password = folder / "ostler.conf.password"
+    assert password.read_text() == "secret pass"
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert "domain" not in text
+
+
+@pytest.mark.parametrize("answers", [
+    ["mail.ostler.example", "bad domain!", "maildir:/x"],
+    ["mail.ostler.example", "a.example", "pigeon:/x"],
+    ["mail.ostler.example", "a.example", "", "mx", "/no/such/folder"],
+    ['mail.ostler.example" spool="/x'],
+    ["mail.ostler.example", "a.example", "maildir:/x/${HOME}"],
+    ["mail.ostler.example", "", "", "me@smart.example"],
+])
+def test_wrong_answers_leave_nothing_behind(conf, folder, answers):
+    done = run_setup(conf, *answers)
+    assert done.returncode in (64, 78), (done.returncode, done.stdout)
+    assert done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_there_is_never_written_over(conf):
+    conf.write_text("mine\n")
+    assert run_setup(conf).returncode == 1
+    assert conf.read_text() == "mine\n"
+
+
+def test_on_a_terminal_it_asks(conf):
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [OSTLERCTL, "-c", conf, "setup"], stdin=slave, stdout=slave,
+        stderr=slave, env=ENVIRONMENT)
+    os.close(slave)
+    said = b""
+
+    def read_until(words):
+        nonlocal said
+        while words not in said:
+            said += os.read(master, 4096)
+    for number, answer in enumerate(
+            ["mail.ostler.example", "", "maildir:/var/mail/%d/%u",
+             "me@smart.example:465", ""], 1):
+        read_until(b"%d. " % number)
+        read_until(b"] ")
+        said = said.rsplit(b"] ", 1)[1]
+        os.write(master, answer.encode() + b"\n")
+    read_until(b"password there: ")
+    said = b""
+    os.write(master, b"hush hush\n")
+    try:
+        read_until(b"In DNS")
+    except OSError:
+        pass  # it has ended
+    wait_for(lambda: process.poll() is not None, "its end")
+    os.close(master)
+    assert process.returncode == 0, said
+    assert b"hush hush" not in said
+    assert 'via = {"smtps:smart.example:465"}' in conf.read_text()
+    assert 'domain "ostler.example"' in conf.read_text()
