@@ -284,12 +284,22 @@ users_parse_line(const struct auth_users *users, struct str line,
 	return is_login;
 }
 
+static int
+compare_names(const void *a, const void *b)
+{
+	const char *const *left = a, *const *right = b;
+
+	return strcmp(*left, *right);
+}
+
 int
 auth_users_list(struct auth_users *users,
 		void (*each)(void *arg, const char *name), void *arg,
 		struct err *err)
 {
 	char line[USERS_NAME_MAX * 2 + 64];
+	char **names = NULL;
+	size_t count = 0;
 	pid_t pid;
 	FILE *lines;
 	int fd;
@@ -303,16 +313,22 @@ auth_users_list(struct auth_users *users,
 	while (lines != NULL && fgets(line, sizeof(line), lines) != NULL) {
 		struct str text = str_from(line, strcspn(line, "\n")), name;
 
-		if (users_parse_line(users, text, &name)) {
-			char *copy = mem_dup(name.at, name.len);
-
-			each(arg, copy);
-			free(copy);
-		}
+		if (!users_parse_line(users, text, &name))
+			continue;
+		names = mem_append(names, count, sizeof(names[0]));
+		names[count++] = mem_dup(name.at, name.len);
 	}
 	if (lines != NULL)
 		(void)fclose(lines);
 	(void)waitpid(pid, NULL, 0);
+	/* the database's own order is that of its hashes */
+	if (count != 0)
+		qsort(names, count, sizeof(names[0]), compare_names);
+	for (size_t i = 0; i < count; i++) {
+		each(arg, names[i]);
+		free(names[i]);
+	}
+	free(names);
 	return 0;
 }
 

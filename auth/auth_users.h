@@ -27,6 +27,7 @@ int auth_users_passwd(struct auth_users *users, const char *name,
 		      const char *password, struct err *err);
 int auth_users_remove(struct auth_users *users, const char *name,
 		      struct err *err);
+/* Sorted by octets. */
 int auth_users_list(struct auth_users *users,
 		    void (*each)(void *arg, const char *name), void *arg,
 		    struct err *err);

@@ -192,6 +192,16 @@ asked_get(struct caps *caps, const char *login, uint64_t now_ms)
 	return asked;
 }
 
+static void
+say_paused(struct caps_answer *out)
+{
+	out->is_taken = false;
+	out->rule = "login-paused";
+	status_set(&out->status, 450, "4.7.1",
+		   "This login is paused, since it sent far more than it may: "
+		   "ask the postmaster");
+}
+
 /* Counts what is asked for; false when the login is paused. */
 static bool
 caps_count(struct caps *caps, const struct caps_rates *rates,
@@ -216,14 +226,9 @@ caps_count(struct caps *caps, const struct caps_rates *rates,
 		list_push(&caps->paused, &asked->paused_link);
 		out->is_paused_by_this = true;
 	}
-	if (!asked->is_paused)
-		return true;
-	out->is_taken = false;
-	out->rule = "login-paused";
-	status_set(&out->status, 450, "4.7.1",
-		   "This login is paused, since it sent far more than it may: "
-		   "ask the postmaster");
-	return false;
+	if (asked->is_paused)
+		say_paused(out);
+	return !asked->is_paused;
 }
 
 /* --------------------------------------------------------------- answers */
@@ -252,6 +257,31 @@ caps_recipient(struct caps *caps, const struct caps_rates *rates,
 	if (caps_count(caps, rates, sender, false, now_ms, out))
 		(void)cap_take(caps, rates, sender, CAP_USER_RECIPIENTS, now_ms,
 			       out); /* out says it */
+}
+
+void
+caps_would(struct caps *caps, const struct caps_rates *rates,
+	   const struct caps_sender *sender, bool is_message, uint64_t now_ms,
+	   struct caps_answer *out)
+{
+	const enum cap which[2] = {
+		is_message ? CAP_USER_MESSAGES : CAP_USER_RECIPIENTS,
+		CAP_CLIENT_MESSAGES,
+	};
+	const struct asked *asked =
+		sender->login != NULL ? asked_find(caps, sender->login) : NULL;
+
+	memset(out, 0, sizeof(*out));
+	out->is_taken = true;
+	if (asked != NULL && asked->is_paused &&
+	    (rates->messages_per_user.count != 0 ||
+	     rates->recipients_per_user.count != 0)) {
+		say_paused(out);
+		return;
+	}
+	for (size_t i = 0; i < (is_message ? 2 : 1) && out->is_taken; i++)
+		if (cap_take(caps, rates, sender, which[i], now_ms, out))
+			cap_give(caps, rates, sender, which[i], 1);
 }
 
 void

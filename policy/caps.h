@@ -56,6 +56,12 @@ void caps_recipient(struct caps *caps, const struct caps_rates *rates,
 		    const struct caps_sender *sender, uint64_t now_ms,
 		    struct caps_answer *out);
 
+/* What caps_message (is_message) or caps_recipient would answer; nothing is
+ * charged or counted. */
+void caps_would(struct caps *caps, const struct caps_rates *rates,
+		const struct caps_sender *sender, bool is_message,
+		uint64_t now_ms, struct caps_answer *out);
+
 /* The message was not taken after all. */
 void caps_give_back(struct caps *caps, const struct caps_rates *rates,
 		    const struct caps_sender *sender, uint32_t recipients);

@@ -253,7 +253,7 @@ diagnose_policy(struct diagnose *diagnose, const char *from, const char *to)
 	const struct config *config = diagnose->request->daemon->config;
 	const struct explain_input input = {.from = from, .to = to};
 	struct err err = ERR_INIT;
-	json_t *explained = explain(config, &input, &err);
+	json_t *explained = explain(config, &input, NULL, &err);
 	json_t *more = json_object();
 	size_t finals = json_array_size(diagnose->finals);
 	char text[sizeof(diagnose->hop.key) + ADDR_MAX + 100];

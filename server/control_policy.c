@@ -3,10 +3,14 @@
  * server/control_policy.c - ostlerctl explain and route, in the daemon
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/throttle.h"
+#include "lib/clock.h"
 #include "lib/mem.h"
+#include "policy/caps.h"
 #include "policy/policy.h"
 #include "queue/route/route.h"
 #include "server/config.h"
@@ -35,12 +39,87 @@ explain_input_of(const struct control_request *request)
 }
 
 static void
+explain_cap(const struct smtpd *smtpd, const struct caps_sender *sender,
+	    bool is_message, struct explain_refusal *out)
+{
+	struct caps_answer answer;
+	struct caps_rates rates;
+	char ip[IP_TEXT_MAX];
+
+	smtpd_caps_rates(smtpd->config, &rates);
+	caps_would(smtpd->caps, &rates, sender, is_message, clock_boot_ms(),
+		   &answer);
+	if (answer.is_taken)
+		return;
+	out->rule = answer.rule;
+	out->status = answer.status;
+	(void)snprintf(out->looked_at, sizeof(out->looked_at),
+		       "what login '%.64s' and client %s have sent",
+		       sender->login != NULL ? sender->login : "",
+		       ip_format(&sender->client, ip));
+	if (strcmp(answer.rule, "login-paused") == 0)
+		(void)snprintf(out->advice, sizeof(out->advice),
+			       "ostlerctl auth clear %s, when its password is "
+			       "known to be safe",
+			       sender->login);
+	else
+		(void)snprintf(out->advice, sizeof(out->advice),
+			       "wait, or raise the cap %s in limits {}",
+			       answer.rule);
+}
+
+/* What the running daemon would say that policy does not know of. */
+static void
+explain_now_of(const struct daemon *daemon, const struct explain_input *input,
+	       struct explain_now *out)
+{
+	const struct smtpd *smtpd = daemon->smtpd;
+	struct caps_sender sender;
+	uint64_t locked_ms = 0;
+	char ip[IP_TEXT_MAX];
+
+	memset(out, 0, sizeof(*out));
+	if (!explain_sender(input, &sender))
+		return;
+	if (input->user != NULL)
+		locked_ms =
+			throttle_locked_ms(smtpd->throttle, &sender.client,
+					   daemon->config->limits.auth_lock_ms,
+					   clock_boot_ms());
+	if (locked_ms != 0) {
+		out->login.rule = "auth-lock";
+		smtpd_say_locked(locked_ms, &out->login.status);
+		(void)snprintf(out->login.looked_at,
+			       sizeof(out->login.looked_at),
+			       "failed logins from %s",
+			       ip_format(&sender.client, ip));
+		(void)snprintf(out->login.advice, sizeof(out->login.advice),
+			       "ostlerctl auth clear %s", ip);
+	}
+	if (!smtpd_can_accept(smtpd, &out->resources.status)) {
+		out->resources.rule = "resources";
+		(void)snprintf(out->resources.looked_at,
+			       sizeof(out->resources.looked_at),
+			       "the spool '%.96s'", daemon->config->spool);
+		(void)snprintf(
+			out->resources.advice, sizeof(out->resources.advice),
+			"see ostlerctl status; make room on its disk, or "
+			"change limits.spool_free");
+	}
+	explain_cap(smtpd, &sender, true, &out->message);
+	explain_cap(smtpd, &sender, false, &out->recipient);
+}
+
+static void
 explain_end(struct control_request *request, const struct explain_input *input)
 {
 	struct err err = ERR_INIT;
-	json_t *explained = explain(request->daemon->config, input, &err);
+	struct explain_now now;
+	json_t *explained;
 	bool is_accepted;
 
+	explain_now_of(request->daemon, input, &now);
+	explained = explain(request->daemon->config, input, &now, &err);
 	if (explained == NULL) {
 		control_end(request, EXIT_USAGE, err.text);
 		return;

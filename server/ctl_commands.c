@@ -172,7 +172,7 @@ explain_offline(struct ctl *ctl, const json_t *args)
 			json_string_value(json_object_get(args, "points-here")),
 	};
 	struct err err = ERR_INIT;
-	json_t *explained = explain(ctl->config, &input, &err);
+	json_t *explained = explain(ctl->config, &input, NULL, &err);
 	bool is_accepted;
 
 	if (explained == NULL) {

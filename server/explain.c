@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "policy/caps.h"
 #include "policy/policy.h"
 #include "policy/trace.h"
 #include "server/config.h"
@@ -252,28 +253,80 @@ explain_wants_points_here(const struct config *config,
 	       policy_wants_points_here(config->policy, &facts);
 }
 
+bool
+explain_sender(const struct explain_input *input, struct caps_sender *out)
+{
+	const char *client =
+		input->client != NULL ? input->client : "192.0.2.1";
+
+	memset(out, 0, sizeof(*out));
+	out->login = input->user;
+	return strcmp(client, "unix") == 0 ||
+	       ip_parse(str_of(client), &out->client);
+}
+
+/* True, and all is said, when this refuses. */
+static bool
+explain_refuses(const struct explain_refusal *refusal, struct verdict *verdict,
+		struct trace *trace)
+{
+	struct trace_step *step;
+
+	if (refusal->rule == NULL)
+		return false;
+	verdict->is_accepted = false;
+	verdict->status = refusal->status;
+	verdict->scenario = SCENARIO_NONE;
+	verdict->config_at = NULL;
+	step = trace_add(trace, refusal->rule, true);
+	trace_looked_at(step, "%s", refusal->looked_at);
+	trace_outcome(step, "refused for now");
+	trace->advice_count = 0; /* what policy said would change nothing */
+	trace_advice(trace, "%s", refusal->advice);
+	return true;
+}
+
 json_t *
 explain(const struct config *config, const struct explain_input *input,
-	struct err *err)
+	const struct explain_now *now, struct err *err)
 {
+	static const struct explain_now nothing;
 	struct policy *policy = config->policy;
+	const struct explain_refusal *refusal = NULL;
+	const char *listener, *stage = "MAIL";
 	struct policy_facts facts;
 	struct addr sender, recipient;
-	struct verdict verdict;
+	struct verdict verdict = {0};
 	struct trace trace;
-	const char *listener;
 	json_t *out;
 
 	if (!explain_facts(config, input, &facts, &sender, &recipient,
 			   &listener, err))
 		return NULL;
+	if (now == NULL)
+		now = &nothing;
 	trace_init(&trace);
-	policy_decide_sender(policy, &facts, &verdict, &trace);
-	if (!verdict.is_accepted)
-		return explain_verdict(&facts, listener, "MAIL", &verdict,
-				       &trace);
-	policy_decide(policy, &facts, &verdict, &trace);
-	out = explain_verdict(&facts, listener, "RCPT", &verdict, &trace);
+	if (explain_refuses(&now->login, &verdict, &trace)) {
+		refusal = &now->login;
+		stage = "AUTH";
+	} else if (explain_refuses(&now->resources, &verdict, &trace)) {
+		refusal = &now->resources;
+	} else {
+		policy_decide_sender(policy, &facts, &verdict, &trace);
+		if (verdict.is_accepted &&
+		    explain_refuses(&now->message, &verdict, &trace))
+			refusal = &now->message;
+	}
+	if (verdict.is_accepted) {
+		stage = "RCPT";
+		policy_decide(policy, &facts, &verdict, &trace);
+		if (verdict.is_accepted &&
+		    explain_refuses(&now->recipient, &verdict, &trace))
+			refusal = &now->recipient;
+	}
+	out = explain_verdict(&facts, listener, stage, &verdict, &trace);
+	if (refusal != NULL)
+		json_object_set_new(out, "rule", json_string(refusal->rule));
 	if (verdict.is_accepted) {
 		struct explain_routes routes = {policy, &sender, json_array()};
 

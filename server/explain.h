@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "lib/err.h"
+#include "lib/status.h"
 
 struct config;
 
@@ -29,13 +30,37 @@ struct explain_input {
 	const char *points_here;
 };
 
+/* What refuses a session just now, and may not in a while; rule NULL: nothing
+ * does. */
+struct explain_refusal {
+	const char *rule; /* static */
+	struct status status;
+	char looked_at[128], advice[256];
+};
+
+/* The state of a running daemon where sessions ask for more than policy, by
+ * when they ask. */
+struct explain_now {
+	struct explain_refusal login;	  /* AUTH; only for a user */
+	struct explain_refusal resources; /* MAIL, before policy */
+	struct explain_refusal message;	  /* MAIL, behind policy */
+	struct explain_refusal recipient; /* RCPT, behind policy */
+};
+
 /*
+ * now  borrows; NULL: nothing but policy is asked
+ *
  * Returns a new JSON object: decision, code, status, reply, rule, scenario,
  * config, steps, advice, recipients with their next hops; NULL with the reason
  * in err when an input cannot be read.
  */
 json_t *explain(const struct config *config, const struct explain_input *input,
-		struct err *err);
+		const struct explain_now *now, struct err *err);
+
+/* Fills the sender of input as sessions would name him to caps; false when an
+ * input cannot be read. */
+struct caps_sender;
+bool explain_sender(const struct explain_input *input, struct caps_sender *out);
 
 /* Would the answer depend on points_here? */
 bool explain_wants_points_here(const struct config *config,

@@ -23,9 +23,9 @@ struct listener {
 	struct list link;
 	struct listeners *all;
 	char *name;    /* owns: the configuration's section */
-	char *address; /* owns: as text, what identifies it */
+	char *address; /* owns: as configured, what identifies it */
 	struct ip ip;
-	uint16_t port;
+	uint16_t port;	 /* as bound: never the 0 that lets the kernel choose */
 	char *unix_path; /* owns; NULL: TCP */
 	int fd;		 /* until started, then the handle has it */
 	bool is_started;
@@ -126,6 +126,17 @@ listener_bind_tcp(const struct listener *listener)
 	return fd;
 }
 
+/* Port 0 is whichever is free: which one? */
+static void
+listener_learn_port(struct listener *listener)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	if (getsockname(listener->fd, (struct sockaddr *)&sa, &len) == 0)
+		(void)ip_from_sockaddr((struct sockaddr *)&sa, &listener->port);
+}
+
 static int
 listener_bind(struct listener *listener, struct err *err)
 {
@@ -150,6 +161,7 @@ listener_bind(struct listener *listener, struct err *err)
 	if (listener->fd < 0)
 		return err_set(err, listener->fd, "listener '%s' on %s",
 			       listener->name, listener->address);
+	listener_learn_port(listener);
 	return 0;
 }
 
@@ -409,8 +421,16 @@ listeners_each(const struct listeners *all,
 		const struct listener *listener =
 			container_of(node, struct listener, link);
 
+		const struct listener_address at = {
+			.ip = listener->ip,
+			.port = listener->port,
+			.unix_path = listener->unix_path,
+		};
+		char *address = listener_text(&at);
+
 		if (listener->fd >= 0)
-			each(arg, listener->name, listener->address);
+			each(arg, listener->name, address);
+		free(address);
 	}
 }
 

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 #include "server/smtpd.h"
 
-#include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "auth/throttle.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/net/stream.h"
-#include "lib/net/tls_ctx.h"
 #include "lib/random.h"
+#include "lib/status.h"
 #include "lib/str.h"
+#include "lib/units.h"
 #include "policy/caps.h"
+#include "queue/queue.h"
 #include "server/config.h"
 #include "server/points_here.h"
 #include "server/smtpd_session.h"
@@ -30,166 +28,6 @@ struct smtpd_client {
 	struct ip ip;
 	unsigned connections;
 };
-
-/* ------------------------------------------------------------------ TLS */
-
-/* The certificate made for a relay that has none: spool/tls/. */
-static int
-smtpd_tls_make(const struct config *config, char **out_certificate,
-	       char **out_key, bool *out_made, struct err *err)
-{
-	char *dir = mem_printf("%s/tls", config->spool);
-	char *certificate = mem_printf("%s/tls/certificate.pem", config->spool);
-	char *key = mem_printf("%s/tls/key.pem", config->spool);
-	int rc = 0;
-
-	if (mkdir(config->spool, 0700) < 0 && errno != EEXIST)
-		rc = err_set(err, -errno, "folder '%s'", config->spool);
-	else if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		rc = err_set(err, -errno, "folder '%s'", dir);
-	else if (access(key, F_OK) < 0 && errno == ENOENT) {
-		rc = tls_make_self_signed(config->hostname, certificate, key,
-					  err);
-		*out_made = rc == 0;
-	}
-	free(dir);
-	if (rc < 0) {
-		free(certificate);
-		free(key);
-		return rc;
-	}
-	*out_certificate = certificate;
-	*out_key = key;
-	return 0;
-}
-
-static int
-smtpd_tls_open_one(const struct config *config,
-		   const struct listener_config *listener,
-		   const struct tls_files *made,
-		   const struct tls_site_files *sites, struct tls_ctx **out,
-		   struct err *err)
-{
-	struct tls_server_opts opts = {
-		.sites = sites,
-		.site_count = config->certificate_count,
-		.minimum = config->tls.minimum,
-	};
-
-	/* only where one can log in: some servers stumble over being asked,
-	 * and on an mx nothing would come of it */
-	if (listener->role == POLICY_SUBMISSION) {
-		opts.client_ca = config->tls.client_ca;
-		opts.client_crl = config->tls.client_crl;
-	}
-	if (listener->certificate != NULL)
-		opts.files =
-			(struct tls_files){listener->certificate, listener->key,
-					   listener->second_certificate,
-					   listener->second_key};
-	else if (config->tls.certificate != NULL)
-		opts.files = (struct tls_files){config->tls.certificate,
-						config->tls.key,
-						config->tls.second_certificate,
-						config->tls.second_key};
-	else
-		opts.files = *made;
-	return tls_ctx_server(&opts, out, err);
-}
-
-static struct tls_site_files *
-smtpd_tls_sites(const struct config *config)
-{
-	size_t count = config->certificate_count;
-	struct tls_site_files *sites = mem_zalloc((count + 1) * sizeof(*sites));
-
-	for (size_t i = 0; i < count; i++) {
-		const struct certificate_config *one = &config->certificates[i];
-
-		sites[i].names = (const char *const *)one->names;
-		sites[i].files = (struct tls_files){one->certificate, one->key,
-						    one->second_certificate,
-						    one->second_key};
-	}
-	return sites;
-}
-
-static bool
-smtpd_tls_needs_own(const struct config *config)
-{
-	if (config->tls.certificate != NULL)
-		return false;
-	for (size_t i = 0; i < config->listener_count; i++)
-		if (config->listeners[i].tls != LISTENER_TLS_NONE &&
-		    config->listeners[i].certificate == NULL)
-			return true;
-	return false;
-}
-
-/* Files are opened with the rights of `user`: its group is who must read. */
-static int
-smtpd_tls_unreadable(struct err *err)
-{
-	char why[ERR_TEXT_MAX], room[1024];
-	struct group entry, *group = NULL;
-
-	(void)str_copy(why, sizeof(why), str_of(err->text));
-	(void)getgrgid_r(getegid(), &entry, room, sizeof(room), &group);
-	if (group != NULL)
-		return err_text(err, -EACCES,
-				"%s: let group '%s' read it, and enter the "
-				"folders above it",
-				why, group->gr_name);
-	return err_text(err, -EACCES,
-			"%s: let group %u read it, and enter the folders "
-			"above it",
-			why, (unsigned)getegid());
-}
-
-int
-smtpd_tls_open(const struct config *config, struct smtpd_tls **out,
-	       bool *out_made, struct err *err)
-{
-	struct smtpd_tls *tls = mem_zalloc(sizeof(*tls));
-	struct tls_site_files *sites = smtpd_tls_sites(config);
-	char *certificate = NULL, *key = NULL;
-	struct tls_files made = {NULL, NULL, NULL, NULL};
-	int rc = 0;
-
-	*out_made = false;
-	tls->count = config->listener_count;
-	tls->contexts = mem_zalloc(tls->count * sizeof(*tls->contexts));
-	if (smtpd_tls_needs_own(config))
-		rc = smtpd_tls_make(config, &certificate, &key, out_made, err);
-	made.certificate = certificate;
-	made.key = key;
-	for (size_t i = 0; rc == 0 && i < tls->count; i++)
-		if (config->listeners[i].tls != LISTENER_TLS_NONE)
-			rc = smtpd_tls_open_one(config, &config->listeners[i],
-						&made, sites, &tls->contexts[i],
-						err);
-	free(sites);
-	free(certificate);
-	free(key);
-	if (rc < 0) {
-		smtpd_tls_free(tls);
-		return rc == -EACCES && err != NULL ? smtpd_tls_unreadable(err)
-						    : rc;
-	}
-	*out = tls;
-	return 0;
-}
-
-void
-smtpd_tls_free(struct smtpd_tls *tls)
-{
-	if (tls == NULL)
-		return;
-	for (size_t i = 0; i < tls->count; i++)
-		tls_ctx_unref(tls->contexts[i]);
-	free(tls->contexts);
-	free(tls);
-}
 
 /* -------------------------------------------------------------- clients */
 
@@ -377,6 +215,51 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 		return;
 	}
 	session_open(smtpd, listener, client, stream);
+}
+
+/* ----------------------------------------------------------------- state */
+
+bool
+smtpd_can_accept(const struct smtpd *smtpd, struct status *refusal)
+{
+	const char *hostname = smtpd->config->hostname;
+
+	if (smtpd->is_draining) {
+		status_set(refusal, 421, "4.3.2", "%s is shutting down",
+			   hostname);
+		return false;
+	}
+	switch (queue_accepting(smtpd->queue)) {
+	case QUEUE_ACCEPTS:
+		return true;
+	case QUEUE_SHORT:
+		status_set(refusal, 452, "4.3.1",
+			   "Insufficient system storage, try again later");
+		return false;
+	case QUEUE_BROKEN:
+		break;
+	}
+	status_set(refusal, 421, "4.3.0", "%s cannot take mail now", hostname);
+	return false;
+}
+
+void
+smtpd_caps_rates(const struct config *config, struct caps_rates *out)
+{
+	out->messages_per_user = config->limits.messages_per_user;
+	out->recipients_per_user = config->limits.recipients_per_user;
+	out->messages_per_client = config->limits.messages_per_client;
+}
+
+void
+smtpd_say_locked(uint64_t locked_ms, struct status *out)
+{
+	char wait[24];
+
+	status_set(out, 454, "4.7.0",
+		   "Too many failed logins from your address, try again in %s",
+		   units_format_duration(locked_ms / 1000 + 1, wait,
+					 sizeof(wait)));
 }
 
 /* ------------------------------------------------------------------ life */

@@ -22,6 +22,7 @@
 
 struct auth_server;
 struct caps;
+struct caps_rates;
 struct config;
 struct listener_config;
 struct points_here;
@@ -31,6 +32,7 @@ struct throttle;
 struct tls_ctx;
 
 struct smtpd_client;
+struct status;
 
 /* The TLS contexts of one configuration: listener i uses contexts[i]. */
 struct smtpd_tls {
@@ -102,6 +104,16 @@ void smtpd_configure(struct smtpd *smtpd, struct config *config,
 
 /* A connection is waiting on a listener's handle (listener_fn). */
 void smtpd_accept(void *smtpd, const char *listener_name, uv_stream_t *handle);
+
+/* Can mail be taken at all just now? Fills the refusal when not. */
+bool smtpd_can_accept(const struct smtpd *smtpd, struct status *refusal);
+
+/* The caps of a configuration. */
+void smtpd_caps_rates(const struct config *config, struct caps_rates *out);
+
+/* What a client hears whose address is locked. 454 and not 535: mail programs
+ * keep the password and try again later. */
+void smtpd_say_locked(uint64_t locked_ms, struct status *out);
 
 /* 421 to idle sessions now, to others after their transaction; on_idle when
  * the last one is gone (on a later turn). */

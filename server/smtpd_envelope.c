@@ -14,41 +14,13 @@
 /* A stranger's RCPT waits for DNS at most this long. */
 #define SESSION_POINTS_MS 5000
 
-/* Can mail be taken at all? Fills the refusal when not. */
-static bool
-session_can_accept(struct smtpd_session *s, struct status *refusal)
-{
-	if (s->smtpd->is_draining) {
-		status_set(refusal, 421, "4.3.2", "%s is shutting down",
-			   s->config->hostname);
-		return false;
-	}
-	switch (queue_accepting(s->smtpd->queue)) {
-	case QUEUE_ACCEPTS:
-		return true;
-	case QUEUE_SHORT:
-		status_set(refusal, 452, "4.3.1",
-			   "Insufficient system storage, try again later");
-		return false;
-	case QUEUE_BROKEN:
-		break;
-	}
-	status_set(refusal, 421, "4.3.0", "%s cannot take mail now",
-		   s->config->hostname);
-	return false;
-}
-
 /* ------------------------------------------------------------------- caps */
 
 static void
 session_caps(const struct smtpd_session *s, struct caps_rates *rates,
 	     struct caps_sender *sender)
 {
-	const struct config *config = s->config;
-
-	rates->messages_per_user = config->limits.messages_per_user;
-	rates->recipients_per_user = config->limits.recipients_per_user;
-	rates->messages_per_client = config->limits.messages_per_client;
+	smtpd_caps_rates(s->config, rates);
 	sender->login = s->login;
 	sender->client = s->ip;
 }
@@ -159,7 +131,7 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 	struct caps_answer charged;
 	struct status refusal;
 
-	if (!session_can_accept(s, &refusal))
+	if (!smtpd_can_accept(s->smtpd, &refusal))
 		return session_refuse_sender(s, env, &mail->sender, &refusal,
 					     "resources", out);
 	/* RFC 6409, 6: only submission completes addresses */

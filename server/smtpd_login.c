@@ -9,7 +9,6 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 #include "lib/net/stream.h"
-#include "lib/units.h"
 
 static void
 session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
@@ -134,19 +133,14 @@ on_auth(void *owner, const struct auth_answer *answer)
 	session_resume(s, effect);
 }
 
-/* 454 and not 535: mail programs keep the password and try again later. */
 static enum smtpd_effect
 session_refuse_auth(struct smtpd_session *s, const struct smtpd_env *env,
 		    uint64_t locked_ms, struct buf *out)
 {
 	struct status refusal;
 	struct log_line line;
-	char wait[24];
 
-	status_set(&refusal, 454, "4.7.0",
-		   "Too many failed logins from your address, try again in %s",
-		   units_format_duration(locked_ms / 1000 + 1, wait,
-					 sizeof(wait)));
+	smtpd_say_locked(locked_ms, &refusal);
 	session_log(s, &line, LOG_LEVEL_INFO, "auth");
 	log_text(&line, "result", "refused");
 	log_number(&line, "code", refusal.code);

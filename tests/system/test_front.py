@@ -347,6 +347,93 @@ def test_a_login_far_over_its_cap_is_paused_until_cleared(relay):
         assert "Too many messages" in reply.text
 
 
+# ------------------------------------------------------------------ explain
+
+def explained(relay, *words, user="anna", source=None):
+    """What explain says, and what a session is told at the same stage."""
+    source = source or loopback()
+    recipient = "bob@local.example"
+    listener = "submission" if user else "mx"
+    row = relay.ctl(
+        "explain", "--listener", listener, "--client", source, "--tls",
+        *(["--user", user] if user else []), "--from", "anna@local.example",
+        "--to", recipient, *words, json=True).row
+    talk = secure(relay, source) if user else Talk(relay.mx, source)
+    with talk:
+        if user:
+            reply = talk.plain(user, "right")
+        else:
+            reply = talk.ehlo()
+        if reply.code in (235, 250):
+            reply = talk.say("MAIL FROM:<anna@local.example>")
+        if reply.code == 250:
+            reply = talk.say(f"RCPT TO:<{recipient}>")
+    if row["decision"] == "refused":
+        said = re.sub(r"\d+m\d+s|\d+m|\d+s", "T", reply.text)
+        assert re.sub(r"\d+m\d+s|\d+m|\d+s", "T",
+                      f"{row['status']} {row['reply']}") == said
+    assert row["code"] == reply.code, (row, reply)
+    return row
+
+
+def test_explain_knows_caps_locks_and_pauses(relay):
+    relay.add_user("anna", "right")
+    relay.set("limits", messages_per_user="2/1h", recipients_per_user="3/1h",
+              messages_per_client="5/1h", errors=100)
+    relay.start()
+    assert explained(relay)["decision"] == "accepted"
+    with secure(relay) as talk:
+        assert talk.plain("anna", "right").code == 235
+        talk.mail("anna@local.example", *(f"u{n}@local.example"
+                                          for n in range(3)))
+        assert talk.data(mails.message()).code == 250
+    row = explained(relay)
+    assert (row["stage"], row["rule"]) == ("RCPT", "recipients-per-user")
+    assert row["steps"][-1]["rule"] == "recipients-per-user"
+    assert "raise the cap" in row["advice"][0]
+    relay.set("limits", recipients_per_user="0")
+    assert relay.reload().code == 0
+    with secure(relay) as talk:
+        assert talk.plain("anna", "right").code == 235
+        talk.mail("anna@local.example", "bob@local.example")
+        assert talk.data(mails.message()).code == 250
+    row = explained(relay)
+    assert (row["stage"], row["rule"]) == ("MAIL", "messages-per-user")
+    with secure(relay) as talk:
+        assert talk.plain("anna", "right").code == 235
+        for _ in range(5):
+            talk.say("MAIL FROM:<anna@local.example>")
+    row = explained(relay)
+    assert (row["stage"], row["rule"]) == ("MAIL", "login-paused")
+    assert "ostlerctl auth clear anna" in row["advice"][0]
+    text = relay.ctl("explain", "--user", "anna", "--from",
+                     "anna@local.example", "--to", "bob@local.example").out
+    assert "refused at MAIL" in text and "login-paused" in text, text
+    # nobody else is meant
+    assert explained(relay, user=None)["decision"] == "accepted"
+
+    bad = loopback()
+    talks = [secure(relay, bad) for _ in range(10)]
+    for talk in talks:  # all delays at once
+        talk.raw(b"AUTH PLAIN AGFubmEAd3Jvbmc=\r\n")
+    for talk in talks:
+        assert talk.reply().code == 535
+        talk.close()
+    row = explained(relay, source=bad)
+    assert (row["stage"], row["rule"]) == ("AUTH", "auth-lock")
+    assert row["advice"] == [f"ostlerctl auth clear {bad}"]
+
+
+def test_port_0_is_logged_as_what_it_became(relay):
+    relay.listeners["mx"]["address"] = [relay.mx[0] + ":0"]
+    relay.start()
+    row = relay.wait_event("start", listener="mx")[0]
+    host, port = row["address"].split(":")
+    assert host == relay.mx[0] and int(port) > 0
+    with Talk((host, int(port))) as talk:
+        assert talk.ehlo().code == 250
+
+
 # -------------------------------------------------------------------- PROXY
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"

@@ -294,7 +294,7 @@ START_TEST(explain_says_what_the_decision_says)
 
 		make_set(&set);
 		is_fine = decide(config, &set.input, &verdict);
-		explained = explain(config, &set.input, &err);
+		explained = explain(config, &set.input, NULL, &err);
 		ck_assert_msg((explained != NULL) == is_fine,
 			      "from <%s> to <%s>", set.input.from,
 			      set.input.to);

@@ -259,10 +259,14 @@ START_TEST(a_server_closed_meanwhile_outlives_its_exchanges)
 }
 END_TEST
 
+static char listed[64];
+
 static void
 count_name(void *arg, const char *name)
 {
-	(void)name;
+	size_t len = strlen(listed);
+
+	(void)snprintf(listed + len, sizeof(listed) - len, "%s ", name);
 	++*(int *)arg;
 }
 
@@ -284,6 +288,15 @@ START_TEST(logins_are_added_changed_listed_and_removed)
 	ck_assert_int_eq(auth_users_remove(users, "carl", &err), -ENOENT);
 	ck_assert_int_eq(auth_users_passwd(users, "anna", "new", &err), 0);
 	ck_assert_int_eq(auth_users_remove(users, "b@example.org", &err), 0);
+	ck_assert_int_eq(auth_users_add(users, "zoe", "x", &err), 0);
+	ck_assert_int_eq(auth_users_add(users, "Dora", "x", &err), 0);
+	ck_assert_int_eq(auth_users_add(users, "bert", "x", &err), 0);
+	listed[0] = '\0';
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err), 0);
+	ck_assert_str_eq(listed, "Dora anna bert zoe ");
+	ck_assert_int_eq(auth_users_remove(users, "zoe", &err), 0);
+	ck_assert_int_eq(auth_users_remove(users, "Dora", &err), 0);
+	ck_assert_int_eq(auth_users_remove(users, "bert", &err), 0);
 	ck_assert_int_eq(auth_users_add(users, "a b", "x", &err), -EINVAL);
 	ck_assert_int_eq(auth_users_add(users, "a@ostler", "x", &err), -EINVAL);
 	ck_assert_int_eq(auth_users_add(users, "", "x", &err), -EINVAL);

@@ -64,6 +64,34 @@ START_TEST(over_a_cap_the_reply_says_when_there_is_room)
 }
 END_TEST
 
+START_TEST(what_would_be_said_is_asked_without_charge)
+{
+	struct caps *caps = caps_new();
+	struct caps_sender from = sender("anna", "192.0.2.7");
+	struct caps_answer would, said;
+
+	for (unsigned i = 0; i < 40; i++) {
+		for (unsigned again = 0; again < 3; again++)
+			caps_would(caps, &ten_an_hour, &from, true, 1000,
+				   &would);
+		said = message(caps, "anna", "192.0.2.7", 1000);
+		ck_assert_int_eq(would.is_taken, said.is_taken);
+		/* the one that pauses is not foreseen */
+		if (!said.is_paused_by_this && !said.is_taken) {
+			ck_assert_str_eq(would.rule, said.rule);
+			ck_assert_str_eq(would.status.text, said.status.text);
+		}
+	}
+	ck_assert_str_eq(would.rule, "login-paused");
+	caps_would(caps, &ten_an_hour, &from, false, 1000, &would);
+	ck_assert_str_eq(would.rule, "login-paused");
+	from.login = "nobody asked before";
+	caps_would(caps, &ten_an_hour, &from, false, 1000, &would);
+	ck_assert(would.is_taken);
+	caps_free(caps);
+}
+END_TEST
+
 START_TEST(clients_are_counted_by_address_and_a_64)
 {
 	static const char *const clients[] = {"2001:db8::1", "2001:db8::2",
@@ -193,6 +221,7 @@ END_TEST
 
 UNIT_MAIN("caps", {
 	tcase_add_test(tc, over_a_cap_the_reply_says_when_there_is_room);
+	tcase_add_test(tc, what_would_be_said_is_asked_without_charge);
 	tcase_add_test(tc, clients_are_counted_by_address_and_a_64);
 	tcase_add_test(tc, recipients_are_counted_apart_from_messages);
 	tcase_add_test(tc, what_came_to_nothing_is_given_back);
