@@ -98,6 +98,24 @@ disk_sync(int fd)
 	return result(calls->fsync(fd));
 }
 
+void
+disk_write_out(int fd, uint64_t at, size_t len)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+	uint64_t before = at < len ? at : len;
+
+	/* errors of both are the next sync's to tell */
+	(void)sync_file_range(fd, (off_t)at, (off_t)len, SYNC_FILE_RANGE_WRITE);
+	if (before != 0)
+		(void)sync_file_range(fd, (off_t)(at - before), (off_t)before,
+				      SYNC_FILE_RANGE_WAIT_BEFORE);
+#else
+	(void)fd;
+	(void)at;
+	(void)len;
+#endif
+}
+
 static bool syncfs_reports;
 static pthread_once_t syncfs_once = PTHREAD_ONCE_INIT;
 

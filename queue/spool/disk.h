@@ -40,6 +40,10 @@ int disk_write(int fd, const void *bytes, size_t len, uint64_t at);
 int disk_writev(int fd, struct iovec *iov, size_t count, uint64_t at);
 int disk_datasync(int fd);
 int disk_sync(int fd);
+/* Begins to write what was put there, and waits for what stands before it:
+ * so a later sync finds little to do, and others' syncs are not stuck behind
+ * it. Promises nothing; does nothing where the system has no such call. */
+void disk_write_out(int fd, uint64_t at, size_t len);
 /* Makes everything on the file system durable. Only where the kernel reports
  * errors by it (since Linux 5.8), which disk_has_syncfs tells. */
 int disk_syncfs(int fd);

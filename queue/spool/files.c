@@ -29,10 +29,10 @@ files_name(uint64_t id, char to[FILES_NAME_MAX])
 }
 
 int
-files_make_folder(struct files *files, unsigned folder)
+files_begin_folder(struct files *files, unsigned folder)
 {
 	char name[8];
-	int fd, rc;
+	int fd;
 
 	if (atomic_load(&files->is_durable[folder]) != 0)
 		return 0;
@@ -41,6 +41,19 @@ files_make_folder(struct files *files, unsigned folder)
 	if (fd < 0)
 		return fd;
 	(void)close(fd); /* read only */
+	return 0;
+}
+
+int
+files_make_folder(struct files *files, unsigned folder)
+{
+	int rc;
+
+	if (atomic_load(&files->is_durable[folder]) != 0)
+		return 0;
+	rc = files_begin_folder(files, folder);
+	if (rc < 0)
+		return rc;
 	/* whoever made it, maybe just now: it has to survive as well */
 	rc = MUTANT(NEW_FOLDER_UNSYNCED) ? 0 : disk_sync(files->fd);
 	if (rc == 0)
@@ -103,6 +116,16 @@ int
 files_write(struct files *files, const struct log_text *message,
 	    const char *states, size_t states_bytes)
 {
+	int rc = files_make_folder(files, files_folder(message->record.id));
+
+	return rc < 0 ? rc
+		      : files_write_into(files, message, states, states_bytes);
+}
+
+int
+files_write_into(struct files *files, const struct log_text *message,
+		 const char *states, size_t states_bytes)
+{
 	const struct record_head *record = &message->record;
 	struct file_head head = {
 		.id = record->id,
@@ -120,14 +143,12 @@ files_write(struct files *files, const struct log_text *message,
 		{newline, 1},
 		{(void *)(uintptr_t)states, states_bytes},
 	};
-	int rc = files_make_folder(files, files_folder(record->id)), fd;
+	int fd = open_to_write(files, record->id, O_RDWR | O_CREAT | O_TRUNC);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	file_head_encode(&head, message->text, first);
-	fd = open_to_write(files, record->id, O_RDWR | O_CREAT | O_TRUNC);
 	if (fd < 0)
 		return fd;
+	file_head_encode(&head, message->text, first);
 	rc = disk_writev(fd, iov, sizeof(iov) / sizeof(iov[0]), 0);
 	if (rc < 0) {
 		(void)close(fd); /* it goes anyway */

@@ -36,6 +36,10 @@ char *files_name(uint64_t id, char to[FILES_NAME_MAX]);
 
 /* Makes sure the folder is there, and durably. */
 int files_make_folder(struct files *files, unsigned folder);
+
+/* The same, but it is durable only when the caller has synced the whole file
+ * system, and then says so in is_durable. */
+int files_begin_folder(struct files *files, unsigned folder);
 int files_sync_folder(struct files *files, unsigned folder);
 
 /* What stands in a log record, read back and checked. */
@@ -67,6 +71,9 @@ int files_read_record(int segment_fd, uint32_t at, uint64_t id,
  */
 int files_write(struct files *files, const struct log_text *message,
 		const char *states, size_t states_bytes);
+/* The same in a folder that was made or begun. */
+int files_write_into(struct files *files, const struct log_text *message,
+		     const char *states, size_t states_bytes);
 
 /*
  * Adds state lines; same result. Lines behind a damaged one, which an append

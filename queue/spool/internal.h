@@ -80,6 +80,7 @@ struct spool {
 	uint64_t log_bytes;
 	uint64_t durable_head;
 	uint32_t current_end; /* of the newest batch, in its segment */
+	unsigned free_extra;  /* segments in hand, while mail had to wait */
 	bool is_making;	      /* a new segment, in a worker */
 	bool is_retiring;     /* the straggler has the oldest segment */
 	bool is_full;	      /* no more segments can be made: no new mail */

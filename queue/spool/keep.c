@@ -16,6 +16,8 @@
 #define ZERO_CHUNK  (1u << 20)
 #define GROWTH	    4u /* a new segment is this much larger, up to the full */
 #define FREE_WANTED 2u /* free segments always in hand */
+#define EXTRA_MOST  6u /* more, while mail comes faster than they are made */
+#define AHEAD_BYTES (8u << 20) /* of one used: time to make the next */
 
 struct keep_job {
 	struct work_job job;
@@ -74,6 +76,9 @@ keep_make_now(int log_fd, uint32_t slot, uint32_t bytes, struct segment **out)
 		if (bytes - at < chunk)
 			chunk = bytes - at;
 		rc = disk_write(fd, zeros, chunk, at);
+		/* commits go on meanwhile, and share the disk */
+		if (rc == 0)
+			disk_write_out(fd, at, chunk);
 	}
 	free(zeros);
 	if (rc == 0)
@@ -472,7 +477,8 @@ static void
 grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
-	bool is_pressing = need->free_count == 0 || need->wanted != 0;
+	bool is_pressing = need->free_count == 0 || need->wanted != 0 ||
+			   need->free_count < spool->free_extra;
 
 	if (spool->is_making)
 		return;
@@ -496,7 +502,7 @@ retire_or_grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
 
-	if (can_retire(spool, need) &&
+	if (need->free_count < FREE_WANTED && can_retire(spool, need) &&
 	    (spool->is_full || !may_grow(spool, size, false)))
 		start_retire(spool, first_used(spool), need->wanted != 0);
 	grow(spool, need);
@@ -511,14 +517,15 @@ retire_or_grow(struct spool *spool, const struct need *need)
 }
 
 static bool
-is_half_full(const struct spool *spool)
+is_well_used(const struct spool *spool)
 {
 	const struct segment *current;
 
 	if (list_is_empty(&spool->used))
 		return false;
 	current = container_of(spool->used.prev, struct segment, link);
-	return spool->current_end > current->bytes / 2;
+	return spool->current_end > current->bytes / 2 ||
+	       spool->current_end > AHEAD_BYTES;
 }
 
 /* Frees what the durable head has passed; says how the committer is. */
@@ -560,9 +567,13 @@ keep_go_on(struct spool *spool)
 	/* nothing to be written, only unlinks to be made durable */
 	if (can_retire(spool, &need) && first_used(spool)->entries.count == 0)
 		start_retire(spool, first_used(spool), false);
+	/* commits had to wait: next time there is more in hand */
+	if (need.wanted != 0 && spool->free_extra < EXTRA_MOST)
+		spool->free_extra++;
 	if (need.free_count >= FREE_WANTED) {
 		spool->is_full = false;
-		if (need.wanted == 0)
+		if (need.wanted == 0 &&
+		    need.free_count >= FREE_WANTED + spool->free_extra)
 			return;
 	}
 	/* head is true but not yet durable, and no batch is on its way */
@@ -570,7 +581,8 @@ keep_go_on(struct spool *spool)
 	    spool->filling->item_count == 0 && !spool->is_broken)
 		spool->filling->is_urgent = true;
 	/* the one that was left a moment ago may come back by itself */
-	if (need.free_count != 0 && need.wanted == 0 && !is_half_full(spool))
+	if (need.free_count != 0 && need.wanted == 0 &&
+	    spool->free_extra == 0 && !is_well_used(spool))
 		return;
 	retire_or_grow(spool, &need);
 }
@@ -606,6 +618,8 @@ keep_tick(struct spool *spool)
 	struct keep_job keep = {.status = 0};
 
 	body_pool_trim(&spool->bodies);
+	if (spool->free_extra > 0)
+		spool->free_extra--;
 	start_job(spool, run_statvfs, on_statvfs, &keep);
 	spool->is_late = false;
 	spool->is_retry = true;

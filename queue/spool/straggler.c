@@ -11,7 +11,9 @@
 #include "queue/spool/disk.h"
 #include "queue/spool/mutant.h"
 
-#define FSYNC_EACH_MAX 16 /* above it, one sync of the file system is less */
+/* Above it, one sync of the file system is less. */
+#define FSYNC_EACH_MAX 16 /* files */
+#define FOLDERS_MAX    64 /* folders */
 
 void
 straggler_job_free(struct straggler_job *job)
@@ -61,8 +63,9 @@ format_notes(const struct move *move, char **out, size_t *out_len)
 }
 
 static int
-open_move(struct straggler *straggler, struct move *move)
+open_move(struct straggler *straggler, struct move *move, bool sync_now)
 {
+	unsigned folder = files_folder(move->id);
 	struct log_text text;
 	char *lines;
 	size_t len;
@@ -82,7 +85,11 @@ open_move(struct straggler *straggler, struct move *move)
 	rc = files_read_record(move->fd, move->at, move->id, RECORD_MSG,
 			       move->text_bytes, move->body_bytes, true, &text);
 	if (rc == 0) {
-		rc = files_write(straggler->files, &text, lines, len);
+		rc = sync_now ? files_make_folder(straggler->files, folder)
+			      : files_begin_folder(straggler->files, folder);
+		if (rc == 0)
+			rc = files_write_into(straggler->files, &text, lines,
+					      len);
 		free(text.bytes);
 	}
 	free(lines);
@@ -92,7 +99,7 @@ open_move(struct straggler *straggler, struct move *move)
 static int
 do_move(struct straggler *straggler, struct move *move, bool sync_now)
 {
-	int fd = open_move(straggler, move), rc = 0;
+	int fd = open_move(straggler, move, sync_now), rc = 0;
 
 	if (fd == -EBADMSG || (fd == -ENOENT && move->is_append)) {
 		move->status = fd; /* this one alone */
@@ -106,6 +113,32 @@ do_move(struct straggler *straggler, struct move *move, bool sync_now)
 		rc = disk_sync(fd);
 	(void)close(fd); /* what counts is the sync */
 	return rc;
+}
+
+static unsigned
+dirty_folders(const struct straggler *straggler)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < FILES_FOLDERS; i++)
+		count += straggler->is_dirty[i];
+	return count;
+}
+
+/* Everything at once: files, folders, and that these are there. */
+static int
+sync_all(struct straggler *straggler, const struct straggler_job *job)
+{
+	int rc = disk_syncfs(straggler->files->fd);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < job->move_count; i++)
+		atomic_store(&straggler->files->is_durable[files_folder(
+				     job->moves[i].id)],
+			     1);
+	memset(straggler->is_dirty, 0, sizeof(straggler->is_dirty));
+	return 0;
 }
 
 static int
@@ -135,7 +168,9 @@ sync_folders(struct straggler *straggler)
 static int
 retire(struct straggler *straggler, struct straggler_job *job)
 {
-	bool each = job->move_count <= FSYNC_EACH_MAX || !disk_has_syncfs();
+	bool each =
+		!disk_has_syncfs() || (job->move_count <= FSYNC_EACH_MAX &&
+				       dirty_folders(straggler) <= FOLDERS_MAX);
 	size_t done = 0;
 	int rc = 0;
 
@@ -146,7 +181,7 @@ retire(struct straggler *straggler, struct straggler_job *job)
 			rc = do_move(straggler, &job->moves[done], each);
 	}
 	if (rc == 0 && !each && !MUTANT(FILE_UNSYNCED))
-		rc = disk_syncfs(straggler->files->fd);
+		rc = sync_all(straggler, job);
 	if (rc == 0)
 		rc = sync_folders(straggler);
 	if (rc == 0)
