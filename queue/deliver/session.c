@@ -397,10 +397,12 @@ session_body_begin(struct session *session)
 
 /* ------------------------------------------------------------ going on */
 
-/* Gives the conversation what the server sent; false when it needs more. */
+/* Gives the conversation what the server sent; false when it needs more. A
+ * reply without end ends it also where no byte was used. */
 static bool
 session_feed(struct session *session)
 {
+	bool was_over = smtp_client_want(session->client) == CLIENT_WANTS_CLOSE;
 	size_t len, used;
 	const uint8_t *bytes = stream_bytes(session->stream, &len);
 
@@ -417,7 +419,8 @@ session_feed(struct session *session)
 		stream_set_deadline(session->stream,
 				    smtp_client_timeout_ms(session->client));
 	}
-	return used != 0;
+	return used != 0 || (!was_over && smtp_client_want(session->client) ==
+						  CLIENT_WANTS_CLOSE);
 }
 
 /* What sessions are resumed by: the peer, and all that he is known by. */
@@ -466,6 +469,22 @@ session_start_tls(struct session *session)
 	stream_start_tls_peer(session->stream, session->tls_ctx, &peer);
 }
 
+/* A reply too many: the next answers would be to something else. What was
+ * said about a message holds, but it was the last one here. */
+static bool
+session_is_ahead(struct session *session)
+{
+	size_t len;
+
+	(void)stream_bytes(session->stream, &len);
+	if (len == 0)
+		return false;
+	smtp_client_fail(session->client, CAUSE_REPLY_GARBLED, "%s",
+			 "the other side speaks unasked");
+	session_over(session);
+	return true;
+}
+
 static void
 session_idle(struct session *session)
 {
@@ -487,6 +506,8 @@ session_idle(struct session *session)
 			return;
 		}
 	}
+	if (session_is_ahead(session))
+		return;
 	body_close(&session->body);
 	session->is_sending = false;
 	session->state = SESSION_IDLE;

@@ -5,6 +5,8 @@
  * One script for each connection, in the order they come; lines:
  *
  *	S text   send it with CRLF
+ *	R text   send it as it is, \r, \n and \0 being what they say
+ *	FLOOD n text  send it so often, without any line end of ours
  *	C text   this line must come
  *	BODY     read up to the dot
  *	OCTETS n read so many
@@ -12,6 +14,8 @@
  *	CLOSE    close
  *	ABORT    close without a farewell
  *	HANG     say nothing more
+ *
+ * A server that drips sends one octet in each turn of the loop.
  */
 #ifndef OSTLER_TESTS_UNIT_SMTP_SERVER_H
 #define OSTLER_TESTS_UNIT_SMTP_SERVER_H
@@ -37,6 +41,7 @@ struct server_conn {
 	struct stream *stream; /* NULL: closed */
 	struct str rest;       /* of the script */
 	bool is_securing;
+	struct buf drip; /* still to be sent, one octet a turn */
 };
 
 struct server {
@@ -50,6 +55,8 @@ struct server {
 	struct server_conn conns[SERVER_CONNECTIONS];
 	size_t accepted;
 	struct tls_ctx *tls;
+	uv_idle_t idle;
+	bool drips;
 	struct buf body;   /* of the message read last, with its dots */
 	unsigned messages; /* bodies that ended with their dot */
 	char wrong[512];   /* the first line that did not match */
@@ -103,6 +110,61 @@ server_octets(struct server_conn *conn, size_t count)
 }
 
 static void
+on_server_idle(uv_idle_t *idle)
+{
+	struct server *server = idle->data;
+
+	for (size_t i = 0; i < server->accepted; i++) {
+		struct server_conn *conn = &server->conns[i];
+
+		if (buf_len(&conn->drip) == 0)
+			continue;
+		if (conn->stream != NULL)
+			(void)stream_write(conn->stream, buf_bytes(&conn->drip),
+					   1);
+		buf_consume(&conn->drip, 1);
+		if (buf_len(&conn->drip) == 0)
+			server_run(conn);
+	}
+}
+
+static void
+server_send(struct server_conn *conn, const void *bytes, size_t len)
+{
+	if (conn->server->drips)
+		ck_assert_int_eq(buf_add(&conn->drip, bytes, len), 0);
+	else if (conn->stream != NULL)
+		(void)stream_write(conn->stream, bytes, len);
+}
+
+/* With its escapes. */
+static void
+server_send_raw(struct server_conn *conn, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		char c = *text;
+
+		if (c == '\\') {
+			text++;
+			c = (char)(*text == 'r'	  ? '\r'
+				   : *text == 'n' ? '\n'
+						  : '\0');
+		}
+		server_send(conn, &c, 1);
+	}
+}
+
+static void
+server_flood(struct server_conn *conn, const char *text)
+{
+	char *rest;
+	unsigned long count = strtoul(text, &rest, 10);
+
+	while (count-- != 0)
+		server_send_raw(conn, rest + 1);
+}
+
+static void
 server_close(struct server_conn *conn, bool is_abort)
 {
 	if (conn->stream == NULL)
@@ -123,8 +185,12 @@ server_step(struct server_conn *conn, struct str line)
 
 	(void)str_copy(text, sizeof(text), line);
 	if (strncmp(text, "S ", 2) == 0) {
-		(void)stream_write(conn->stream, text + 2, strlen(text) - 2);
-		(void)stream_write(conn->stream, "\r\n", 2);
+		server_send(conn, text + 2, strlen(text) - 2);
+		server_send(conn, "\r\n", 2);
+	} else if (strncmp(text, "R ", 2) == 0) {
+		server_send_raw(conn, text + 2);
+	} else if (strncmp(text, "FLOOD ", 6) == 0) {
+		server_flood(conn, text + 6);
 	} else if (strncmp(text, "C ", 2) == 0) {
 		if (!server_line(conn, got, sizeof(got)))
 			return false;
@@ -154,7 +220,8 @@ server_step(struct server_conn *conn, struct str line)
 static void
 server_run(struct server_conn *conn)
 {
-	while (conn->stream != NULL && !conn->is_securing) {
+	while (conn->stream != NULL && !conn->is_securing &&
+	       buf_len(&conn->drip) == 0) {
 		struct str rest = conn->rest, line;
 
 		if (!str_cut(&rest, '\n', &line))
@@ -200,6 +267,7 @@ on_server_accept(uv_stream_t *listener, int status)
 	ck_assert_int_eq(status, 0);
 	ck_assert_uint_lt(server->accepted, SERVER_CONNECTIONS);
 	conn->server = server;
+	buf_init(&conn->drip, 1 << 20);
 	ck_assert_msg(server->scripts[server->accepted] != NULL,
 		      "connection %zu was not expected", server->accepted + 1);
 	conn->rest = str_of(server->scripts[server->accepted++]);
@@ -236,6 +304,16 @@ server_init(struct server *server, uv_loop_t *loop, bool is_listening)
 				 0);
 }
 
+/* Before its first connection. */
+static void __attribute__((unused))
+server_drip(struct server *server, uv_loop_t *loop)
+{
+	server->drips = true;
+	ck_assert_int_eq(uv_idle_init(loop, &server->idle), 0);
+	server->idle.data = server;
+	ck_assert_int_eq(uv_idle_start(&server->idle, on_server_idle), 0);
+}
+
 static void __attribute__((unused))
 server_init_unix(struct server *server, uv_loop_t *loop, const char *path)
 {
@@ -253,8 +331,12 @@ server_init_unix(struct server *server, uv_loop_t *loop, const char *path)
 static void
 server_done(struct server *server)
 {
-	for (size_t i = 0; i < server->accepted; i++)
+	for (size_t i = 0; i < server->accepted; i++) {
 		server_close(&server->conns[i], true);
+		buf_done(&server->conns[i].drip);
+	}
+	if (server->drips)
+		uv_close((uv_handle_t *)&server->idle, NULL);
 	uv_close((uv_handle_t *)&server->listener.stream, NULL);
 	tls_ctx_unref(server->tls);
 	buf_done(&server->body);
