@@ -49,6 +49,13 @@ int ctl_show(struct ctl *ctl, const char *command, json_t *args,
 /* One JSON object on a line of standard output. */
 void ctl_print_json(const json_t *row);
 
+/* --------------------------------------------------- without the daemon */
+
+/* What is made in a spool is the daemon's: root becomes its owner, until the
+ * other is called. A spool that is not there is told later. */
+int ctl_become_owner(const char *dir, struct err *err);
+void ctl_become_caller(void);
+
 /* ------------------------------------------------------------ arguments */
 
 /*
@@ -82,6 +89,11 @@ int ctl_setup(struct ctl *ctl);
 int ctl_user(struct ctl *ctl);
 int ctl_show_config(struct ctl *ctl);
 int ctl_fsck(struct ctl *ctl);
+/* Whether filters of a command want a message of a stopped spool. */
+struct spool_found;
+bool ctl_scan_matches(const json_t *args, const struct spool_found *found);
+int ctl_export(struct ctl *ctl); /* queue export */
+int ctl_import(struct ctl *ctl); /* queue import */
 int ctl_simple(struct ctl *ctl); /* pause, resume, reload, stop */
 
 #endif

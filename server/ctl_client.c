@@ -3,10 +3,12 @@
  * server/ctl_client.c - ostlerctl's side of the control socket
  */
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -262,4 +264,27 @@ ctl_options(struct ctl *ctl, const struct ctl_option *options, size_t count,
 	}
 	ctl->argc = kept;
 	return true;
+}
+
+/* What a repair makes is the daemon's: root becomes the spool's owner. */
+int
+ctl_become_owner(const char *dir, struct err *err)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
+		return 0; /* a spool that is not there is told later */
+	if (setgroups(1, &st.st_gid) < 0 || setegid(st.st_gid) < 0 ||
+	    seteuid(st.st_uid) < 0)
+		return err_set(err, -errno, "user %lu",
+			       (unsigned long)st.st_uid);
+	return 0;
+}
+
+/* What is left of the program is the caller's again. */
+void
+ctl_become_caller(void)
+{
+	if (getuid() == 0 && geteuid() != 0)
+		(void)!seteuid(0); /* nothing is written any more */
 }

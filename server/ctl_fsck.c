@@ -3,12 +3,8 @@
  * server/ctl_fsck.c - ostlerctl fsck: a stopped spool checked and repaired
  */
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/units.h"
 #include "queue/spool/check.h"
@@ -89,29 +85,6 @@ print_summary(const struct ctl *ctl, const struct spool_check *check)
 	json_decref(row);
 }
 
-/* What a repair makes is the daemon's: root becomes the spool's owner. */
-static int
-become_owner(const char *dir, struct err *err)
-{
-	struct stat st;
-
-	if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
-		return 0; /* a spool that is not there is told later */
-	if (setgroups(1, &st.st_gid) < 0 || setegid(st.st_gid) < 0 ||
-	    seteuid(st.st_uid) < 0)
-		return err_set(err, -errno, "user %lu",
-			       (unsigned long)st.st_uid);
-	return 0;
-}
-
-/* What is left of the program is the caller's again. */
-static void
-become_caller(void)
-{
-	if (getuid() == 0 && geteuid() != 0)
-		(void)!seteuid(0); /* nothing is written any more */
-}
-
 int
 ctl_fsck(struct ctl *ctl)
 {
@@ -131,10 +104,10 @@ ctl_fsck(struct ctl *ctl)
 	rc = ctl_config(ctl);
 	if (rc != EXIT_DONE)
 		return rc;
-	rc = check.is_repair ? become_owner(ctl->config->spool, &err) : 0;
+	rc = check.is_repair ? ctl_become_owner(ctl->config->spool, &err) : 0;
 	if (rc == 0)
 		rc = spool_check(ctl->config->spool, &check, &err);
-	become_caller();
+	ctl_become_caller();
 	if (rc < 0) {
 		(void)fflush(stdout);
 		(void)fprintf(stderr, "ostlerctl: %s%s\n", err.text,

@@ -159,6 +159,43 @@ scan_item(const struct envelope *envelope, struct queue_item *item)
 	}
 }
 
+bool
+ctl_scan_matches(const json_t *args, const struct spool_found *found)
+{
+	struct scan scan = {.args = args};
+	struct envelope envelope;
+	struct queue_item item;
+	bool is_match = true;
+
+	if (envelope_parse(found->envelope, found->states, &envelope, NULL) < 0)
+		return true; /* its reader says what is wrong */
+	scan_item(&envelope, &item);
+	is_match = scan_matches(&scan, &item);
+	envelope_done(&envelope);
+	return is_match;
+}
+
+/* The content alone, of the one that was named. */
+static int
+print_part(void *arg, const uint8_t *bytes, size_t len)
+{
+	return fwrite(bytes, 1, len, arg) == len ? 0 : -EIO;
+}
+
+static void
+on_scanned_body(void *arg, const struct spool_found *found)
+{
+	struct scan *scan = arg;
+	int rc;
+
+	if (found->id != scan->id)
+		return;
+	scan->is_found = true;
+	rc = spool_scan_body(found, print_part, stdout);
+	if (rc < 0)
+		(void)fprintf(stderr, "ostlerctl: %s\n", strerror(-rc));
+}
+
 static void
 on_scanned(void *arg, const struct spool_found *found)
 {
@@ -197,13 +234,14 @@ on_scanned(void *arg, const struct spool_found *found)
 
 /* The daemon is down: the spool's own files say what is queued. */
 static int
-queue_scan(struct ctl *ctl, const json_t *args, uint64_t id)
+queue_scan(struct ctl *ctl, const json_t *args, uint64_t id,
+	   void (*each)(void *arg, const struct spool_found *found))
 {
 	struct scan scan = {.ctl = ctl, .args = args, .id = id};
 	struct err err = ERR_INIT;
 	int rc;
 
-	rc = spool_scan(ctl->config->spool, on_scanned, on_report, &scan, &err);
+	rc = spool_scan(ctl->config->spool, each, on_report, &scan, &err);
 	if (rc < 0) {
 		(void)fprintf(stderr, "ostlerctl: %s\n", err.text);
 		return rc == -EACCES ? EXIT_PERMISSION : EXIT_NO_DAEMON;
@@ -243,7 +281,7 @@ queue_list_command(struct ctl *ctl)
 				     on_json_or_item, &scan);
 	}
 	if (rc == -1)
-		rc = queue_scan(ctl, args, 0);
+		rc = queue_scan(ctl, args, 0, on_scanned);
 	json_decref(args);
 	return rc;
 }
@@ -345,7 +383,14 @@ queue_show_command(struct ctl *ctl)
 		rc = ctl_show(ctl, "queue show", args, NULL, NULL);
 	else
 		rc = ctl_ask(ctl, "queue show", args, print_envelope, NULL);
-	return rc == -1 ? queue_scan(ctl, NULL, id) : rc;
+	return rc == -1 ? queue_scan(ctl, NULL, id, on_scanned) : rc;
+}
+
+static void
+on_json_row(void *arg, const json_t *row)
+{
+	(void)arg;
+	ctl_print_json(row);
 }
 
 static void
@@ -364,14 +409,19 @@ static int
 queue_cat_command(struct ctl *ctl)
 {
 	json_t *args = json_object();
+	uint64_t id;
+	int rc;
 
-	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 2) {
+	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 2 ||
+	    !spool_id_parse(ctl->argv[1], &id)) {
 		(void)fprintf(stderr, "usage: ostlerctl queue cat ID\n");
 		json_decref(args);
 		return EXIT_USAGE;
 	}
 	json_object_set_new(args, "id", json_string(ctl->argv[1]));
-	return ctl_show(ctl, "queue cat", args, on_cat_row, NULL);
+	rc = ctl_ask(ctl, "queue cat", args,
+		     ctl->is_json ? on_json_row : on_cat_row, NULL);
+	return rc == -1 ? queue_scan(ctl, NULL, id, on_scanned_body) : rc;
 }
 
 /* ----------------------------------------------------------------- verbs */
@@ -477,6 +527,8 @@ ctl_queue(struct ctl *ctl)
 		{"bounce", queue_verb_command},
 		{"flush", queue_flush_command},
 		{"redirect", queue_redirect_command},
+		{"export", ctl_export},
+		{"import", ctl_import},
 	};
 
 	/* "queue" alone, or with options, lists */
@@ -489,8 +541,8 @@ ctl_queue(struct ctl *ctl)
 			return verbs[i].run(ctl);
 	(void)fprintf(stderr,
 		      "ostlerctl: queue %s: use list, show, cat, retry, hold, "
-		      "release, remove, bounce, flush or "
-		      "redirect\n",
+		      "release, remove, bounce, flush, "
+		      "redirect, export or import\n",
 		      ctl->argv[0]);
 	return EXIT_USAGE;
 }

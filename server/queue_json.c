@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/addr.h"
 #include "lib/mem.h"
 #include "lib/str.h"
 #include "queue/deliver/outcome.h"
+#include "queue/envelope.h"
 #include "queue/queue.h"
 
 char *
@@ -94,7 +96,7 @@ queue_json_text(const char *text)
 static json_t *
 recipient_json(const struct recipient *r)
 {
-	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:s,s:s}", "address",
+	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i}", "address",
 			 clean_string(r->address), "state",
 			 recipient_state_name(r->state), "attempts",
 			 (json_int_t)r->attempts, "next_try_ms",
@@ -102,7 +104,9 @@ recipient_json(const struct recipient *r)
 			 clean_string(r->last_host), "reply",
 			 clean_string(r->last_reply), "category",
 			 r->category != NULL ? r->category : "", "via",
-			 r->via != NULL ? r->via : "");
+			 r->via != NULL ? r->via : "", "orcpt",
+			 r->orcpt != NULL ? r->orcpt : "", "notify",
+			 (int)r->notify);
 }
 
 json_t *
@@ -116,8 +120,9 @@ queue_json_envelope(const struct envelope *envelope, const char *states)
 		json_array_append_new(recipients,
 				      recipient_json(&envelope->recipients[i]));
 	envelope_each_attempt(states, on_attempt, &attempts);
-	return json_pack("{s:s,s:I,s:I,s:o,s:s,s:s,s:o,s:s,s:b,s:o,s:o}", "id",
-			 spool_id_format(envelope->id, id), "received_ms",
+	return json_pack("{s:s,s:I,s:I,s:o,s:s,s:s,s:o,s:s,s:s,s:s,s:b,s:b,"
+			 "s:b,s:o,s:o}",
+			 "id", spool_id_format(envelope->id, id), "received_ms",
 			 (json_int_t)envelope->received_ms, "size",
 			 (json_int_t)envelope->size, "sender",
 			 clean_string(envelope->sender), "listener",
@@ -125,9 +130,92 @@ queue_json_envelope(const struct envelope *envelope, const char *states)
 			 "client",
 			 envelope->client != NULL ? envelope->client : "",
 			 "helo", clean_string(envelope->helo), "user",
-			 envelope->login != NULL ? envelope->login : "", "held",
-			 envelope->is_held, "recipients", recipients, "tries",
-			 attempts.list);
+			 envelope->login != NULL ? envelope->login : "",
+			 "envid",
+			 envelope->envid != NULL ? envelope->envid : "", "ret",
+			 envelope->ret == 'F'	? "full"
+			 : envelope->ret == 'H' ? "hdrs"
+						: "",
+			 "8bit", envelope->is_8bit, "smtputf8",
+			 envelope->is_utf8, "held", envelope->is_held,
+			 "recipients", recipients, "tries", attempts.list);
+}
+
+static const char *
+field(const json_t *row, const char *name)
+{
+	const char *text = json_string_value(json_object_get(row, name));
+
+	return text != NULL ? text : "";
+}
+
+static char *
+field_copy(const json_t *row, const char *name)
+{
+	const char *text = field(row, name);
+
+	return text[0] != '\0' ? mem_strdup(text) : NULL;
+}
+
+/* A recipient that is left; "" when there is nothing to say of it. */
+static const char *
+take_recipient(const json_t *row, struct envelope *out)
+{
+	json_int_t notify = json_integer_value(json_object_get(row, "notify"));
+	const char *state = field(row, "state"), *problem;
+	struct recipient *recipient;
+	struct addr addr;
+
+	if (strcmp(state, "queued") != 0 && strcmp(state, "held") != 0)
+		return NULL;
+	problem = addr_parse(str_of(field(row, "address")), ADDR_ALLOW_UTF8, &addr);
+	if (problem != NULL)
+		return problem;
+	recipient = envelope_add(out, addr.text);
+	recipient->orcpt = field_copy(row, "orcpt");
+	recipient->notify = (uint8_t)(notify & 15);
+	return NULL;
+}
+
+const char *
+queue_json_to_envelope(const json_t *row, struct envelope *out)
+{
+	json_int_t received_ms =
+		json_integer_value(json_object_get(row, "received_ms"));
+	const char *sender = json_string_value(json_object_get(row, "sender"));
+	const char *ret = field(row, "ret"), *problem = NULL;
+	struct addr addr;
+	json_t *one;
+	size_t index;
+
+	envelope_init(out);
+	if (sender == NULL || received_ms <= 0)
+		problem = "it is no envelope";
+	else if (sender[0] != '\0')
+		problem = addr_parse(str_of(sender), ADDR_ALLOW_UTF8, &addr);
+	json_array_foreach(json_object_get(row, "recipients"), index, one)
+	{
+		if (problem == NULL)
+			problem = take_recipient(one, out);
+	}
+	if (problem == NULL && out->recipient_count == 0)
+		problem = "it has no recipient left";
+	if (problem != NULL) {
+		envelope_done(out);
+		return problem;
+	}
+	out->sender = mem_strdup(sender[0] != '\0' ? addr.text : "");
+	out->received_ms = (uint64_t)received_ms;
+	out->listener = mem_strdup(field(row, "listener"));
+	out->client = mem_strdup(field(row, "client"));
+	out->helo = field_copy(row, "helo");
+	out->login = field_copy(row, "user");
+	out->envid = field_copy(row, "envid");
+	out->ret = ret[0] == 'f' ? 'F' : ret[0] == 'h' ? 'H' : '\0';
+	out->is_8bit = json_is_true(json_object_get(row, "8bit"));
+	out->is_utf8 = json_is_true(json_object_get(row, "smtputf8"));
+	out->is_held = json_is_true(json_object_get(row, "held"));
+	return NULL;
 }
 
 json_t *

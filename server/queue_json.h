@@ -33,4 +33,12 @@ uint8_t *queue_json_to_bytes(const json_t *row, size_t *out_len);
 char *queue_json_clean(const char *text);
 json_t *queue_json_text(const char *text); /* the same as a string */
 
+/*
+ * The envelope that queue_json_envelope told of, with the recipients that are
+ * left and nothing of what became of them. Foreign bytes.
+ *
+ * Returns NULL, or what is wrong (static text) with nothing to be freed.
+ */
+const char *queue_json_to_envelope(const json_t *row, struct envelope *out);
+
 #endif

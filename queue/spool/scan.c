@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/crc32c.h"
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
 
@@ -17,7 +18,47 @@ struct scan {
 	void (*report)(void *arg, bool is_error, const char *file,
 		       const char *text);
 	void *arg;
+	struct segment *segment; /* of the message at hand; NULL: a file */
+	const struct entry *entry;
+	uint32_t body_crc;
 };
+
+#define PART_BYTES (256u << 10)
+
+int
+spool_scan_body(const struct spool_found *found,
+		int (*part)(void *arg, const uint8_t *bytes, size_t len),
+		void *arg)
+{
+	const struct scan *scan = found->scan;
+	uint8_t *bytes = mem_alloc(PART_BYTES);
+	uint32_t crc = 0;
+	uint64_t at = 0;
+	int rc = 0;
+
+	while (rc == 0 && at < found->body_bytes) {
+		uint64_t left = found->body_bytes - at;
+		size_t len = left < PART_BYTES ? (size_t)left : PART_BYTES;
+
+		if (scan->segment != NULL)
+			rc = disk_read(scan->segment->fd, bytes, len,
+				       (uint64_t)scan->entry->at *
+						       RECORD_ALIGN +
+					       RECORD_HEADER +
+					       scan->entry->text_bytes + at);
+		else
+			rc = files_read_body(scan->spool.files.fd, found->id,
+					     found->body_bytes, at, bytes,
+					     &len);
+		if (rc == 0) {
+			crc = crc32c(crc, bytes, len);
+			rc = part(arg, bytes, len);
+		}
+		at += len;
+	}
+	free(bytes);
+	return rc == 0 && crc != scan->body_crc ? -EBADMSG : rc;
+}
 
 static void
 on_report(void *arg, bool is_error, const char *file, const char *text)
@@ -52,6 +93,10 @@ tell_entry(struct scan *scan, struct entry *entry)
 	}
 	found.envelope = envelope;
 	found.states = states;
+	found.scan = scan;
+	scan->segment = spool_segment(&scan->spool, entry->slot);
+	scan->entry = entry;
+	scan->body_crc = entry->body_crc;
 	scan->each(scan->arg, &found);
 	free(envelope);
 	free(states);
@@ -107,6 +152,9 @@ scan_file(struct scan *scan, uint64_t id)
 	found.envelope = text.envelope;
 	found.states = states;
 	found.body_bytes = text.head.body_bytes;
+	found.scan = scan;
+	scan->segment = NULL;
+	scan->body_crc = text.head.body_crc;
 	scan->each(scan->arg, &found);
 	free(states);
 	file_text_done(&text);

@@ -47,6 +47,7 @@ struct spool_found {
 	const char *envelope; /* NUL-terminated lines */
 	const char *states;   /* all state lines so far, "" for none */
 	uint64_t body_bytes;
+	void *scan; /* for spool_scan_body */
 };
 
 struct spool_callbacks {
@@ -205,5 +206,16 @@ int spool_scan(const char *dir,
 	       void (*report)(void *arg, bool is_error, const char *file,
 			      const char *text),
 	       void *arg, struct err *err);
+
+/*
+ * The body of a message, within each of spool_scan: part by part, until a
+ * part is refused by what is not 0.
+ *
+ * Returns 0, what part returned, -EBADMSG when it is damaged (all of it was
+ * given by then), or what the system said.
+ */
+int spool_scan_body(const struct spool_found *found,
+		    int (*part)(void *arg, const uint8_t *bytes, size_t len),
+		    void *arg);
 
 #endif

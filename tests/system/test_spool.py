@@ -232,3 +232,67 @@ def test_a_copy_in_the_order_of_the_manual_has_all(relay, folder):
                  for line in listed.stdout.splitlines()}
         assert there >= set(before)
         shutil.rmtree(copy)
+
+
+def deliver_all(relay, far):
+    far.on_rcpt = lambda address: None
+    relay.start()
+    assert relay.ctl("queue", "release", "--all").code == 0
+    assert relay.ctl("resume").code == 0
+    assert relay.ctl("queue", "flush").code == 0
+    relay.wait_empty()
+
+
+@pytest.mark.parametrize("is_running", (False, True))
+def test_a_queue_moves_to_another_machine(stopped, make_relay, names, far,
+                                          folder, is_running):
+    if is_running:
+        stopped.start()
+    away = folder / "away"
+    answer = stopped.ctl("queue", "export", away, json=True)
+    assert answer.code == 0 and answer.row == {"count": 5, "failed": 0}
+    for name, ident in stopped.ids.items():
+        content = (away / (ident + ".eml")).read_bytes()
+        assert content.endswith(stopped.contents[name].rstrip(b"\r\n")
+                                + b"\r\n"), name
+        assert content == stopped.ctl("queue", "cat", ident).out
+    before = {row["id"]: row for row in stopped.queue()}
+
+    other = make_relay(names)
+    other.set("queue", port=far.port)
+    other.start()
+    busy = other.ctl("queue", "import", away)
+    assert busy.code == 71 and "in use" in busy.err
+    assert other.ctl("pause").code == 0
+    other.stop()
+    (away / "0000000000001.json").write_text("{}")
+    answer = other.ctl("queue", "import", away, json=True)
+    assert answer.code == 1 and answer.row == {"count": 5, "failed": 1}
+    (away / "0000000000001.json").unlink()
+    # the second time there is nothing left to do
+    answer = other.ctl("queue", "import", away, json=True)
+    assert answer.code == 0 and answer.row == {"count": 0, "failed": 0}
+    after = other.queue()
+    assert not {row["id"] for row in after} & set(before)
+
+    def told(rows):
+        return sorted((row["sender"], row["recipient"], row["size"],
+                       row["received_ms"], row["state"] == "held",
+                       row["recipients_left"]) for row in rows)
+
+    assert told(after) == told(before.values())
+    deliver_all(other, far)
+    assert sorted(to for mail in far.mails for to in mail.recipients) == \
+        ["gone@far.example", "later2@far.example", "later@far.example",
+         "x@far.example", "y@far.example", "z@far.example"]
+
+
+def test_a_part_of_a_queue_can_be_exported(stopped, folder):
+    away = folder / "away"
+    answer = stopped.ctl("queue", "export", away, "--state", "held",
+                         json=True)
+    assert answer.row == {"count": 1, "failed": 0}
+    assert {path.stem for path in away.iterdir()} == {stopped.ids["held"]}
+    for words in ((), (away, "more"), (away, "--frobnicate")):
+        assert stopped.ctl("queue", "export", *words).code == 64
+        assert stopped.ctl("queue", "import", *words).code == 64
