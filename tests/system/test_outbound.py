@@ -7,6 +7,7 @@ import pytest
 from lab import mails
 from lab.base import free_port, loopback, wait_for
 from lab.talk import Talk
+from lab.unpacked import Exim, OpenSmtpd
 
 MEGABYTES_25 = 25 << 20
 
@@ -71,6 +72,47 @@ def test_postfix_gets_every_octet(relay, names, make_postfix, without):
     hand_in(relay, contents, "bob@far.example")
     compare_lf(contents, postfix.wait("far.example", len(contents)))
     relay.wait_empty()
+
+
+def test_exim_gets_every_octet(relay, names, folder):
+    host = loopback()
+    exim = Exim(folder, host, free_port(host), ["far.example"])
+    try:
+        relay.set("queue", port=exim.port)
+        relay.set("relay", trusted_networks=["127.0.0.0/8"])
+        names.domain("far.example", host)
+        relay.start()
+        contents = list(mails.cases(attachment=4 << 20).values())
+        hand_in(relay, contents, "bob@far.example")
+        compare_lf(contents, exim.wait(len(contents)))
+        relay.wait_empty()
+        # its words for a recipient that it does not know are understood
+        names.domain("other.example", host)
+        hand_in(relay, contents[:1], "bob@other.example")
+        row = relay.wait_event("deferred", to="bob@other.example")[0]
+        assert row["category"] == "relaying-issues", row
+        assert row["scenario"] == "remote" and row["cause"] == "best-mx"
+    finally:
+        exim.stop()
+
+
+def test_opensmtpd_gets_every_octet(relay, names, folder, make_sink):
+    host = loopback()
+    behind = make_sink()
+    smtpd = OpenSmtpd(folder, host, free_port(host), ["far.example"],
+                      (behind.host, behind.port))
+    try:
+        relay.set("queue", port=smtpd.port)
+        relay.set("relay", trusted_networks=["127.0.0.0/8"])
+        names.domain("far.example", host)
+        relay.start()
+        contents = list(mails.cases(attachment=4 << 20).values())
+        hand_in(relay, contents, "bob@far.example")
+        relay.wait_empty()
+        came = behind.wait(len(contents), 60)
+        compare(contents, [mail.content for mail in came])
+    finally:
+        smtpd.stop()
 
 
 @pytest.mark.parametrize("way", ("tcp", "unix"))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: ISC
+"""Port 25 and IPv6 for real, in a network namespace: nothing configured but
+what an operator configures."""
+
+import ctypes
+import os
+import subprocess
+import time
+
+import pytest
+
+from lab import mails
+from lab.talk import Talk
+
+CLONE_NEWNET = 0x40000000
+FOUR, SIX = "198.51.100.25", "2001:db8:1::25"
+#: Goes out and never comes back.
+SILENT = "2001:db8:dead::25"
+
+
+@pytest.fixture(autouse=True)
+def namespace():
+    """This thread, and what it starts, in a network of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(CLONE_NEWNET) != 0:
+            pytest.skip("no network namespace: "
+                        + os.strerror(ctypes.get_errno()))
+        try:
+            for words in ("link set lo up", f"addr add {FOUR}/32 dev lo",
+                          f"-6 addr add {SIX}/128 dev lo nodad",
+                          "-6 route add 2001:db8:dead::/64 dev lo"):
+                done = subprocess.run(["ip", *words.split()],
+                                      capture_output=True, text=True)
+                if done.returncode != 0:
+                    pytest.skip(f"ip {words}: {done.stderr.strip()}")
+            yield
+        finally:
+            assert libc.setns(home, CLONE_NEWNET) == 0
+    finally:
+        os.close(home)
+
+
+@pytest.fixture
+def plain(namespace, relay):
+    """As shipped: port 25, private addresses refused."""
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.set("resolver", private_targets=False)
+    return relay
+
+
+def hand_in(relay, to):
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("anna@local.example", to)
+        assert talk.data(mails.message()).code == 250
+
+
+def test_mail_goes_out_on_port_25_by_both_families(plain, names, make_sink):
+    four, six = make_sink(FOUR, 25), make_sink(SIX, 25)
+    names.domain("four.example", FOUR)
+    names.domain("six.example", SIX)
+    plain.start()
+    hand_in(plain, "bob@four.example")
+    hand_in(plain, "bob@six.example")
+    hand_in(plain, f"bob@[{FOUR}]")
+    hand_in(plain, f"bob@[IPv6:{SIX}]")
+    four.wait(2)
+    six.wait(2)
+    plain.wait_empty()
+    assert {row["port"] for row in plain.events("delivered")} == {25}
+    assert six.mails[0].peer == SIX
+
+
+def test_a_host_whose_ipv6_is_silent_gets_its_mail_by_ipv4(
+        plain, names, make_sink):
+    four = make_sink(FOUR, 25)
+    plain.set("queue", connect_timeout="30s")
+    names.domain("far.example", FOUR, SILENT)
+    plain.start()
+    began = time.monotonic()
+    hand_in(plain, "bob@far.example")
+    four.wait()
+    # a quarter of a second's head start, not the time of a connect
+    assert time.monotonic() - began < 10
+    rows = plain.ctl("diagnose", "bob@far.example", json=True).rows
+    assert rows[-1]["outcome"] == "delivered" and rows[-1]["ip"] == FOUR
+    plain.wait_empty()
+
+
+def test_a_host_that_ipv6_alone_leads_to_makes_mail_wait_when_it_is_silent(
+        plain, names, make_sink):
+    plain.set("queue", connect_timeout="1s")
+    names.domain("far.example", SILENT)
+    plain.start()
+    hand_in(plain, "bob@far.example")
+    row = plain.wait_event("deferred")[0]
+    assert row["rule"] == "cause-connect-timeout", row
+    assert row["ip"] == SILENT
+
+
+def test_addresses_of_this_network_are_not_for_strangers(plain, names):
+    names.domain("inside.example", "127.0.0.1")
+    plain.start()
+    hand_in(plain, "bob@inside.example")
+    row = plain.wait_event("bounced")[0]
+    assert row["rule"] == "cause-private-target", row
