@@ -60,6 +60,7 @@ struct transaction {
 enum session_wait {
 	WAIT_NONE,  /* the client's turn */
 	WAIT_PROXY, /* the header that says who the client is */
+	WAIT_NAME,  /* the name of a unix peer, at most to wait_until_ms */
 	WAIT_TLS,   /* handshake */
 	WAIT_AUTH,  /* a worker checks */
 	WAIT_DELAY, /* a failed login is answered at wait_until_ms */
@@ -91,6 +92,7 @@ struct smtpd_session {
 	char *login;	   /* owns; NULL: not logged in */
 	char *client_name; /* owns; NULL: none (yet) */
 	struct client_name *lookup;
+	struct peer_name *peer_name; /* WAIT_NAME: the question */
 	struct auth_exchange *exchange;
 	/* of the exchange, as the client spelt it */
 	char mechanism[sizeof(((struct smtp_auth *)NULL)->mechanism)];
@@ -191,8 +193,17 @@ enum smtpd_effect session_begin_auth(struct smtpd_session *s,
 /* The delay of a failed login is over. */
 void session_auth_late(struct smtpd_session *s);
 
-/* A unix socket's peer is logged in as the user that the kernel names. */
-void session_login_by_uid(struct smtpd_session *s);
+/*
+ * A unix socket's peer is logged in as the user that the kernel names. The
+ * session waits for the name, and then begins by itself; false: there is no
+ * such user, and nothing to wait for.
+ */
+bool session_login_by_uid(struct smtpd_session *s);
+/* It takes too long: the number is its name. The session may be gone
+ * afterwards. */
+void session_name_late(struct smtpd_session *s);
+/* The session goes. NULL is fine. */
+void peer_name_cancel(struct peer_name *peer_name);
 
 /* ---------------------------------------------------------- smtpd_proxy.c */
 

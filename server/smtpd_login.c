@@ -9,6 +9,8 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 #include "lib/net/stream.h"
+#include "lib/str.h"
+#include "lib/work.h"
 
 static void
 session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
@@ -184,20 +186,99 @@ session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
 	return SMTPD_DO_NOTHING;
 }
 
-/* RFC 4954 does not know this: the kernel says who is on the other side. */
-void
-session_login_by_uid(struct smtpd_session *s)
-{
-	int64_t uid = stream_peer_uid(s->stream);
-	struct passwd entry, *found = NULL;
-	char room[1024];
+/* --------------------------------------------------------- a unix peer */
 
-	if (uid < 0)
-		return;
-	if (getpwuid_r((uid_t)uid, &entry, room, sizeof(room), &found) == 0 &&
+/* Names come from files or, by NSS, over the network: in a worker, and few at
+ * a time, so that a slow directory holds up only who asks for it. */
+#define PEER_NAME_MS	  10000
+#define PEER_NAME_WORKERS 2
+
+struct peer_name {
+	struct work_job job;
+	struct smtpd_session *session; /* the loop's alone */
+	uid_t uid;
+	char name[256]; /* "": it has none */
+};
+
+static struct work_lane peer_names;
+static bool has_peer_names;
+
+static void
+peer_name_run(struct work_job *job)
+{
+	struct peer_name *peer = container_of(job, struct peer_name, job);
+	struct passwd entry, *found = NULL;
+	char room[4096];
+
+	if (getpwuid_r(peer->uid, &entry, room, sizeof(room), &found) == 0 &&
 	    found != NULL)
-		s->login = mem_printf("unix:%s", found->pw_name);
+		(void)str_copy(peer->name, sizeof(peer->name),
+			       str_of(found->pw_name));
+}
+
+static void
+session_named(struct smtpd_session *s, uid_t uid, const char *name)
+{
+	if (name[0] != '\0')
+		s->login = mem_printf("unix:%s", name);
 	else
 		s->login = mem_printf("unix:%lld", (long long)uid);
 	s->proto.is_authenticated = true;
+	session_begin(s);
+}
+
+static void
+peer_name_done(struct work_job *job)
+{
+	struct peer_name *peer = container_of(job, struct peer_name, job);
+
+	peer->session->peer_name = NULL;
+	session_named(peer->session, peer->uid, peer->name);
+}
+
+static void
+peer_name_free(struct work_job *job)
+{
+	free(container_of(job, struct peer_name, job));
+}
+
+/* RFC 4954 does not know this: the kernel says who is on the other side. */
+bool
+session_login_by_uid(struct smtpd_session *s)
+{
+	int64_t uid = stream_peer_uid(s->stream);
+	struct peer_name *peer;
+
+	if (uid < 0)
+		return false;
+	peer = mem_zalloc(sizeof(*peer));
+	if (!has_peer_names)
+		work_lane_init(&peer_names, PEER_NAME_WORKERS);
+	has_peer_names = true;
+	peer->session = s;
+	peer->uid = (uid_t)uid;
+	peer->job.run = peer_name_run;
+	peer->job.done = peer_name_done;
+	peer->job.free_job = peer_name_free;
+	s->peer_name = peer;
+	session_wait(s, WAIT_NAME, PEER_NAME_MS);
+	work_start(s->smtpd->loop, &peer->job, &peer_names);
+	return true;
+}
+
+void
+session_name_late(struct smtpd_session *s)
+{
+	uid_t uid = s->peer_name->uid;
+
+	peer_name_cancel(s->peer_name);
+	s->peer_name = NULL;
+	session_named(s, uid, "");
+}
+
+void
+peer_name_cancel(struct peer_name *peer)
+{
+	if (peer != NULL)
+		work_detach(&peer->job);
 }

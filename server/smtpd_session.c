@@ -105,6 +105,7 @@ session_free(struct smtpd_session *s, const char *why, bool is_abort)
 	free(s->pending);
 	auth_free(s->exchange);
 	client_name_cancel(s->lookup);
+	peer_name_cancel(s->peer_name);
 	if (is_abort)
 		stream_abort(s->stream);
 	else
@@ -398,7 +399,7 @@ session_set_deadline(struct smtpd_session *s)
 		return;
 	}
 	if (s->wait == WAIT_DNS || s->wait == WAIT_DELAY ||
-	    s->wait == WAIT_PROXY) {
+	    s->wait == WAIT_PROXY || s->wait == WAIT_NAME) {
 		s->turn_ms = 0;
 		stream_set_deadline(s->stream,
 				    s->wait_until_ms > now_ms
@@ -586,6 +587,9 @@ session_deadline(struct smtpd_session *s)
 	case WAIT_PROXY:
 		session_drop(s, "no PROXY header in time");
 		return;
+	case WAIT_NAME:
+		session_name_late(s);
+		return;
 	case WAIT_DELAY:
 		session_auth_late(s);
 		return;
@@ -688,9 +692,11 @@ session_open(struct smtpd *smtpd, size_t listener, struct smtpd_client *client,
 	list_push(&smtpd->sessions, &s->link);
 	smtpd->stats.sessions++;
 	stream_set_owner(stream, on_stream, s);
-	if (s->is_unix)
-		session_login_by_uid(s);
 	stream_start(stream);
+	if (s->is_unix && session_login_by_uid(s)) {
+		session_set_deadline(s);
+		return;
+	}
 	if (!session_is_behind_proxy(s)) {
 		session_begin(s);
 		return;
