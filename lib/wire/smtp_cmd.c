@@ -50,8 +50,10 @@ verb_of(struct str word)
 static size_t
 line_limit(enum smtp_cmd_mode mode, struct str line)
 {
-	if (mode == SMTP_CMD_AUTH_LINES || str_starts_nocase(line, "AUTH "))
+	if (mode == SMTP_CMD_AUTH_LINES)
 		return SMTP_CMD_AUTH_MAX;
+	if (str_starts_nocase(line, "AUTH "))
+		return SMTP_CMD_AUTH_COMMAND_MAX;
 	if (str_starts_nocase(line, "MAIL ") ||
 	    str_starts_nocase(line, "RCPT "))
 		return SMTP_CMD_PATH_MAX;

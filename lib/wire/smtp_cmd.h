@@ -24,9 +24,11 @@
 #define SMTP_CMD_LINE_MAX 512	/* RFC 5321, 4.5.3.1.4 */
 #define SMTP_CMD_PATH_MAX 2048	/* MAIL and RCPT: extensions add to it */
 #define SMTP_CMD_AUTH_MAX 12290 /* RFC 4954, section 4 */
+/* The longest initial response behind the longest mechanism's name. */
+#define SMTP_CMD_AUTH_COMMAND_MAX (SMTP_CMD_AUTH_MAX + 26)
 
 /* The window must be able to hold that many bytes, or a long line stalls. */
-#define SMTP_CMD_WINDOW_MIN SMTP_CMD_AUTH_MAX
+#define SMTP_CMD_WINDOW_MIN SMTP_CMD_AUTH_COMMAND_MAX
 
 enum smtp_verb {
 	SMTP_UNKNOWN, /* none of these, also an empty line */

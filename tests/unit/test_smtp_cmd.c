@@ -146,7 +146,7 @@ static const struct {
 	{SMTP_CMD_COMMANDS, "AUTHX", SMTP_CMD_LINE_MAX},
 	{SMTP_CMD_COMMANDS, "mail ", SMTP_CMD_PATH_MAX},
 	{SMTP_CMD_COMMANDS, "RCPT ", SMTP_CMD_PATH_MAX},
-	{SMTP_CMD_COMMANDS, "Auth ", SMTP_CMD_AUTH_MAX},
+	{SMTP_CMD_COMMANDS, "Auth ", SMTP_CMD_AUTH_COMMAND_MAX},
 	{SMTP_CMD_AUTH_LINES, "", SMTP_CMD_AUTH_MAX},
 	{SMTP_CMD_AUTH_LINES, "MAIL ", SMTP_CMD_AUTH_MAX},
 };
@@ -156,7 +156,7 @@ static const struct {
 START_TEST(a_line_may_be_as_long_as_its_limit_and_no_longer)
 {
 	static const size_t steps[] = {1, 511, 512, 513, 4096, 20000};
-	static uint8_t wire[SMTP_CMD_AUTH_MAX + 64];
+	static uint8_t wire[SMTP_CMD_AUTH_COMMAND_MAX + 64];
 	size_t limit = limits[_i].limit;
 
 	for (size_t size = limit - 1; size <= limit + 2; size++) {
@@ -214,19 +214,32 @@ END_TEST
 
 START_TEST(a_window_of_the_promised_size_never_stalls)
 {
+	static const struct {
+		enum smtp_cmd_mode mode;
+		size_t limit;
+	} longest[] = {
+		{SMTP_CMD_COMMANDS, SMTP_CMD_AUTH_COMMAND_MAX},
+		{SMTP_CMD_AUTH_LINES, SMTP_CMD_AUTH_MAX},
+	};
 	static uint8_t window[SMTP_CMD_WINDOW_MIN];
-	struct smtp_cmd cmd = {0};
-	struct smtp_cmd_event event;
 
 	memset(window, 'x', sizeof(window));
-	ck_assert_uint_eq(smtp_cmd_next(&cmd, SMTP_CMD_AUTH_LINES, window,
-					sizeof(window) - 1, &event),
-			  0);
-	ck_assert_int_eq(event.kind, SMTP_CMD_NEED_MORE);
-	ck_assert_uint_eq(smtp_cmd_next(&cmd, SMTP_CMD_AUTH_LINES, window,
-					sizeof(window), &event),
-			  sizeof(window));
-	ck_assert_int_eq(event.kind, SMTP_CMD_TOO_LONG);
+	memcpy(window, "AUTH ", 5);
+	for (size_t i = 0; i < COUNT(longest); i++) {
+		struct smtp_cmd cmd = {0};
+		struct smtp_cmd_event event;
+		size_t limit = longest[i].limit;
+
+		ck_assert_uint_le(limit, sizeof(window));
+		ck_assert_uint_eq(smtp_cmd_next(&cmd, longest[i].mode, window,
+						limit - 1, &event),
+				  0);
+		ck_assert_int_eq(event.kind, SMTP_CMD_NEED_MORE);
+		ck_assert_uint_eq(smtp_cmd_next(&cmd, longest[i].mode, window,
+						limit, &event),
+				  limit);
+		ck_assert_int_eq(event.kind, SMTP_CMD_TOO_LONG);
+	}
 }
 END_TEST
 
