@@ -168,7 +168,7 @@ next_size(const struct spool *spool, uint32_t wanted)
 
 /* Whether the log may grow by a segment of that size now. */
 static bool
-may_grow(const struct spool *spool, uint32_t size, bool is_pressing)
+may_grow(const struct spool *spool, uint64_t size, bool is_pressing)
 {
 	uint64_t soft =
 		(uint64_t)spool->opts.segments_soft * spool->opts.segment_bytes;
@@ -477,9 +477,12 @@ static void
 grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
-	bool is_pressing = need->free_count == 0 || need->wanted != 0 ||
-			   need->free_count < spool->free_extra;
+	bool is_pressing = need->free_count == 0 || need->wanted != 0;
 
+	/* what is in hand for later leaves room for what is needed now */
+	if (need->free_count < spool->free_extra &&
+	    may_grow(spool, 4 * spool->opts.segment_bytes, true))
+		is_pressing = true;
 	if (spool->is_making)
 		return;
 	if (need->is_stranded || may_grow(spool, size, is_pressing)) {
@@ -501,8 +504,9 @@ static void
 retire_or_grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
+	bool is_needed = need->free_count < FREE_WANTED || need->wanted != 0;
 
-	if (need->free_count < FREE_WANTED && can_retire(spool, need) &&
+	if (is_needed && can_retire(spool, need) &&
 	    (spool->is_full || !may_grow(spool, size, false)))
 		start_retire(spool, first_used(spool), need->wanted != 0);
 	grow(spool, need);
