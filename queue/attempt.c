@@ -753,11 +753,13 @@ run_ready(struct run *run)
 	run_next_hop(run, run->policy, &hop);
 	run->is_local = hop.kind == HOP_MAILDIR || hop.kind == HOP_LMTP ||
 			hop.kind == HOP_DISCARD;
-	request.policy = run->policy;
-	request.hop = &hop;
-	request.envelope = &message->envelope;
-	request.recipients = run->recipients;
-	request.recipient_count = run->count;
+	request = (struct delivery_request){
+		.policy = run->policy,
+		.hop = &hop,
+		.envelope = &message->envelope,
+		.recipients = run->recipients,
+		.recipient_count = run->count,
+	};
 	run->delivery =
 		delivery_start(queue->deliverer, &request, on_outcomes, run);
 }
