@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/mem.h"
+#include "lib/str.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/admin.h"
@@ -109,6 +110,34 @@ status_dns(const struct resolver_stats *r)
 			 (json_int_t)r->entries, "bytes", (json_int_t)r->bytes);
 }
 
+/* Routes that demand DANE get nothing through without DNSSEC. */
+static void
+warn_of_resolver(const struct daemon *daemon, json_t *list)
+{
+	const struct config *config = daemon->config;
+	bool wants_dane = false;
+	char servers[400];
+
+	for (size_t i = 0; i < config->entry_count; i++) {
+		const struct config_entry *entry = &config->entries[i];
+
+		wants_dane |=
+			entry->value != NULL &&
+			strncmp(entry->name, "route.", 6) == 0 &&
+			str_ends_nocase(str_of(entry->name), str_of(".tls")) &&
+			strcmp(entry->value, "dane") == 0;
+	}
+	if (!wants_dane ||
+	    resolver_servers(daemon->resolver, servers, sizeof(servers)))
+		return;
+	json_array_append_new(
+		list,
+		json_sprintf("a route demands DANE, and the DNS server %s is "
+			     "not on this host: its word on DNSSEC is not "
+			     "believed, and that route's mail waits",
+			     servers));
+}
+
 json_t *
 control_warnings(const struct daemon *daemon)
 {
@@ -158,6 +187,7 @@ control_warnings(const struct daemon *daemon)
 		json_array_append_new(
 			list, json_string("the last reload found errors; the "
 					  "old configuration is in use"));
+	warn_of_resolver(daemon, list);
 	control_front_warnings(daemon, list);
 	return list;
 }

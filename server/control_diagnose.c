@@ -183,6 +183,7 @@ diagnose_result(struct diagnose *diagnose, const struct diagnosis_end *end)
 			 smtp_phase_name(outcome->phase), "host", outcome->host,
 			 "ip", ip, "port", (int)outcome->port, "code",
 			 (int)outcome->status.code, "status", enhanced);
+	json_object_set_new(more, "security", json_string(outcome->security));
 	if (!is_good) {
 		json_object_set_new(more, "category",
 				    json_string(category_name(

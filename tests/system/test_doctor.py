@@ -79,3 +79,17 @@ def test_a_name_without_address_and_dns_that_is_down_fail(relay, names):
     assert not any(row["check"] == "spf" and row["state"] == "ok"
                    for row in rows)
     assert relay.ctl("doctor", "now").code == 64
+
+
+def test_a_resolver_elsewhere_is_warned_of_where_dnssec_is_demanded(relay):
+    # an address of nobody, by which nothing is reached in time
+    relay.set("resolver", servers=["192.0.2.53:53"], timeout="1s",
+              attempts=1)
+    relay.start()
+    assert not [one for one in relay.status()["warnings"] if "DANE" in one]
+    found, _ = checks(relay, code=1)
+    assert found["resolver", "192.0.2.53:53"] == "warn"
+    relay.route("safe", for_=["safe.example"], tls="dane")
+    assert relay.reload().code == 0
+    warning, = [one for one in relay.status()["warnings"] if "DANE" in one]
+    assert "192.0.2.53:53 is not on this host" in warning
