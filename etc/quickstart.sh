@@ -30,7 +30,7 @@ fail() {
 
 packages="autoconf automake pkg-config make gcc libc6-dev libuv1-dev
 libssl-dev libsasl2-dev libsasl2-modules libsasl2-modules-db sasl2-bin
-libc-ares-dev libidn2-dev libconfuse-dev libjansson-dev libsystemd-dev curl"
+libc-ares-dev libidn2-dev libconfuse-dev libjansson-dev libcurl4-openssl-dev libsystemd-dev curl"
 
 install_packages() {
 	local missing='' package as_root=''

@@ -305,6 +305,8 @@ log_outcome(struct log_line *line, const struct outcome *outcome)
 		log_text(line, "tls", outcome->tls);
 	if (outcome->security[0] != '\0')
 		log_text(line, "security", outcome->security);
+	if (outcome->policy_failure[0] != '\0')
+		log_text(line, "policy_failure", outcome->policy_failure);
 	if (outcome->mx_ttl_s >= 0)
 		log_number(line, "ttl", outcome->mx_ttl_s);
 	if (outcome->status.code != 0)

@@ -56,13 +56,14 @@ struct queue {
 	uint64_t (*now_ms)(void *arg); /* NULL: the real clocks */
 	void *now_arg;
 
-	struct policy *policy; /* shares */
+	struct policy *policy;	       /* shares */
 	struct classifier *classifier; /* shares */
 	struct texts *texts;	       /* shares */
 	char *language;
 	struct deliverer *deliverer;
 	struct resolver *resolver; /* lent */
 	struct reask *reask;
+	struct sts *sts;
 	struct route_opts route_opts; /* hostname is the policy's */
 	struct spool *spool;
 	struct queue_events events;

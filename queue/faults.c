@@ -186,6 +186,7 @@ fault_of(const struct outcome *outcome,
 	case CAUSE_TLS_POLICY:
 	case CAUSE_DANE_LOOKUP:
 	case CAUSE_DANE_FAILED:
+	case CAUSE_STS_FAILED:
 	case CAUSE_HOST_BUSY:
 	case CAUSE_NO_8BITMIME:
 	case CAUSE_NO_SMTPUTF8:

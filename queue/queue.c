@@ -16,6 +16,7 @@
 #include "queue/bounce/texts.h"
 #include "queue/core.h"
 #include "queue/deliver/pace.h"
+#include "queue/route/sts.h"
 
 /* Legs looked at in one turn of the loop. */
 #define LONGEST_WAIT_S ((uint64_t)86400)
@@ -28,6 +29,7 @@
 #define CHORE_LIMIT 32
 
 #define PAUSED_FILE "paused"
+#define STS_FILE    "sts"
 
 /* Senders whose reports are counted at once. */
 #define REPORT_SENDERS 10000
@@ -540,6 +542,8 @@ deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
 	out->connect_timeout_ms = opts->connect_timeout_ms;
 	out->idle_connection_ms = opts->idle_connection_ms;
 	out->private_targets = opts->private_targets;
+	out->ca = opts->ca;
+	out->sts = queue->sts;
 	out->is_ours = opts->is_ours;
 	out->is_ours_arg = opts->is_ours_arg;
 	out->on_attempt = on_attempt;
@@ -623,6 +627,11 @@ queue_configure(struct queue *queue, const struct queue_opts *opts,
 	queue->policy = policy_ref(policy);
 	take_opts(queue, opts);
 	schedule_set_connections(&queue->schedule, connections_of(opts));
+	sts_configure(queue->sts,
+		      &(struct sts_opts){
+			      .ca = opts->ca,
+			      .private_targets = opts->private_targets,
+		      });
 	deliverer_opts_of(queue, opts, &deliverer);
 	deliverer_configure(queue->deliverer, &deliverer);
 	route_opts_of(opts, &queue->route_opts);
@@ -749,6 +758,28 @@ on_spool_closed(void *arg)
 	handles_close(arg);
 }
 
+/* Policies are kept beside the spool's own files. */
+static struct sts *
+sts_open(struct queue *queue, const struct queue_opts *opts,
+	 struct resolver *resolver)
+{
+	const struct sts_opts sts_opts = {
+		.ca = opts->ca,
+		.private_targets = opts->private_targets,
+	};
+	char *file = mem_printf("%s/%s", queue->spool_dir, STS_FILE);
+	struct sts *sts = sts_new(queue->loop, &sts_opts, resolver, file);
+
+	free(file);
+	return sts;
+}
+
+struct sts *
+queue_sts(struct queue *queue)
+{
+	return queue->sts;
+}
+
 int
 queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 	   struct policy *policy, struct resolver *resolver,
@@ -787,6 +818,7 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 	path = paused_path(queue);
 	queue->is_paused = access(path, F_OK) == 0;
 	free(path);
+	queue->sts = sts_open(queue, opts, resolver);
 	deliverer_opts_of(queue, opts, &deliverer_opts);
 	queue->deliverer =
 		deliverer_new(loop, &deliverer_opts, resolver, spool);
@@ -809,6 +841,7 @@ queue_close_step(struct queue *queue)
 	listing_end_all(queue);
 	deliverer_close_idle(queue->deliverer);
 	deliverer_free(queue->deliverer);
+	sts_free(queue->sts);
 	reask_free(queue->reask);
 	digest_free(queue->digest);
 	queue->digest = NULL;

@@ -48,6 +48,8 @@ struct queue_opts {
 	uint64_t connect_timeout_ms, idle_connection_ms;
 	bool deliver; /* false: accept and keep */
 	bool private_targets;
+	const char *ca; /* PEM file that others' certificates are checked by;
+			   NULL: the system's. Of MTA-STS too */
 	/* Rules and texts of reports, shared from now on; NULL: as built in. */
 	struct classifier *classifier;
 	struct texts *texts;
@@ -223,6 +225,10 @@ void queue_slow_hosts(const struct queue *queue,
 				   uint16_t port, unsigned active,
 				   unsigned connections, const char *reply),
 		      void *arg);
+
+/* Lends what ostlerctl route asks for policies. */
+struct sts;
+struct sts *queue_sts(struct queue *queue);
 
 const struct classifier *queue_classifier(const struct queue *queue);
 

@@ -328,6 +328,7 @@ is_down(const struct outcome *outcome)
 	case CAUSE_TLS_FAILED:
 	case CAUSE_DANE_LOOKUP:
 	case CAUSE_DANE_FAILED:
+	case CAUSE_STS_FAILED:
 	case CAUSE_TLS_POLICY:
 	case CAUSE_AUTH_NOT_OFFERED:
 	case CAUSE_AUTH_FAILED:

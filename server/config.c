@@ -76,6 +76,7 @@ config_unref(struct config *config)
 	free(config->tls.second_certificate);
 	free(config->tls.second_key);
 	free(config->tls.client_ca);
+	free(config->tls.ca);
 	free(config->tls.client_crl);
 	free(config->tls.minimum);
 	free(config->queue.retry_s);
@@ -115,6 +116,7 @@ config_queue_opts(const struct config *config, struct queue_opts *out)
 	out->idle_connection_ms = config->queue.idle_connection_ms;
 	out->deliver = config->queue.deliver;
 	out->private_targets = config->resolver.private_targets;
+	out->ca = config->tls.ca;
 	out->classifier = config->report.classifier;
 	out->texts = config->report.loaded;
 	out->language = config->report.language;

@@ -85,6 +85,7 @@ struct config {
 	struct {
 		char *certificate, *key, *client_ca, *client_crl, *minimum;
 		char *second_certificate, *second_key; /* NULL: none */
+		char *ca; /* for what we connect to; NULL: the system's */
 		uint64_t watch_ms; /* between two looks at them; 0: never */
 	} tls;			   /* certificate NULL: one is made */
 

@@ -86,6 +86,7 @@ const struct key config_keys[] = {
 	0, 0, NULL},
 {"tls", "second_key",  KEY_PATH, NULL, CONFIG(tls.second_key), 0, 0, NULL},
 {"tls", "watch",       KEY_MS, "1m", CONFIG(tls.watch_ms), 0, YEAR_S, NULL},
+{"tls", "ca",          KEY_PATH, NULL, CONFIG(tls.ca), 0, 0, NULL},
 {"tls", "client_ca",   KEY_PATH, NULL, CONFIG(tls.client_ca), 0, 0, NULL},
 {"tls", "client_crl",  KEY_PATH, NULL, CONFIG(tls.client_crl), 0, 0, NULL},
 {"tls", "minimum",     KEY_CHOICE, "1.2", CONFIG(tls.minimum), 0, 0,

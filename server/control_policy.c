@@ -12,7 +12,9 @@
 #include "lib/mem.h"
 #include "policy/caps.h"
 #include "policy/policy.h"
+#include "queue/queue.h"
 #include "queue/route/route.h"
+#include "queue/route/security.h"
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
@@ -192,6 +194,10 @@ struct route_request {
 	struct route_query *query;
 	struct policy *policy; /* shares: hop lends from it */
 	struct next_hop hop;
+	struct route *route;		 /* shares; NULL: not known yet */
+	json_t *row;			 /* owns; what is to be said of it */
+	size_t index;			 /* of the host that is looked at */
+	struct security_query *security; /* about it; NULL: none */
 };
 
 static json_t *
@@ -266,20 +272,75 @@ route_request_end(struct route_request *query, int exit_code, const char *error)
 	struct control_request *request = query->request;
 
 	policy_unref(query->policy);
+	route_unref(query->route);
+	json_decref(query->row);
 	free(query);
 	control_end(request, exit_code, error);
+}
+
+static void route_request_next(struct route_request *query);
+
+static void
+on_security(void *owner, struct security *security)
+{
+	struct route_request *query = owner;
+	uint64_t now_ms = resolver_now_ms(query->request->daemon->resolver);
+	json_t *host = json_array_get(json_object_get(query->row, "hosts"),
+				      query->index++);
+	json_int_t ttl_s = -1;
+
+	query->security = NULL;
+	if (security->expires_ms != UINT64_MAX)
+		ttl_s = security->expires_ms > now_ms
+				? (json_int_t)((security->expires_ms - now_ms) /
+					       1000)
+				: 0;
+	(void)json_object_set_new(host, "security",
+				  json_string(security_name(security->kind)));
+	(void)json_object_set_new(host, "security_from",
+				  json_string(security->from));
+	(void)json_object_set_new(host, "security_ttl_s", json_integer(ttl_s));
+	(void)json_object_set_new(
+		host, "security_why",
+		json_string(security->is_unnamed
+				    ? "the policy does not name this host"
+				    : security->why));
+	route_request_next(query);
+}
+
+/* One host after the other: what delivery would ask of it. */
+static void
+route_request_next(struct route_request *query)
+{
+	struct daemon *daemon = query->request->daemon;
+	const struct route *route = query->route;
+	bool is_usable = route->cause == CAUSE_REPLY;
+
+	while (query->index < route->host_count &&
+	       route->hosts[query->index].addr_count == 0)
+		query->index++;
+	if (query->index < route->host_count) {
+		query->security =
+			security_find(daemon->resolver,
+				      queue_sts(daemon->queue), &query->hop,
+				      query->route, query->index, on_security,
+				      query);
+		return;
+	}
+	(void)control_row(query->request, json_incref(query->row));
+	route_request_end(query, is_usable ? EXIT_DONE : EXIT_NO, NULL);
 }
 
 static void
 on_route(void *owner, struct route *route)
 {
 	struct route_request *query = owner;
-	struct control_request *request = query->request;
-	bool is_usable = route->cause == CAUSE_REPLY;
 
-	(void)control_row(request, control_route_row(request->daemon,
-						     &query->hop, route));
-	route_request_end(query, is_usable ? EXIT_DONE : EXIT_NO, NULL);
+	query->query = NULL;
+	query->route = route_ref(route);
+	query->row =
+		control_route_row(query->request->daemon, &query->hop, route);
+	route_request_next(query);
 }
 
 static void
@@ -287,7 +348,10 @@ on_route_cancel(struct control_request *request)
 {
 	struct route_request *query = request->priv;
 
-	route_cancel(query->query);
+	if (query->query != NULL)
+		route_cancel(query->query);
+	if (query->security != NULL)
+		security_cancel(query->security);
 	route_request_end(query, EXIT_NO, NULL);
 }
 

@@ -231,6 +231,23 @@ ctl_explain(struct ctl *ctl)
 
 /* ----------------------------------------------------------------- route */
 
+static void
+print_security(const json_t *host)
+{
+	long long ttl_s = number(host, "security_ttl_s");
+
+	if (get(host, "security")[0] == '\0')
+		return;
+	(void)printf("        security %s", get(host, "security"));
+	if (get(host, "security_from")[0] != '\0')
+		(void)printf(" by %s", get(host, "security_from"));
+	if (ttl_s >= 0)
+		(void)printf(", %llds left", ttl_s);
+	if (get(host, "security_why")[0] != '\0')
+		(void)printf(": %s", get(host, "security_why"));
+	(void)printf("\n");
+}
+
 void
 ctl_print_route(void *arg, const json_t *row)
 {
@@ -274,6 +291,7 @@ ctl_print_route(void *arg, const json_t *row)
 		if (get(host, "why")[0] != '\0')
 			(void)printf("  %s", get(host, "why"));
 		(void)printf("\n");
+		print_security(host);
 	}
 	if (!json_is_true(json_object_get(row, "usable")))
 		(void)printf("not usable: %s (%s, %s)\n", get(row, "why"),

@@ -21,7 +21,7 @@ export PATH
 
 packages="autoconf automake pkg-config make gcc libc6-dev libuv1-dev
 libssl-dev libsasl2-dev libsasl2-modules libsasl2-modules-db sasl2-bin
-libc-ares-dev libidn2-dev libconfuse-dev libjansson-dev libsystemd-dev check
+libc-ares-dev libidn2-dev libconfuse-dev libjansson-dev libcurl4-openssl-dev libsystemd-dev check
 python3 python3-pytest python3-aiosmtpd python3-dnspython knot knot-dnsutils
 unbound swaks libnet-ssleay-perl curl msmtp s-nail libauthen-sasl-perl
 libio-socket-ssl-perl nodejs node-nodemailer nmap postfix dovecot-core

@@ -182,6 +182,7 @@ category_by_cause(enum cause cause)
 	case CAUSE_TLS_FAILED:
 	case CAUSE_DANE_LOOKUP:
 	case CAUSE_DANE_FAILED:
+	case CAUSE_STS_FAILED:
 	case CAUSE_LOCAL_FILE:
 	case CAUSE_SPOOL:
 	case CAUSE_CONFIGURATION:

@@ -320,6 +320,7 @@ static const struct {
 	{CAUSE_LOCAL_QUOTA, "mailbox-full"},
 	{CAUSE_LOOP, "mail-loop"},
 	{CAUSE_SELF_IN_MX, "mail-loop"},
+	{CAUSE_STS_FAILED, "sts"},
 	{CAUSE_TLS_FAILED, "tls-failed"},
 	{CAUSE_TLS_POLICY, "tls-policy"},
 	{CAUSE_TLS_REQUIRED, "tls-required"},

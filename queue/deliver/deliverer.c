@@ -17,6 +17,7 @@ struct tls_job {
 	struct deliverer *deliverer;
 	struct tls_ctx *any, *verified;
 	struct err error;
+	char *ca; /* owns */
 };
 
 static void
@@ -27,7 +28,8 @@ run_tls_job(struct work_job *work)
 	 * the operator asked for a verified peer, it is not. */
 	struct tls_client_opts any = {.minimum = "1.0"};
 	const struct tls_client_opts verified = {.is_verified = true,
-						 .minimum = "1.2"};
+						 .minimum = "1.2",
+						 .ca = job->ca};
 
 	/* what fails here fails each delivery that needs it, with the reason */
 	(void)tls_ctx_client(&verified, &job->verified, &job->error);
@@ -60,6 +62,7 @@ free_tls_job(struct work_job *work)
 
 	tls_ctx_unref(job->any);
 	tls_ctx_unref(job->verified);
+	free(job->ca);
 	free(job);
 }
 
@@ -76,6 +79,7 @@ deliverer_new(uv_loop_t *loop, const struct deliverer_opts *opts,
 	list_init(&deliverer->tls_waiting);
 	deliverer->tls_job = mem_zalloc(sizeof(*deliverer->tls_job));
 	deliverer->tls_job->deliverer = deliverer;
+	deliverer->tls_job->ca = mem_strdup(opts->ca);
 	deliverer->tls_job->job.run = run_tls_job;
 	deliverer->tls_job->job.done = on_tls_job;
 	deliverer->tls_job->job.free_job = free_tls_job;
@@ -92,6 +96,7 @@ deliverer_configure(struct deliverer *deliverer,
 
 	deliverer->opts = *opts;
 	deliverer->opts.hostname = mem_strdup(opts->hostname);
+	deliverer->opts.ca = NULL; /* was read */
 	free(old);
 }
 

@@ -222,6 +222,27 @@ delivery_note_own(struct delivery *delivery, enum cause cause,
 	tally_fail(&delivery->tally, &outcome);
 }
 
+/* RFC 8461, 5.1: a policy that is tested refuses nothing, but is told of. */
+static void
+delivery_note_untold(const struct delivery *delivery, struct outcome *outcome)
+{
+	const struct security *security = delivery->target.security;
+	const char *why = NULL;
+
+	if (security->kind != SECURITY_STS_TESTING || delivery->session == NULL)
+		return;
+	if (security->is_unnamed)
+		why = "the policy does not name the host";
+	else if (session_tls_version(delivery->session)[0] == '\0')
+		why = "TLS was not used";
+	else
+		why = session_verify_error(delivery->session);
+	if (why != NULL)
+		(void)snprintf(outcome->policy_failure,
+			       sizeof(outcome->policy_failure), "%.300s: %.90s",
+			       security->from, why);
+}
+
 static void
 delivery_set_result(struct delivery *delivery, struct outcome *outcome,
 		    const struct smtp_result *result)
@@ -238,6 +259,7 @@ delivery_set_result(struct delivery *delivery, struct outcome *outcome,
 			       str_of(result->reply));
 	outcome_set_target(outcome, &delivery->target, delivery->session);
 	security_blame(delivery->target.security, outcome);
+	delivery_note_untold(delivery, outcome);
 	if (delivery->hop.kind == HOP_MX && delivery->route != NULL)
 		route_view(delivery->route, outcome->host, &outcome->ip,
 			   &outcome->mx);
@@ -412,7 +434,8 @@ delivery_session_failed(struct delivery *delivery)
 	tried = delivery_tried(delivery, &target->ip, target->port);
 	if (has_tls_failed && tried != NULL && !target->is_clear &&
 	    !target->is_implicit_tls &&
-	    target->security->kind == SECURITY_OPPORTUNISTIC) {
+	    (target->security->kind == SECURITY_OPPORTUNISTIC ||
+	     target->security->kind == SECURITY_STS_TESTING)) {
 		/* where nothing was promised, in the clear is better than
 		 * not at all */
 		tried->is_clear = tried->is_left = true;
@@ -623,6 +646,7 @@ delivery_tls(const struct delivery *delivery, const struct target *target)
 		return CLIENT_TLS_NONE;
 	switch (target->security->kind) {
 	case SECURITY_OPPORTUNISTIC:
+	case SECURITY_STS_TESTING:
 		/* a certificate adds nothing to a socket on this host */
 		return target->ip.family == IP_NONE ? CLIENT_TLS_NONE
 						    : CLIENT_TLS_OFFERED;
@@ -630,6 +654,7 @@ delivery_tls(const struct delivery *delivery, const struct target *target)
 	case SECURITY_VERIFIED:
 	case SECURITY_DANE:
 	case SECURITY_DANE_UNUSABLE:
+	case SECURITY_STS:
 		return CLIENT_TLS_REQUIRED;
 	case SECURITY_NONE:
 		break;
@@ -644,9 +669,11 @@ delivery_tls_ctx(const struct delivery *delivery, const struct target *target)
 	switch (target->security->kind) {
 	case SECURITY_VERIFIED:
 	case SECURITY_DANE:
+	case SECURITY_STS:
 		return delivery->deliverer->tls_verified;
 	case SECURITY_NONE:
 	case SECURITY_OPPORTUNISTIC:
+	case SECURITY_STS_TESTING:
 	case SECURITY_REQUIRED:
 	case SECURITY_DANE_UNUSABLE:
 		break;
@@ -1016,7 +1043,8 @@ delivery_find_security(struct delivery *delivery, const struct target *target)
 {
 	delivery->security_index = target->index;
 	delivery->security_query =
-		security_find(delivery->deliverer->resolver, &delivery->hop,
+		security_find(delivery->deliverer->resolver,
+			      delivery->deliverer->opts.sts, &delivery->hop,
 			      delivery->route, target->index, on_security,
 			      delivery);
 }
@@ -1253,8 +1281,6 @@ delivery_lacks(const struct delivery *delivery)
 	if (delivery->hop.user != NULL && delivery->hop.password_file == NULL &&
 	    delivery->hop.token_command != NULL)
 		return "token_command is not supported by this build";
-	if (delivery->hop.tls == HOP_TLS_STS)
-		return "tls = \"sts\" is not supported by this build";
 	if (delivery->hop.tls != HOP_TLS_NONE &&
 	    (deliverer->tls_verified == NULL || deliverer->tls_any == NULL))
 		return deliverer->tls_error.text;

@@ -37,6 +37,7 @@ static const struct cause_row {
 	[CAUSE_TLS_FAILED] = {"tls-failed", 454, "4.7.5", false},
 	[CAUSE_DANE_LOOKUP] = {"dane-lookup", 451, "4.7.5", false},
 	[CAUSE_DANE_FAILED] = {"dane-failed", 454, "4.7.5", false},
+	[CAUSE_STS_FAILED] = {"sts-failed", 454, "4.7.5", false},
 	[CAUSE_TLS_POLICY] = {"tls-policy", 451, "4.7.10", false},
 	[CAUSE_AUTH_NOT_OFFERED] = {"auth-not-offered", 451, "4.7.0", true},
 	[CAUSE_AUTH_FAILED] = {"auth-failed", 451, "4.7.8", true},

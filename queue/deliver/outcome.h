@@ -45,6 +45,7 @@ enum cause {
 	CAUSE_TLS_FAILED,	   /* handshake or certificate: 4.7.5 */
 	CAUSE_DANE_LOOKUP,	   /* TLSA records cannot be had: 4.7.5 */
 	CAUSE_DANE_FAILED,	   /* TLS as they ask for it cannot: 4.7.5 */
+	CAUSE_STS_FAILED,	   /* the domain's MTA-STS policy: 4.7.5 */
 	CAUSE_TLS_POLICY,	   /* our route wants dane or sts, and nobody
 				      publishes it: 4.7.10 */
 	CAUSE_AUTH_NOT_OFFERED,	   /* our login cannot be used: 4.7.0 */
@@ -117,6 +118,8 @@ struct outcome {
 	uint16_t port;
 	char tls[16];	   /* "TLSv1.3", "" in the clear */
 	char security[16]; /* "dane", ... what was asked of TLS; "" unknown */
+	/* what a policy that is only tested would have refused; "" nothing */
+	char policy_failure[400];
 	int64_t mx_ttl_s;  /* seconds left of the route; -1: not by DNS */
 	struct mx_view mx; /* how DNS led there, as far as it did */
 	bool is_own_fault; /* our configuration: login, source, self in MX */

@@ -52,6 +52,7 @@ struct session {
 	bool is_secured;
 	bool has_tls_failed;
 	char tls_version[16];
+	const char *verify_error; /* static; NULL: none */
 	unsigned messages;
 	const struct delivery_watch *watch; /* lent, or NULL */
 	struct watch_lines said, heard;
@@ -618,10 +619,12 @@ session_secured(struct session *session)
 	struct stream_tls_info info;
 
 	session->is_secured = true;
-	if (stream_tls_info(session->stream, &info))
+	if (stream_tls_info(session->stream, &info)) {
 		(void)snprintf(session->tls_version,
 			       sizeof(session->tls_version), "%s",
 			       info.version);
+		session->verify_error = info.verify_error;
+	}
 	if (session->watch != NULL)
 		session->watch->on_tls(session->watch->arg, &info);
 	session->state = SESSION_TALKING;
@@ -759,6 +762,12 @@ const char *
 session_tls_version(const struct session *session)
 {
 	return session->tls_version;
+}
+
+const char *
+session_verify_error(const struct session *session)
+{
+	return session->verify_error;
 }
 
 unsigned

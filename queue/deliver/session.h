@@ -91,6 +91,8 @@ const struct smtp_client *session_client(const struct session *session);
 const struct session_key *session_key(const struct session *session);
 /* "TLSv1.3", or "" in the clear; lent. */
 const char *session_tls_version(const struct session *session);
+/* Why the peer's certificate would not pass; NULL: it would. After TLS. */
+const char *session_verify_error(const struct session *session);
 /* Messages that were begun here. */
 unsigned session_messages(const struct session *session);
 /* The TLS handshake failed: in the clear it might work. */

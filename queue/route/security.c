@@ -7,14 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "lib/hash.h"
 #include "lib/mem.h"
 #include "queue/route/route.h"
+#include "queue/route/sts.h"
 
 #define TLSA_MAX 32 /* records that are looked at */
 
 struct security_query {
 	struct resolver *resolver;
+	struct sts *sts; /* NULL: none */
+	struct sts_query *sts_query;
+	uint64_t expires_ms; /* of what says that there is no DANE */
 	enum hop_tls tls;
 	bool is_mx;
 	char domain[ADDR_DOMAIN_MAX + 1]; /* the next hop's */
@@ -35,6 +40,8 @@ static const char *const names[] = {
 	[SECURITY_VERIFIED] = "verified",
 	[SECURITY_DANE] = "dane",
 	[SECURITY_DANE_UNUSABLE] = "dane-unusable",
+	[SECURITY_STS] = "sts",
+	[SECURITY_STS_TESTING] = "sts-testing",
 };
 
 const char *
@@ -211,7 +218,13 @@ query_without_dane(const struct security_query *query, uint64_t expires_ms)
 	const char *host = query->host->name;
 	struct security *security;
 
-	if (query->tls == HOP_TLS_DANE)
+	if (query->tls == HOP_TLS_STS)
+		security =
+			security_refused(SECURITY_STS, host, CAUSE_TLS_POLICY,
+					 "the route demands MTA-STS, which "
+					 "%s cannot have",
+					 query->domain);
+	else if (query->tls == HOP_TLS_DANE)
 		security = security_refused(
 			SECURITY_DANE, host, CAUSE_TLS_POLICY,
 			"the route demands DANE, but %s%s", host,
@@ -241,6 +254,83 @@ query_not_known(const struct security_query *query, const struct dns_set *set)
 }
 
 static void on_tlsa(void *owner, struct dns_set *set);
+
+/* What the policy of the domain asks of the host. */
+static struct security *
+security_of_policy(const struct security_query *query,
+		   const struct sts_policy *policy)
+{
+	const char *host = query->host->name;
+	bool is_named = sts_policy_names(policy, host);
+	char date[CLOCK_DATE_MAX];
+	struct security *security;
+
+	if (policy->mode == STS_ENFORCE || query->tls == HOP_TLS_STS) {
+		security =
+			is_named ? security_new(SECURITY_STS, host)
+				 : security_refused(
+					   SECURITY_STS, host, CAUSE_STS_FAILED,
+					   "the MTA-STS policy of %s does not "
+					   "name its MX %s",
+					   query->domain, host);
+	} else {
+		security = security_new(SECURITY_STS_TESTING, host);
+		security->is_unnamed = !is_named;
+	}
+	(void)clock_format_rfc3339(policy->fetched_s * 1000, date);
+	(void)snprintf(security->from, sizeof(security->from),
+		       "MTA-STS policy %s of %s (%s, read %s)", policy->id,
+		       query->domain, sts_mode_name(policy->mode), date);
+	return security;
+}
+
+static void
+on_policy(void *owner, const struct sts_answer *answer)
+{
+	struct security_query *query = owner;
+	const struct sts_policy *policy = answer->policy;
+	struct security *security;
+
+	query->sts_query = NULL;
+	if (policy != NULL && policy->mode != STS_NONE &&
+	    (policy->mode == STS_ENFORCE || query->tls != HOP_TLS_REQUIRED))
+		security = security_of_policy(query, policy);
+	else if (query->tls == HOP_TLS_STS)
+		security = security_refused(
+			SECURITY_STS, query->host->name, CAUSE_TLS_POLICY,
+			"the route demands MTA-STS, but %s has no policy%s%s",
+			query->domain, answer->why[0] != '\0' ? ": " : "",
+			answer->why);
+	else
+		security = security_configured(query->tls, query->host->name);
+	security->expires_ms = query->expires_ms < answer->expires_ms
+				       ? query->expires_ms
+				       : answer->expires_ms;
+	query_end(query, security);
+}
+
+/* Could its domain have a policy? RFC 8461, 2: DANE comes first. */
+static bool
+query_may_sts(const struct security_query *query)
+{
+	if (query->sts == NULL || !query->is_mx ||
+	    !dns_is_host_name(query->domain))
+		return false;
+	return query->tls == HOP_TLS_OPPORTUNISTIC ||
+	       query->tls == HOP_TLS_REQUIRED || query->tls == HOP_TLS_STS;
+}
+
+/* There is no DANE here; expires_ms: of what says so. */
+static void
+query_go_on(struct security_query *query, uint64_t expires_ms)
+{
+	query->expires_ms = expires_ms;
+	if (query_may_sts(query))
+		query->sts_query =
+			sts_ask(query->sts, query->domain, on_policy, query);
+	else
+		query_end(query, query_without_dane(query, expires_ms));
+}
 
 static void
 query_ask_tlsa(struct security_query *query, const char *base)
@@ -279,7 +369,7 @@ on_tlsa(void *owner, struct dns_set *set)
 	if (strcmp(query->base, host) != 0)
 		query_ask_tlsa(query, host);
 	else
-		query_end(query, query_without_dane(query, set->expires_ms));
+		query_go_on(query, set->expires_ms);
 }
 
 /* The host is an alias into a zone that is not signed; what about itself? */
@@ -294,7 +384,7 @@ on_cname(void *owner, struct dns_set *set)
 	else if (set->status == DNS_OK && set->is_secure)
 		query_ask_tlsa(query, query->host->name);
 	else
-		query_end(query, query_without_dane(query, set->expires_ms));
+		query_go_on(query, set->expires_ms);
 }
 
 /* Is there something to look up at all? */
@@ -317,14 +407,15 @@ query_may_dane(const struct security_query *query)
 }
 
 struct security_query *
-security_find(struct resolver *resolver, const struct next_hop *hop,
-	      struct route *route, size_t index, security_fn *on_security,
-	      void *owner)
+security_find(struct resolver *resolver, struct sts *sts,
+	      const struct next_hop *hop, struct route *route, size_t index,
+	      security_fn *on_security, void *owner)
 {
 	struct security_query *query = mem_zalloc(sizeof(*query));
 	const struct route_host *host = &route->hosts[index];
 
 	query->resolver = resolver;
+	query->sts = sts;
 	query->tls = hop->tls;
 	query->is_mx = hop->kind == HOP_MX;
 	(void)str_copy(query->domain, sizeof(query->domain),
@@ -335,7 +426,10 @@ security_find(struct resolver *resolver, const struct next_hop *hop,
 	query->owner = owner;
 	list_init(&query->later.link);
 	query->later.on_later = on_later;
-	if (hop->kind == HOP_LMTP || !query_may_dane(query)) {
+	if (hop->kind != HOP_LMTP && !query_may_dane(query) &&
+	    query_may_sts(query)) {
+		query_go_on(query, UINT64_MAX);
+	} else if (hop->kind == HOP_LMTP || !query_may_dane(query)) {
 		query->found =
 			hop->kind == HOP_LMTP
 				? security_configured(hop->tls, host->name)
@@ -357,6 +451,8 @@ security_cancel(struct security_query *query)
 {
 	if (query->query != NULL)
 		resolver_cancel(query->query);
+	if (query->sts_query != NULL)
+		sts_cancel(query->sts_query);
 	security_unref(query->found);
 	query_free(query);
 }
@@ -379,10 +475,16 @@ security_blame(const struct security *security, struct outcome *outcome)
 			    "DANE is not satisfied (%s): %s", security->from,
 			    status.text);
 		break;
+	case SECURITY_STS:
+		outcome_own(outcome, CAUSE_STS_FAILED, phase,
+			    "the %s is not satisfied: %s", security->from,
+			    status.text);
+		break;
 	case SECURITY_NONE:
 	case SECURITY_OPPORTUNISTIC:
 	case SECURITY_REQUIRED:
 	case SECURITY_VERIFIED:
+	case SECURITY_STS_TESTING:
 		break;
 	}
 }

@@ -3,7 +3,8 @@
  * queue/route/security.h - what TLS a host has to offer, and who says so
  *
  * The route's `tls` is the least; where the host's zone publishes TLSA records
- * (DANE, RFC 7672) these decide. Found anew for each connection, since a TLSA
+ * (DANE, RFC 7672) these decide, else the policy of the domain (MTA-STS, RFC
+ * 8461). Found anew for each connection, since a TLSA
  * set has a TTL of its own. A lookup that fails bars the host: mail waits,
  * and is never sent with less than what may be published there.
  */
@@ -21,6 +22,7 @@
 #include "queue/route/resolver.h"
 
 struct route;
+struct sts;
 
 enum security_kind {
 	SECURITY_NONE,		/* in the clear, as configured */
@@ -30,6 +32,8 @@ enum security_kind {
 	SECURITY_DANE,		/* certificate by TLSA records */
 	SECURITY_DANE_UNUSABLE, /* TLSA records, none of which we can use: TLS
 				   with any certificate (RFC 7672, 2.2) */
+	SECURITY_STS,		/* certificate by chain and name, published */
+	SECURITY_STS_TESTING,	/* the same, but a failure is only told */
 };
 const char *security_name(enum security_kind kind); /* "dane", ... */
 
@@ -41,8 +45,9 @@ struct security {
 	 * and this is why. */
 	enum cause cause;
 	char why[256];
-	char from[320];	     /* who asks for it, for people; "" nobody */
+	char from[400];	     /* who asks for it, for people; "" nobody */
 	uint64_t expires_ms; /* boot clock; UINT64_MAX: as long as the route */
+	bool is_unnamed;     /* testing: the policy does not name the host */
 	uint64_t print;	     /* equal for what is verified in the same way */
 	/* What the certificate is checked by. */
 	char name[ADDR_DOMAIN_MAX + 1];
@@ -66,10 +71,11 @@ typedef void security_fn(void *owner, struct security *security);
  * Finds what the index-th host of a route has to offer. The callback comes
  * later, once.
  *
+ * sts    lent until the callback; NULL: no policy is looked for
  * hop    borrows
  * route  shares; the host has an address
  */
-struct security_query *security_find(struct resolver *resolver,
+struct security_query *security_find(struct resolver *resolver, struct sts *sts,
 				     const struct next_hop *hop,
 				     struct route *route, size_t index,
 				     security_fn *on_security, void *owner);

@@ -173,3 +173,13 @@ def test_records_without_tls_at_the_host_stop_mail(site, make_sink):
     attempt = site.wait_deferred("dane-failed")
     assert "STARTTLS" in attempt["reply"]
     assert plain.mails == []
+
+
+def test_the_route_tells_where_its_security_comes_from(site):
+    site.publish(tlsa(site.certificate), ttl=60)
+    site.relay.start()
+    [host] = site.relay.ctl("route", FAR, json=True).row["hosts"]
+    assert host["secure"] and host["security"] == "dane"
+    assert 0 < host["security_ttl_s"] <= 60
+    assert f"security dane by TLSA {site.tlsa_name}, " in \
+        site.relay.ctl("route", FAR).out

@@ -742,7 +742,7 @@ static const struct {
 	{HOP_TLS_VERIFIED, STARTTLS "TLS\n", CAUSE_TLS_FAILED, PHASE_TLS},
 	/* nothing is published for an address */
 	{HOP_TLS_DANE, "HANG\n", CAUSE_TLS_POLICY, PHASE_DNS},
-	{HOP_TLS_STS, "HANG\n", CAUSE_CONFIGURATION, PHASE_CONNECT},
+	{HOP_TLS_STS, "HANG\n", CAUSE_TLS_POLICY, PHASE_DNS},
 };
 
 START_TEST(without_the_tls_that_was_demanded_mail_waits)

@@ -357,7 +357,7 @@ find(const struct next_hop *hop, const struct zone *zone)
 	}
 	security_unref(found);
 	found = NULL;
-	(void)security_find(resolver, hop, route, 0, on_security, NULL);
+	(void)security_find(resolver, NULL, hop, route, 0, on_security, NULL);
 	ck_assert_ptr_null(found);
 	serve(zone, (void **)&found);
 	return found;
@@ -479,7 +479,7 @@ START_TEST(a_question_can_be_given_up_at_every_turn)
 		fake->now_ms += 61000;
 		security_unref(found);
 		found = NULL;
-		query = security_find(resolver, &hop, route, 0, on_security,
+		query = security_find(resolver, NULL, &hop, route, 0, on_security,
 				      NULL);
 		for (size_t i = 0; i < answers; i++) {
 			(void)uv_run(&loop, UV_RUN_NOWAIT);

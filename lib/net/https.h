@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lib/net/https.h - one document from a web server, by libcurl in a worker
+ *
+ * Only what MTA-STS needs (RFC 8461, 3.3): GET, a certificate that is checked,
+ * no redirects, a largest size, a time for all of it. The addresses come from
+ * the caller, whose resolver is the only one in the process. At most four
+ * documents are on their way at once, the others wait their turn.
+ */
+#ifndef OSTLER_LIB_NET_HTTPS_H
+#define OSTLER_LIB_NET_HTTPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "lib/err.h"
+#include "lib/ip.h"
+#include "lib/str.h"
+
+#define HTTPS_ADDRS_MAX 8
+
+struct https_request {
+	const char *host; /* for SNI, the certificate and Host: */
+	const char *path; /* "/..." */
+	const struct ip *addrs;
+	size_t addr_count; /* 1..HTTPS_ADDRS_MAX; tried in order */
+	uint16_t port;	   /* 443 */
+	const char *ca;	   /* PEM file, or NULL: the system's */
+	size_t max_bytes;
+	uint64_t timeout_ms;
+};
+
+struct https_reply {
+	bool is_good;	  /* 200 with a whole body */
+	struct str body;  /* lends for the call */
+	const char *type; /* Content-Type; "" none; lends */
+	const char *why;  /* when it is not good */
+};
+
+typedef void https_fn(void *owner, const struct https_reply *reply);
+
+struct https_fetch;
+
+/* Was this program built with libcurl? Without, each fetch fails. */
+bool https_is_available(void);
+
+/* Never calls back before it returns; once. request: borrows. */
+struct https_fetch *https_get(uv_loop_t *loop,
+			      const struct https_request *request,
+			      https_fn *on_reply, void *owner);
+/* on_reply will not come; the transfer ends within a second. */
+void https_cancel(struct https_fetch *fetch);
+
+/* "7.88.1", or NULL without libcurl. Static. */
+const char *https_library_version(void);
+
+#endif

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: ISC
+"""MTA-STS: a web server gives out the policy, and certificates are checked
+by an authority of the laboratory (tls.ca)."""
+
+import pytest
+
+from lab import mails
+from lab.base import loopback, wait_for
+from lab.talk import Talk
+from lab.web import Web, policy
+
+FAR = "far.example"
+MX = f"mx.{FAR}"
+
+
+class Site:
+    """far.example with its MX, and the relay; the web server comes later."""
+
+    def __init__(self, folder, names, authority, make_sink, relay, bad):
+        self.folder, self.names = folder, names
+        self.authority, self.relay = authority, relay
+        name = "other.example" if bad else MX
+        self.sink = make_sink(
+            certificate=authority.issue(folder / "far", name))
+        self.web = None
+        names.domain(FAR, self.sink.host, ttl=60)
+        relay.set("queue", port=self.sink.port, idle_connection="0s")
+        relay.set("relay", trusted_networks=["127.0.0.0/8"])
+        relay.set("tls", ca=authority.file)
+
+    def publish(self, text, id_="1", ttl=1, name=None):
+        """TXT record, and the web server with this text."""
+        self.names.set(f"_mta-sts.{FAR}", "TXT", f'"v=STSv1; id={id_};"',
+                       ttl=ttl)
+        if self.web is None:
+            name = name or f"mta-sts.{FAR}"
+            certificate = self.authority.issue(self.folder / "web", name)
+            self.web = Web(loopback(), certificate, text)
+            self.names.host(f"mta-sts.{FAR}", self.web.host, ttl=1)
+        self.web.policy = text
+
+    def send(self):
+        with Talk(self.relay.mx) as talk:
+            talk.ehlo()
+            talk.mail("anna@local.example", f"bob@{FAR}")
+            reply = talk.data(mails.message(b"hello\r\n"))
+            assert reply.code == 250, reply
+
+    def delivered(self, count=1):
+        """The log's last line of a delivery."""
+        return wait_for(
+            lambda: self.relay.events("delivered")[count - 1:],
+            f"delivery {count}")[-1]
+
+    def wait_deferred(self, cause):
+        def found():
+            for one in self.relay.queue():
+                shown = self.relay.ctl("queue", "show", one["id"],
+                                       json=True).row
+                for attempt in shown["tries"]:
+                    if attempt["cause"] == cause:
+                        return attempt
+            return None
+        return wait_for(found, f"an attempt that ends as {cause}")
+
+
+@pytest.fixture
+def make_site(folder, names, authority, make_sink, relay):
+    made = []
+
+    def make(bad=False):
+        made.append(Site(folder, names, authority, make_sink, relay, bad))
+        return made[-1]
+    yield make
+    for site in made:
+        if site.web is not None:
+            site.web.stop()
+
+
+def test_an_enforced_policy_wants_a_good_certificate_and_gets_it(make_site):
+    site = make_site()
+    site.publish(policy("enforce", MX))
+    site.relay.start()
+    site.send()
+    event = site.delivered()
+    assert event["security"] == "sts"
+    assert event["tls"].startswith("TLSv1")
+    assert site.web.asked == [f"mta-sts.{FAR}"]
+    # known by now
+    site.send()
+    assert site.delivered(2)["security"] == "sts"
+    assert len(site.web.asked) == 1
+
+
+def test_an_enforced_policy_stops_mail_for_a_bad_certificate(make_site):
+    site = make_site(bad=True)
+    site.publish(policy("enforce", "*.far.example"))
+    site.relay.start()
+    site.send()
+    attempt = site.wait_deferred("sts-failed")
+    assert attempt["security"] == "sts"
+    assert "mismatch" in attempt["reply"]
+    assert "MTA-STS" in attempt["reply"]
+    assert site.sink.mails == []
+    # withdrawn, so mail flows again
+    site.publish(policy("none"), id_="2")
+    assert site.delivered()["security"] == "opportunistic"
+
+
+def test_an_enforced_policy_stops_mail_for_a_host_it_does_not_name(make_site):
+    site = make_site()
+    site.publish(policy("enforce", "mail.far.example"))
+    site.relay.start()
+    site.send()
+    attempt = site.wait_deferred("sts-failed")
+    assert "does not name" in attempt["reply"]
+    assert site.sink.connections == 0
+
+
+def test_a_tested_policy_stops_nothing_and_is_told_of(make_site):
+    site = make_site(bad=True)
+    site.publish(policy("testing", MX))
+    site.relay.start()
+    site.send()
+    event = site.delivered()
+    assert event["security"] == "sts-testing"
+    assert "mismatch" in event["policy_failure"]
+
+
+@pytest.mark.parametrize("case", ("certificate", "status", "redirect", "type",
+                                  "size", "text"))
+def test_a_policy_that_cannot_be_read_counts_for_nothing(make_site, case):
+    site = make_site(bad=True)
+    text = {"status": 500, "redirect": 302, "text": "mode: enforce\r\n",
+            "size": policy("enforce", MX) + "x: y\r\n" * 11000}.get(
+                case, policy("enforce", MX))
+    site.publish(text, name="else.example" if case == "certificate" else None)
+    if case == "type":
+        site.web.type = "text/html"
+    site.relay.start()
+    site.send()
+    assert site.delivered()["security"] == "opportunistic"
+    shown = site.relay.ctl("route", FAR, json=True).row
+    [host] = shown["hosts"]
+    assert host["security"] == "opportunistic"
+
+
+def test_a_policy_outlives_its_web_server_and_a_restart(make_site):
+    site = make_site()
+    site.publish(policy("enforce", MX))
+    site.relay.start()
+    site.send()
+    assert site.delivered()["security"] == "sts"
+    site.web.stop()
+    site.names.set(f"_mta-sts.{FAR}", "TXT")
+    wait_for((site.relay.spool / "sts").exists, "the file")
+    site.relay.restart()
+    site.send()
+    assert site.delivered(2)["security"] == "sts"
+
+
+def test_a_route_can_demand_a_policy(make_site):
+    site = make_site()
+    site.relay.route("strict", for_=[FAR], tls="sts")
+    site.relay.start()
+    site.send()
+    attempt = site.wait_deferred("tls-policy")
+    assert "has no policy" in attempt["reply"]
+    assert site.sink.connections == 0
+    # to whom a policy is demanded, one in test is one
+    site.publish(policy("testing", MX))
+    assert site.delivered()["security"] == "sts"
+
+
+def test_the_route_tells_where_its_security_comes_from(make_site):
+    site = make_site()
+    site.publish(policy("enforce", MX), id_="20261121", ttl=60)
+    site.relay.start()
+    [host] = site.relay.ctl("route", FAR, json=True).row["hosts"]
+    assert host["security"] == "sts"
+    assert "20261121" in host["security_from"]
+    assert 0 < host["security_ttl_s"] <= 60
+    shown = site.relay.ctl("route", FAR).out
+    assert "security sts by MTA-STS policy 20261121 of far.example" in shown
+    assert "enforce, read 20" in shown
