@@ -726,7 +726,7 @@ run_ready(struct run *run)
 	struct queue *queue = run->queue;
 	struct message *message = run->message;
 	const char *key = run->leg->destination->key;
-	struct delivery_request request;
+	struct delivery_request request = {.watch = NULL};
 	struct next_hop hop;
 
 	if (strcmp(key, KEY_BOUNCING) == 0) {
