@@ -227,3 +227,92 @@ def test_logins_say_no_in_the_words_of_their_rfc(relay, authority):
         assert talk.reply().code == 220
         with pytest.raises((Closed, OSError)):
             talk.starttls()
+
+
+# ------------------------------------------------------ the words themselves
+
+def first(to, *lines, talk=None):
+    """The last reply, with its code; the connection stays with the caller."""
+    talk = talk or Talk(to)
+    for line in lines:
+        reply = say(talk, line)
+    return f"{reply.code} {reply.text}"
+
+
+def test_every_reply_that_people_rely_on_word_for_word(relay, authority,
+                                                       folder):
+    """Scripts and people search for these."""
+    users = folder / "users"
+    users.write_text("bob\n")
+    relay.domain("people.example", "discard", recipients=users)
+    relay.set("limits", recipients=100, messages_per_user="1/1h")
+    relay.add_user()
+    relay.start()
+    ehlo, mail = "EHLO c", "MAIL FROM:<a@else.example>"
+    port = relay.submission[1]
+    assert first(relay.mx, ehlo, mail, "RCPT TO:<x@far.example>") == \
+        "550 5.7.1 <x@far.example>: Relaying denied: far.example is not " \
+        "handled here and you are not logged in (log in at " \
+        f"mail.ostler.example port {port})"
+    assert first(relay.mx, ehlo, mail, "RCPT TO:<eve@people.example>") == \
+        "550 5.1.1 <eve@people.example>: User unknown"
+    assert first(relay.mx, ehlo, mail, "RCPT TO:<bob>").startswith(
+        "501 5.1.3 ")
+    assert first(relay.mx, ehlo, mail + " SIZE=4097").startswith("552 5.3.4 ")
+    assert first(relay.mx, ehlo, mail, *["RCPT TO:<bob@people.example>"] * 101
+                 ).startswith("452 4.5.3 ")
+    assert first(relay.submission, ehlo, mail) == \
+        "530 5.7.0 Authentication required"
+    assert first(relay.submission, ehlo, "AUTH PLAIN AGEAYg==") == \
+        "538 5.7.11 Encryption required for requested authentication " \
+        "mechanism"
+
+    def secure():
+        talk = Talk(relay.submissions, context=authority.context(),
+                    is_implicit=True)
+        talk.ehlo()
+        return talk
+    with secure() as talk:
+        for user in ("anna", "nobody"):
+            reply = talk.plain(user, "wrong")
+            assert f"{reply.code} {reply.text}" == \
+                "535 5.7.8 Authentication credentials invalid"
+        assert talk.plain("anna", "secret pass").code == 235
+        assert first(None, "MAIL FROM:<eve@else.example>", talk=talk) == \
+            "553 5.7.1 <eve@else.example>: Sender address not owned by login"
+        talk.mail("anna@local.example", "bob@people.example")
+        reply = talk.data(b"Subject: x\r\n\r\nx\r\n")
+        queued = relay.wait_event("queued", user="anna")[0]
+        assert f"{reply.code} {reply.text}" == \
+            "250 2.0.0 Queued as " + str(queued["id"])
+        assert first(None, "MAIL FROM:<anna@local.example>", talk=talk
+                     ).startswith("450 4.7.1 Too many messages from your "
+                                  "login: 1 in 1h are taken, try again in ")
+
+
+def test_replies_of_a_relay_in_trouble_word_for_word(relay, authority):
+    relay.set("limits", errors=2, connections_per_client=2,
+              spool_free="1000G")
+    relay.set("auth", options=["pwcheck_method=saslauthd",
+                               "saslauthd_path=/nonexistent/mux"])
+    relay.start()
+    with Talk(relay.submissions, context=authority.context(),
+              is_implicit=True) as talk, Talk(relay.mx) as other:
+        talk.ehlo()
+        reply = talk.plain("anna", "secret pass")
+        assert f"{reply.code} {reply.text}" == \
+            "454 4.7.0 Temporary authentication failure"
+        with Talk(relay.mx) as third:
+            assert third.greeting.code == 421, third.greeting
+            assert third.greeting.text == "4.7.0 mail.ostler.example " \
+                "Too many connections from your address"
+        other.ehlo()
+        assert first(None, "MAIL FROM:<a@else.example>", talk=other
+                     ).startswith("452 4.3.1 ")
+        other.raw(b"FROB\r\n")
+        replies = [other.reply()]
+        with pytest.raises(Closed):
+            while True:
+                replies.append(other.reply())
+        assert replies[-1].code == 421
+        assert replies[-1].text.startswith("4.7.0 ")
