@@ -2,7 +2,10 @@
 """DNS changes while mail is on its way: no message starts at a host later
 than the TTL after DNS stopped naming it, by the host's own clock."""
 
+import os
+import shutil
 import socket
+import subprocess
 import threading
 import time
 
@@ -364,3 +367,34 @@ def test_equal_preferences_share_the_mail(relay, names, make_sink):
     # 50 each on average; 4.3 standard deviations
     assert all(25 <= len(sink.mails) <= 75 for sink in sinks), \
         [len(sink.mails) for sink in sinks]
+
+
+def test_resolv_conf_is_followed_while_mail_waits(
+        make_relay, names, make_sink, folder):
+    """The system's own file, in a mount namespace: replaced by rename, as
+    programs do that manage it."""
+    if os.geteuid() != 0 or subprocess.run(
+            ["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("mount namespaces need root")
+    etc = folder / "etc"
+    shutil.copytree("/etc", etc, symlinks=True)
+
+    def point_to(port):
+        (etc / "new").write_text(f"nameserver [127.0.0.1]:{port}\n")
+        (etc / "new").rename(etc / "resolv.conf")
+    point_to(free_port())
+    world = World(make_relay(names), names, make_sink)
+    relay = world.relay
+    relay.set("resolver", servers=[])
+    relay.before = ["unshare", "--mount", "sh", "-ec",
+                    f'mount --bind {etc} /etc; exec "$@"', "sh"]
+    relay.start()
+    hand_in(relay, "bob@far.example")
+    row = relay.wait_event("deferred")[0]
+    assert "DNS" in row["reply"], row
+    assert not world.old.connections
+    point_to(names.port)
+    world.old.wait()
+    relay.wait_empty()
+    host, = relay.ctl("route", "far.example", json=True).row["hosts"]
+    assert host["host"] == "old.example"

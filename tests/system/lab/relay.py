@@ -102,6 +102,7 @@ class Relay:
                         {"deliver": f"maildir:{self.mail}/%d/%u"}}
         self.routes = {}
         self.certificates = {}
+        self.before = []  # words that run the program, and become it
         self.extra = ""  # raw text at the end of the file
 
     # ------------------------------------------------------ configuration
@@ -148,7 +149,8 @@ class Relay:
         self.write()
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [OSTLERD, "-c", self.conf], stdin=subprocess.DEVNULL,
+                [*self.before, OSTLERD, "-c", self.conf],
+                stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
                 env=dict(ENVIRONMENT, **self.environment))
         return self
