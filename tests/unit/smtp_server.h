@@ -137,9 +137,9 @@ server_send(struct server_conn *conn, const void *bytes, size_t len)
 		(void)stream_write(conn->stream, bytes, len);
 }
 
-/* With its escapes. */
+/* Adds it with its escapes. */
 static void
-server_send_raw(struct server_conn *conn, const char *text)
+server_unescape(const char *text, struct buf *out)
 {
 	for (; *text != '\0'; text++) {
 		char c = *text;
@@ -150,8 +150,20 @@ server_send_raw(struct server_conn *conn, const char *text)
 				   : *text == 'n' ? '\n'
 						  : '\0');
 		}
-		server_send(conn, &c, 1);
+		ck_assert_int_eq(buf_add(out, &c, 1), 0);
 	}
+}
+
+static void
+server_send_raw(struct server_conn *conn, const char *text, unsigned long count)
+{
+	struct buf out;
+
+	buf_init(&out, 1 << 20);
+	while (count-- != 0)
+		server_unescape(text, &out);
+	server_send(conn, buf_bytes(&out), buf_len(&out));
+	buf_done(&out);
 }
 
 static void
@@ -160,8 +172,7 @@ server_flood(struct server_conn *conn, const char *text)
 	char *rest;
 	unsigned long count = strtoul(text, &rest, 10);
 
-	while (count-- != 0)
-		server_send_raw(conn, rest + 1);
+	server_send_raw(conn, rest + 1, count);
 }
 
 static void
@@ -188,7 +199,7 @@ server_step(struct server_conn *conn, struct str line)
 		server_send(conn, text + 2, strlen(text) - 2);
 		server_send(conn, "\r\n", 2);
 	} else if (strncmp(text, "R ", 2) == 0) {
-		server_send_raw(conn, text + 2);
+		server_send_raw(conn, text + 2, 1);
 	} else if (strncmp(text, "FLOOD ", 6) == 0) {
 		server_flood(conn, text + 6);
 	} else if (strncmp(text, "C ", 2) == 0) {
