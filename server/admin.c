@@ -2,6 +2,7 @@
 #include "server/admin.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,13 +11,17 @@
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/net/tls_ctx.h"
 #include "queue/faults.h"
 #include "queue/queue.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/queue_json.h"
+#include "server/rates.h"
+#include "server/smtpd.h"
 
-#define CHECK_MS 5000 /* between two looks at disk and digest */
+/* A certificate that ends within a day is a fault; doctor warns earlier. */
+#define CERTIFICATE_MS 86400000
 
 /* One alert on its way: the text waits, then a process reads it. */
 struct alert {
@@ -39,6 +44,7 @@ struct admin {
 	uint64_t called_ms[ADMIN_CALLS_MAX]; /* boot clock, a ring */
 	size_t calls;
 	uint64_t left_out; /* alerts, since the last one */
+	struct rates rates;
 	bool was_short;
 	uint64_t digests_failed;
 };
@@ -327,6 +333,63 @@ on_fault(void *arg, const struct fault *fault)
 /* ---------------------------------------------- what nobody else notices */
 
 static void
+counts_now(const struct daemon *daemon, uint64_t counts[RATE_KINDS])
+{
+	const struct smtpd_stats *smtpd = &daemon->smtpd->stats;
+	struct queue_stats queue;
+
+	queue_stats(daemon->queue, &queue);
+	counts[RATE_CONNECTIONS] = smtpd->connections;
+	counts[RATE_ACCEPTED] = queue.accepted;
+	counts[RATE_REJECTED] = smtpd->rejected;
+	counts[RATE_DELIVERED] = queue.delivered;
+	counts[RATE_DEFERRED] = queue.deferrals;
+	counts[RATE_BOUNCED] = queue.bounced + queue.expired;
+}
+
+json_t *
+admin_last_minute(const struct daemon *daemon)
+{
+	json_t *row = json_object();
+	uint64_t counts[RATE_KINDS];
+
+	counts_now(daemon, counts);
+	for (size_t i = 0; i < RATE_KINDS; i++)
+		json_object_set_new(row, rate_name((enum rate_kind)i),
+				    json_integer((json_int_t)rates_last_minute(
+					    &daemon->admin->rates,
+					    (enum rate_kind)i, counts)));
+	return row;
+}
+
+static void
+check_certificates(struct admin *admin, uint64_t now_ms)
+{
+	const struct smtpd_tls *tls = admin->daemon->smtpd->tls;
+	struct faults *faults = queue_faults(admin->daemon->queue);
+	char words[CLOCK_DATE_MAX + 40], date[CLOCK_DATE_MAX];
+	uint64_t end_ms = 0;
+
+	for (size_t i = 0; i < tls->count; i++) {
+		long long end_s = tls->contexts[i] != NULL
+					  ? tls_ctx_expires(tls->contexts[i])
+					  : 0;
+
+		if (end_s > 0 &&
+		    (end_ms == 0 || (uint64_t)end_s * 1000 < end_ms))
+			end_ms = (uint64_t)end_s * 1000;
+	}
+	if (end_ms == 0 || end_ms > now_ms + CERTIFICATE_MS) {
+		faults_over(faults, FAULT_CERTIFICATE, NULL, now_ms);
+		return;
+	}
+	(void)snprintf(words, sizeof(words), "our certificate %s on %s",
+		       end_ms > now_ms ? "ends" : "has ended",
+		       clock_format_rfc3339(end_ms, date));
+	faults_met(faults, FAULT_CERTIFICATE, "", words, now_ms);
+}
+
+static void
 on_check(uv_timer_t *timer)
 {
 	struct admin *admin = timer->data;
@@ -334,8 +397,12 @@ on_check(uv_timer_t *timer)
 	struct faults *faults = queue_faults(daemon->queue);
 	uint64_t now_ms = clock_wall_ms();
 	enum queue_accepting accepting = queue_accepting(daemon->queue);
+	uint64_t counts[RATE_KINDS];
 	struct queue_stats stats;
 
+	counts_now(daemon, counts);
+	rates_note(&admin->rates, counts);
+	check_certificates(admin, now_ms);
 	if (accepting != QUEUE_ACCEPTS)
 		faults_met(faults, FAULT_DISK, daemon->config->spool,
 			   accepting == QUEUE_SHORT
@@ -368,7 +435,8 @@ admin_new(struct daemon *daemon)
 	list_init(&admin->waiting);
 	(void)uv_timer_init(daemon->loop, &admin->timer);
 	admin->timer.data = admin;
-	(void)uv_timer_start(&admin->timer, on_check, CHECK_MS, CHECK_MS);
+	(void)uv_timer_start(&admin->timer, on_check, RATES_SAMPLE_MS,
+			     RATES_SAMPLE_MS);
 	faults->on_fault = on_fault;
 	faults->arg = admin;
 	return admin;

@@ -34,6 +34,9 @@ void admin_free(struct admin *admin);
  * "count", "advice"}. */
 json_t *admin_faults(const struct daemon *daemon);
 
+/* For status: an object with what happened within the last minute. */
+json_t *admin_last_minute(const struct daemon *daemon);
+
 /*
  * Parts a command into words: spaces part them, "..." and '...' keep them
  * together, a backslash the character behind it. No shell, no variables.

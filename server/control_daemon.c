@@ -212,7 +212,7 @@ control_status(struct control_request *request)
 	(void)control_row(
 		request,
 		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:"
-			  "o,s:o,s:o}",
+			  "o,s:o,s:o,s:o}",
 			  "version", version_text(), "hostname",
 			  daemon->config->hostname, "pid", (json_int_t)getpid(),
 			  "uptime_s",
@@ -226,7 +226,8 @@ control_status(struct control_request *request)
 			  "destinations", destinations, "slow_hosts",
 			  slow_hosts, "warnings", warnings, "digest",
 			  status_digest(&queue.digest), "faults",
-			  admin_faults(daemon)));
+			  admin_faults(daemon), "last_minute",
+			  admin_last_minute(daemon)));
 	control_end(request, is_healthy ? EXIT_DONE : EXIT_NO, NULL);
 }
 

@@ -51,6 +51,7 @@ print_status(void *arg, const json_t *row)
 	const json_t *sessions = json_object_get(row, "sessions");
 	const json_t *spool = json_object_get(row, "spool");
 	const json_t *digest = json_object_get(row, "digest");
+	const json_t *minute = json_object_get(row, "last_minute");
 	char uptime[24], room[16];
 	json_t *one;
 	size_t index;
@@ -87,6 +88,11 @@ print_status(void *arg, const json_t *row)
 		     number(spool, "in_log"), number(spool, "in_files"),
 		     units_format_size((uint64_t)number(spool, "disk_free"),
 				       room, sizeof(room)));
+	(void)printf("minute    %lld accepted, %lld refused, %lld delivered, "
+		     "%lld deferred, %lld bounced\n",
+		     number(minute, "accepted"), number(minute, "rejected"),
+		     number(minute, "delivered"), number(minute, "deferred"),
+		     number(minute, "bounced"));
 	if (number(digest, "waiting") + number(digest, "on_way") != 0)
 		(void)printf("digest    %lld failures nobody was told about "
 			     "wait for the postmaster, %lld are on their way\n",

@@ -208,3 +208,34 @@ def test_self_in_mx_is_told(relay, names):
     relay.ctl("queue", "remove", "--all")
 
 
+
+
+def test_a_certificate_that_has_ended(relay, authority, folder):
+    ended = authority.issue_client(folder / "ended", "/CN=mail.ostler.example",
+                                   days=-1, usage="serverAuth")
+    fresh = dict(relay.sections["tls"])
+    relay.set("tls", certificate=ended.chain, key=ended.key)
+    relay.start()
+    fault = wait_for(lambda: faults(relay).get("certificate"), "the fault")
+    assert "has ended" in fault["reason"]
+    relay.set("tls", **fresh)
+    assert relay.reload().code == 0
+    wait_for(lambda: not faults(relay), "the end of it")
+
+
+def test_a_disk_that_is_full(relay, alerts):
+    relay.set("limits", spool_free="1000G")
+    relay.start()
+    fault = wait_for(lambda: faults(relay).get("disk"), "the fault")
+    assert "spool_free" in fault["reason"]
+    assert wait_for(alerts, "the alert")[0]["kind"] == "disk"
+
+
+def test_status_tells_of_the_last_minute(relay, far):
+    relay.start()
+    hand_in(relay, count=3)
+    far.wait(3)
+    relay.wait_empty()
+    minute = relay.status()["last_minute"]
+    assert minute["accepted"] == minute["delivered"] == 3
+    assert "3 accepted, 0 refused, 3 delivered" in relay.ctl("status").out
