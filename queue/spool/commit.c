@@ -258,9 +258,12 @@ batch_write(struct committer *committer, struct batch *batch, uint64_t ids)
 static uint32_t
 room(const struct committer *committer)
 {
+	uint32_t kept = committer->is_last ? 0 : FORMAT_BLOCK, left;
+
 	if (committer->current == NULL)
 		return 0;
-	return committer->current->bytes - FORMAT_BLOCK - committer->offset;
+	left = committer->current->bytes - committer->offset;
+	return left > kept ? left - kept : 0;
 }
 
 /* Goes on to a free segment of enough bytes; false: there is none. */
@@ -472,6 +475,15 @@ committer_add_segment(struct committer *committer, struct segment *segment)
 	pthread_mutex_lock(&committer->lock);
 	list_push(&committer->segments, &segment->link);
 	committer->free_count++;
+	pthread_cond_signal(&committer->wake);
+	pthread_mutex_unlock(&committer->lock);
+}
+
+void
+committer_use_last(struct committer *committer)
+{
+	pthread_mutex_lock(&committer->lock);
+	committer->is_last = true;
 	pthread_cond_signal(&committer->wake);
 	pthread_mutex_unlock(&committer->lock);
 }

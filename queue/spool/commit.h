@@ -114,6 +114,7 @@ struct committer {
 	bool is_stranded;   /* and there is none to write head to either */
 	bool is_giving_up;  /* no segment will come: fail what waits */
 	bool is_stopping;
+	bool is_last; /* the block kept back may be used */
 	bool is_broken;
 
 	/* thread's own */
@@ -136,6 +137,10 @@ void committer_done(struct committer *committer);
 void committer_give(struct committer *committer, struct list *parcels);
 void committer_add_segment(struct committer *committer,
 			   struct segment *segment);
+
+/* No segment will come any more, and the end is near: what waits may be
+ * written where only head could be moved before. */
+void committer_use_last(struct committer *committer);
 
 /*
  * One batch by hand, before the thread runs: makes the reserve of ids durable

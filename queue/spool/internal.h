@@ -90,6 +90,7 @@ struct spool {
 	bool is_loading;      /* files of an earlier run are not all known */
 	bool is_broken;
 	bool is_marked; /* the last batch of a clean end was given */
+	bool is_last;	/* closing with a full log: its last block is used */
 	bool is_silent; /* the last failure was told already */
 	unsigned move_failures;
 

@@ -94,15 +94,20 @@ finish_close(struct spool *spool)
 	if (spool->filling->item_count != 0 || spool->filling->is_urgent)
 		spool_give(spool, true);
 	if (spool->in_flight != 0) {
-		/* nothing is asked for again that cannot be written */
-		if (spool->is_full)
+		/* what was settled should be so at the next start, but
+		 * nothing is asked for again that cannot be written */
+		if (spool->is_full && spool->is_last)
 			spool->is_broken = true;
+		if (spool->is_full && !spool->is_last) {
+			spool->is_last = true;
+			committer_use_last(committer);
+		}
 		return;
 	}
 	if (!list_is_empty(&spool->later) || spool->jobs != 0 ||
 	    spool->is_retiring)
 		return;
-	if (!spool->is_marked && !spool->is_broken) {
+	if (!spool->is_marked && !spool->is_broken && !spool->is_last) {
 		/* A last batch without records: if the one before it does
 		 * not hold at the next start, it was damaged, not torn. */
 		spool->is_marked = true;

@@ -513,6 +513,41 @@ END_TEST
  * After a failed sync the next one says nothing: what recovery reads may not
  * be on the disk. So it writes the newest batch again.
  */
+START_TEST(what_was_settled_stays_so_when_a_full_log_ends)
+{
+	char line[3001];
+	uint64_t mails[64];
+	unsigned count = 0, states = 0;
+
+	box.opts.segments_soft = 3;
+	box_open(&box);
+	/* no new segment can be made, nor a file */
+	failing = OPENAT;
+	failing_errno = ENOSPC;
+	fail_count = 1000000;
+	atomic_store(&calls_left, 0);
+	atomic_store(&calls_failed, 0);
+	disk_use(&faulty);
+	while (box_put(&box, count, 12000, &mails[count]) == 0)
+		ck_assert_uint_lt(++count, COUNT(mails));
+	ck_assert_uint_gt(count, 0);
+	/* states may use what puts leave, to the last block but one */
+	memset(line, 's', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	while (box_state(&box, mails[0], line) == 0)
+		ck_assert_uint_lt(++states, 64);
+	for (unsigned i = 0; i < count; i++)
+		spool_done(box.spool, mails[i]);
+	box_close(&box);
+	disk_use(NULL);
+
+	box_open(&box);
+	ck_assert_uint_eq(box.found_count, 0);
+	ck_assert_uint_eq(box.errors, 0);
+	box_close(&box);
+}
+END_TEST
+
 START_TEST(a_start_writes_what_it_believes_again)
 {
 	uint64_t id;
@@ -710,6 +745,7 @@ UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_loop_test(tc, a_file_that_was_cut_or_damaged_is_set_aside,
 			      0, 4);
 	  tcase_add_test(tc, stumps_of_segments_are_no_segments);
+	  tcase_add_test(tc, what_was_settled_stays_so_when_a_full_log_ends);
 	  tcase_add_test(tc, a_start_writes_what_it_believes_again);
 	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
 	  tcase_add_loop_test(tc, no_failing_call_loses_what_was_acknowledged,
