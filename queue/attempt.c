@@ -678,37 +678,13 @@ on_outcomes(void *owner, const struct outcome *outcomes, size_t count)
 {
 	struct run *run = owner;
 	struct queue *queue = run->queue;
-	struct destination *to = run->leg->destination;
-	char words[OUTCOME_REPLY_MAX];
-	struct classification class;
 
 	assert(count == run->count);
 	run->delivery = NULL;
 	run->leg->is_down = false;
 	if (run_postpone(run, outcomes))
 		return;
-	switch (settle_lesson(outcomes, count)) {
-	case LESSON_ANSWERED:
-		schedule_answered(&queue->schedule, to);
-		break;
-	case LESSON_SLOW_DOWN:
-		schedule_slow_down(&queue->schedule, to);
-		break;
-	case LESSON_DOWN:
-		settle_words(&outcomes[0], words, sizeof(words));
-		classify_outcome(queue->classifier, &outcomes[0], &class);
-		schedule_failed(&queue->schedule, to,
-				queue_boot_ms(queue) +
-					(uint64_t)queue->retry_s[0] * 1000,
-				words, (unsigned)class.category + 1);
-		run->leg->is_down = true;
-		if (to->lesson == NULL)
-			to->lesson = mem_alloc(sizeof(outcomes[0]));
-		memcpy(to->lesson, &outcomes[0], sizeof(outcomes[0]));
-		break;
-	case LESSON_NONE:
-		break;
-	}
+	run_learn(run, outcomes);
 	schedule_settle(&queue->schedule, run->leg);
 	run_judge(run, outcomes);
 }

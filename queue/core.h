@@ -5,8 +5,9 @@
  * struct queue, and the two things that exist only while somebody works on a
  * message: struct message holds its envelope, struct run is one leg's way
  * from its slot to the written outcome. queue.c owns the queue, attempt.c
- * messages and runs, denied.c what is asked before they settle, report.c what a
- * run tells the sender, listing.c what operators ask.
+ * messages and runs, learn.c what they teach about destinations, denied.c what
+ * is asked before they settle, report.c what a run tells the sender, listing.c
+ * what operators ask.
  */
 #ifndef OSTLER_QUEUE_CORE_H
 #define OSTLER_QUEUE_CORE_H
@@ -215,6 +216,11 @@ void run_commit(struct run *run);
 void run_report_done(struct run *run, const struct report *report, int status);
 /* Takes the entry out of spool, lists and memory; runs are cut. */
 void entry_remove(struct queue *queue, struct entry *entry);
+
+/* ------------------------------------------------------------- learn.c */
+
+/* What the outcomes say about the destination of the run's leg. */
+void run_learn(struct run *run, const struct outcome *outcomes);
 
 /* ------------------------------------------------------------ denied.c */
 

@@ -229,13 +229,19 @@ def test_a_smarthost_that_refuses_the_login_keeps_mail_waiting(
     relay.route("out", for_=["*"], via=f"smtp:{sink.host}:{sink.port}",
                 user="ostler", password_file=secret, mechanisms=["PLAIN"])
     relay.start()
-    hand_in(relay, [mails.message()], "bob@far.example")
-    wait_for(lambda: [r for r in relay.queue() if r["why"]], "a reason")
+    hand_in(relay, [mails.message() for _ in range(5)], "bob@far.example")
+    wait_for(lambda: len([r for r in relay.queue() if r["why"]]) == 5,
+             "reasons")
+    event = relay.wait_event("auth", result="refused")[0]
+    assert event["via"] == "route out" and str(sink.port) == \
+        str(event["port"]), event
     row = relay.queue()[0]
     assert row["state"] == "deferred" and \
         "Authentication credentials invalid" in row["why"], row
+    assert len(relay.events("auth", result="refused")) == 1
     sink.users["ostler"] = "wrong"
-    sink.wait()
+    relay.ctl("queue", "retry", "--all")
+    sink.wait(5)
     relay.wait_empty()
 
 

@@ -64,6 +64,66 @@ def test_several_smarthosts_are_tried_in_order(relay, make_sink):
     assert not third.mails
 
 
+def test_mail_goes_back_to_the_first_smarthost_when_it_is_up(relay,
+                                                             make_sink):
+    first = make_sink()
+    second = make_sink()
+    first.stop()
+    relay.route("out", for_=["*"], via=[
+        f"smtp:{first.host}:{first.port}",
+        f"smtp:{second.host}:{second.port}"])
+    relay.start()
+    hand_in(relay, "bob@far.example")
+    second.wait()
+    first.start()
+    # not tried first for a minute, unless an operator knows better
+    relay.ctl("queue", "retry", "--all")
+    hand_in(relay, "bob@far.example")
+    first.wait()
+    relay.wait_empty()
+    assert len(second.mails) == 1
+
+
+def test_a_smarthost_that_is_full_passes_mail_to_the_next(relay, make_sink):
+    first = make_sink()
+    second = make_sink()
+    first.on_data = lambda envelope: "452 4.3.1 full up"
+    relay.route("out", for_=["*"], via=[
+        f"smtp:{first.host}:{first.port}",
+        f"smtp:{second.host}:{second.port}"])
+    relay.start()
+    hand_in(relay, "bob@far.example")
+    second.wait()
+    relay.wait_empty()
+    assert relay.wait_event("delivered")[0]["attempts"] == 1
+
+
+def test_waiting_mail_follows_a_changed_route(relay, make_sink):
+    sink = make_sink()
+    relay.route("out", for_=["*"], via=f"smtp:{loopback()}:{sink.port}")
+    relay.start()
+    hand_in(relay, "bob@far.example", count=3)
+    wait_for(lambda: relay.queue("--state", "deferred"), "a deferral")
+    relay.route("out", for_=["*"], via=f"smtp:{sink.host}:{sink.port}")
+    assert relay.reload().code == 0
+    relay.ctl("queue", "retry", "--all")
+    sink.wait(3)
+    relay.wait_empty()
+
+
+def test_localhost_and_literals_are_next_hops(relay, make_sink):
+    sink = make_sink(host="127.0.0.1")
+    relay.route("name", for_=["a.example"], via=f"smtp:localhost:{sink.port}")
+    relay.route("literal", for_=["b.example"],
+                via=f"smtp:127.0.0.1:{sink.port}")
+    relay.start()
+    hand_in(relay, "bob@a.example")
+    hand_in(relay, "bob@b.example")
+    assert sorted(mail.recipients[0] for mail in sink.wait(2)) == \
+        ["bob@a.example", "bob@b.example"]
+    relay.wait_empty()
+
+
 def test_mail_waits_where_tls_is_required_and_not_there(relay, far):
     relay.route("safe", for_=["far.example"], tls="required")
     relay.start()
