@@ -12,6 +12,7 @@ import pytest
 
 from lab import mails
 from lab.base import loopback, wait_for
+from lab.relay import TOP
 from lab.talk import Talk
 
 
@@ -307,3 +308,114 @@ def test_an_inner_server_that_does_not_know_its_domain_is_our_fault(
     inner.on_rcpt = take
     inner.wait()
     trusting.wait_empty()
+
+
+# -------------------------------------------------- five states, in words
+
+
+def advice(language, state):
+    """What etc/reports/LANGUAGE says about it: {"why": text, ...}"""
+    section, key, found = None, None, {}
+    for line in (TOP / "etc" / "reports" / language).read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif section == f"denied-{state}" and line.strip() and line[0] != "#":
+            if not line[0].isspace():
+                key, line = line.split(":", 1)
+            found[key] = " ".join(
+                [*found.get(key, "").split(), *line.replace("~", " ").split()])
+    return found
+
+
+def late(address):
+    """Refuses when the time for the message is over: its word is the last,
+    whatever would be tried otherwise."""
+    time.sleep(2.2)
+    return deny(address)
+
+
+LANGUAGES = {"en": "far.example", "de": "fern.example",
+             "fr": "loin.example"}
+
+
+@pytest.fixture
+def scene(trusting, names, make_sink, request):
+    """Makes each of the five states, for each of the domains."""
+    trusting.set("queue", expire="2s", grace="1s", warn="1h", retry=["1s"])
+    old = make_sink()
+    new = make_sink(port=old.port)
+    trusting.set("queue", port=old.port)
+
+    def lead_to(*hosts, ttl, domains=LANGUAGES.values()):
+        for domain in domains:
+            names.mx(domain, *hosts, ttl=ttl)
+
+    def moved():
+        lead_to("old.example", ttl=600)
+        trusting.start()
+        for domain in LANGUAGES.values():
+            hand_in(trusting, f"bob@{domain}")
+        old.wait(3)
+        lead_to("new.example", ttl=600)
+        old.on_rcpt = late
+
+    def forgotten():
+        def refuse(address):
+            lead_to("new.example", ttl=0, domains=[address.split("@")[1]])
+            return late(address)
+        lead_to("old.example", ttl=0)
+        old.on_rcpt = refuse
+        trusting.start()
+
+    def backup():
+        best = loopback()
+        names.host("best.example", best)
+        lead_to("best.example", (20, "old.example"), ttl=600)
+        request.addfinalizer(Closed(best, old.port).stop)
+        old.on_rcpt = late
+        trusting.start()
+
+    def best():
+        lead_to("old.example", ttl=600)
+        old.on_rcpt = late
+        trusting.start()
+
+    def smart():
+        trusting.route("out", for_=["*"], via=f"smtp:{old.host}:{old.port}")
+        old.on_rcpt = late
+        trusting.start()
+
+    names.host("old.example", old.host, ttl=600)
+    names.host("new.example", new.host, ttl=600)
+    return {"our-data": moved, "old-record": forgotten, "backup-mx": backup,
+            "best-mx": best, "no-login": smart}
+
+
+@pytest.mark.parametrize("state", ["our-data", "old-record", "backup-mx",
+                                   "best-mx", "no-login"])
+def test_each_state_has_its_own_advice_in_every_language(trusting, scene,
+                                                         state):
+    scene[state]()
+    with Talk(trusting.mx, timeout=120) as talk:
+        talk.ehlo()
+        for language, domain in LANGUAGES.items():
+            talk.mail("anna@local.example", f"bob@{domain}")
+            assert talk.data(f"Content-Language: {language}\r\n".encode()
+                             + mails.message()).code == 250
+    found = {}
+    for content in trusting.wait_maildir("anna", 3):
+        message = email.message_from_bytes(content,
+                                           policy=email.policy.default)
+        part = message.get_payload()[0]
+        found[part["Content-Language"]] = (
+            message["Subject"], " ".join(part.get_content().split()))
+    assert sorted(found) == sorted(LANGUAGES)
+    for language, domain in LANGUAGES.items():
+        subject, text = found[language]
+        told = advice(language, state)
+        assert sorted(told) == ["admin", "author", "cause", "why"]
+        assert subject.endswith(told["cause"])
+        for key in ("why", "author", "admin"):
+            assert told[key] in text, (key, text)
+        assert f"550 5.7.1 <bob@{domain}>: Relay access denied" in text
+    assert {row["cause"] for row in trusting.events("bounced")} == {state}
