@@ -31,13 +31,15 @@ struct auth_client {
 	char mechanisms[CLIENT_MECHS_MAX];
 	char *user, *token, *host;
 	sasl_secret_t *password;
+	uint16_t port;
 	bool is_secure;
 	char *challenge; /* base64 */
 
 	/* the worker's */
 	sasl_conn_t *conn;
 	sasl_callback_t callbacks[5];
-	bool is_bearer; /* XOAUTH2, which needs no library */
+	bool is_bearer;	 /* XOAUTH2 or OAUTHBEARER, which need no library */
+	bool is_rfc7628; /* the latter */
 
 	/* what it found */
 	enum auth_client_result result;
@@ -122,18 +124,41 @@ client_allows(const char *mechanisms, const char *wanted)
 	return false;
 }
 
-/* user=...^Aauth=Bearer ...^A^A, as Google and Microsoft define XOAUTH2 */
+/*
+ * One message each, which libsasl2 has no plugin for where it is not built
+ * with one: OAUTHBEARER by RFC 7628, 3.1; XOAUTH2 as Google and Microsoft
+ * define it. A bearer token is a password: never without TLS.
+ */
 static void
 client_start_bearer(struct auth_client *client)
 {
-	char *text = mem_printf("user=%s\001auth=Bearer %s\001\001",
-				client->user, client->token);
+	bool is_rfc7628 = client_allows(client->mechanisms, "OAUTHBEARER");
+	char *text;
 
+	if (!is_rfc7628 && !client_allows(client->mechanisms, "XOAUTH2")) {
+		client_fail(client, "the server takes no token (OAUTHBEARER, "
+				    "XOAUTH2)");
+		return;
+	}
+	if (!client->is_secure) {
+		client_fail(client, "a token is not sent without TLS");
+		return;
+	}
+	if (is_rfc7628)
+		text = mem_printf(
+			"n,a=%s,\001host=%s\001port=%u\001auth=Bearer "
+			"%s\001\001",
+			client->user, client->host, client->port,
+			client->token);
+	else
+		text = mem_printf("user=%s\001auth=Bearer %s\001\001",
+				  client->user, client->token);
 	client->is_bearer = true;
+	client->is_rfc7628 = is_rfc7628;
 	client->data = auth_encode64(text, (unsigned)strlen(text));
 	mem_free_secret(text);
 	(void)str_copy(client->mechanism, sizeof(client->mechanism),
-		       str_of("XOAUTH2"));
+		       str_of(is_rfc7628 ? "OAUTHBEARER" : "XOAUTH2"));
 	client->result = AUTH_CLIENT_SEND;
 	client->is_complete = true;
 }
@@ -223,9 +248,9 @@ client_step(struct auth_client *client)
 	int rc;
 
 	if (client->is_bearer) {
-		/* the challenge is an error as JSON; the empty answer makes
-		 * the server say its 535 */
-		client->data = mem_strdup("");
+		/* the challenge is an error as JSON; this answer makes the
+		 * server say its 535 (RFC 7628, 3.2.3: ^A) */
+		client->data = mem_strdup(client->is_rfc7628 ? "AQ==" : "");
 		client->result = AUTH_CLIENT_SEND;
 		return;
 	}
@@ -253,8 +278,7 @@ client_run(struct work_job *job)
 		return;
 	}
 	client->is_begun = true;
-	if (client->token != NULL &&
-	    client_allows(client->mechanisms, "XOAUTH2"))
+	if (client->token != NULL)
 		client_start_bearer(client);
 	else
 		client_start_sasl(client);
@@ -354,6 +378,7 @@ auth_client_begin(uv_loop_t *loop, const struct auth_client_start *start,
 	client->user = mem_strdup(start->user != NULL ? start->user : "");
 	client->token = mem_strdup(start->token);
 	client->host = mem_strdup(start->host);
+	client->port = start->port;
 	client->is_secure = start->is_secure;
 	client_choose(client, start);
 	if (start->password != NULL) {

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "lib/err.h"
@@ -23,7 +24,9 @@ struct auth_client_start {
 	const char *const *mechanisms; /* allowed; NULL: any */
 	const char *user;
 	const char *password; /* copied, wiped at the end */
-	const char *token;    /* bearer token for XOAUTH2, or NULL */
+	const char *token;    /* bearer token for OAUTHBEARER or XOAUTH2, then
+				 nothing else is tried; or NULL */
+	uint16_t port;	      /* the server's */
 	const char *host;     /* the server's name */
 	bool is_secure;
 };

@@ -9,6 +9,7 @@
 #include "lib/net/tls_ctx.h"
 #include "lib/work.h"
 #include "queue/deliver/pool.h"
+#include "queue/deliver/token.h"
 #include "queue/route/resolver.h"
 #include "queue/route/resolver.h"
 
@@ -76,6 +77,7 @@ deliverer_new(uv_loop_t *loop, const struct deliverer_opts *opts,
 	deliverer->resolver = resolver;
 	deliverer->spool = spool;
 	deliverer->pool = pool_new();
+	deliverer->tokens = tokens_new(loop);
 	list_init(&deliverer->tls_waiting);
 	deliverer->tls_job = mem_zalloc(sizeof(*deliverer->tls_job));
 	deliverer->tls_job->deliverer = deliverer;
@@ -130,6 +132,7 @@ deliverer_free(struct deliverer *deliverer)
 	if (deliverer->tls_job != NULL)
 		work_detach(&deliverer->tls_job->job);
 	pool_free(deliverer->pool);
+	tokens_free(deliverer->tokens);
 	tls_ctx_unref(deliverer->tls_any);
 	tls_ctx_unref(deliverer->tls_verified);
 	free((char *)(uintptr_t)deliverer->opts.hostname);

@@ -18,6 +18,7 @@ struct pool;
 struct tls_job;
 struct resolver;
 struct tls_ctx;
+struct tokens;
 
 struct deliverer {
 	uv_loop_t *loop;
@@ -25,6 +26,7 @@ struct deliverer {
 	struct resolver *resolver;
 	struct spool *spool;
 	struct pool *pool;
+	struct tokens *tokens;
 	/* Made in a worker, for reading the CAs takes tens of milliseconds;
 	 * tls_job is NULL when that is done. Then NULL means that it could not
 	 * be made, and tls_error says why. */

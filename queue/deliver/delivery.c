@@ -19,6 +19,7 @@
 #include "queue/deliver/deliverer.h"
 #include "queue/deliver/local.h"
 #include "queue/deliver/pool.h"
+#include "queue/deliver/token.h"
 #include "queue/deliver/tally.h"
 #include "queue/deliver/watch.h"
 #include "queue/route/resolver.h"
@@ -98,10 +99,11 @@ struct delivery {
 	struct session *session; /* owns */
 	struct target target;	 /* of the session */
 	bool is_reused, is_sent;
-	bool is_checked;   /* the session waits for the route of now */
-	bool is_crowded;   /* a host was left out: it asked for less */
-	bool is_chunkless; /* a server knows no chunks that offered them */
-	bool has_no_pool;  /* a pooled connection was stale: use none */
+	bool is_checked;    /* the session waits for the route of now */
+	bool is_crowded;    /* a host was left out: it asked for less */
+	bool is_chunkless;  /* a server knows no chunks that offered them */
+	bool has_new_token; /* an old one was refused */
+	bool has_no_pool;   /* a pooled connection was stale: use none */
 
 	struct local *local;
 	struct tally tally;
@@ -417,6 +419,7 @@ delivery_session_failed(struct delivery *delivery)
 	const struct smtp_result *result =
 		smtp_client_failure(session_client(delivery->session));
 	bool has_tls_failed = session_has_tls_failed(delivery->session);
+	bool has_old_token = session_has_old_token(delivery->session);
 	struct target *target = &delivery->target;
 	struct outcome outcome;
 	struct tried *tried;
@@ -439,6 +442,15 @@ delivery_session_failed(struct delivery *delivery)
 		/* where nothing was promised, in the clear is better than
 		 * not at all */
 		tried->is_clear = tried->is_left = true;
+		delivery_next(delivery);
+		return;
+	}
+	if (outcome.cause == CAUSE_AUTH_FAILED && has_old_token &&
+	    tried != NULL && !delivery->has_new_token) {
+		/* it may have ended before its time: once more, with another */
+		delivery->has_new_token = tried->is_left = true;
+		tokens_forget(delivery->deliverer->tokens,
+			      delivery->hop.token_command);
 		delivery_next(delivery);
 		return;
 	}
@@ -706,6 +718,8 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 		.tls_ctx = delivery_tls_ctx(delivery, target),
 		.security = target->security,
 		.password_file = delivery->hop.password_file,
+		.token_command = delivery->hop.token_command,
+		.tokens = deliverer->tokens,
 		.mechanisms = delivery->hop.mechanisms,
 		.watch = delivery->watch,
 	};
@@ -1278,9 +1292,6 @@ delivery_lacks(const struct delivery *delivery)
 {
 	const struct deliverer *deliverer = delivery->deliverer;
 
-	if (delivery->hop.user != NULL && delivery->hop.password_file == NULL &&
-	    delivery->hop.token_command != NULL)
-		return "token_command is not supported by this build";
 	if (delivery->hop.tls != HOP_TLS_NONE &&
 	    (deliverer->tls_verified == NULL || deliverer->tls_any == NULL))
 		return deliverer->tls_error.text;

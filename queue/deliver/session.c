@@ -15,6 +15,7 @@
 #include "queue/deliver/body.h"
 #include "queue/deliver/secret.h"
 #include "queue/deliver/smtp_caps.h"
+#include "queue/deliver/token.h"
 #include "queue/deliver/watch.h"
 #include "queue/envelope.h"
 
@@ -47,8 +48,12 @@ struct session {
 	struct smtp_client *client;
 	struct auth_client *auth;   /* of a login that is going on */
 	struct secret_read *secret; /* the same */
-	unsigned replies;	    /* seen by the deadline */
-	unsigned bodies;	    /* begun, as the client counts them */
+	struct token_wait *token;   /* the same */
+	char *token_command;	    /* owns; NULL: none */
+	struct tokens *tokens;	    /* lent */
+	bool has_old_token;
+	unsigned replies; /* seen by the deadline */
+	unsigned bodies;  /* begun, as the client counts them */
 	bool is_secured;
 	bool has_tls_failed;
 	char tls_version[16];
@@ -87,6 +92,9 @@ session_stop_login(struct session *session)
 	if (session->secret != NULL)
 		secret_cancel(session->secret);
 	session->secret = NULL;
+	if (session->token != NULL)
+		tokens_cancel(session->token);
+	session->token = NULL;
 	auth_client_free(session->auth);
 	session->auth = NULL;
 }
@@ -103,6 +111,7 @@ session_free(struct session *session)
 	free(session->user);
 	free(session->hostname);
 	free(session->password_file);
+	free(session->token_command);
 	free(session);
 }
 
@@ -210,13 +219,16 @@ on_answer(void *owner, const struct auth_client_answer *answer)
 }
 
 static void
-session_begin_auth(struct session *session, const char *password)
+session_begin_auth(struct session *session, const char *password,
+		   const char *token)
 {
 	struct auth_client_start start = {
 		.offered = smtp_client_caps(session->client)->mechanisms,
 		.mechanisms = session->mechanisms,
 		.user = session->user,
 		.password = password,
+		.token = token,
+		.port = session->key.port,
 		.host = session->key.host,
 		/* nobody listens between us and this very host */
 		.is_secure = session->is_secured ||
@@ -235,7 +247,7 @@ on_secret(void *owner, const char *secret, const struct err *err)
 
 	session->secret = NULL;
 	if (secret != NULL) {
-		session_begin_auth(session, secret);
+		session_begin_auth(session, secret, NULL);
 		return;
 	}
 	session->state = SESSION_TALKING;
@@ -244,16 +256,36 @@ on_secret(void *owner, const char *secret, const struct err *err)
 }
 
 static void
+on_token(void *owner, const char *token, bool is_cached, const char *why)
+{
+	struct session *session = owner;
+
+	session->token = NULL;
+	session->has_old_token = is_cached;
+	if (token != NULL) {
+		session_begin_auth(session, NULL, token);
+		return;
+	}
+	session->state = SESSION_TALKING;
+	smtp_client_fail(session->client, CAUSE_CONFIGURATION, "%s", why);
+	session_go_on(session);
+}
+
+static void
 session_login(struct session *session)
 {
 	session->state = SESSION_LOGIN;
 	stream_set_deadline(session->stream, 0); /* our turn */
-	if (session->password_file != NULL)
+	if (session->token_command != NULL)
+		session->token =
+			tokens_get(session->tokens, session->token_command,
+				   on_token, session);
+	else if (session->password_file != NULL)
 		session->secret =
 			secret_read_file(session->loop, session->password_file,
 					 on_secret, session);
 	else
-		session_begin_auth(session, "");
+		session_begin_auth(session, "", NULL);
 }
 
 static void
@@ -704,6 +736,8 @@ session_new(const struct session_opts *opts, struct stream *stream,
 	session->key.user = session->user;
 	session->hostname = mem_strdup(opts->hostname);
 	session->password_file = mem_strdup(opts->password_file);
+	session->token_command = mem_strdup(opts->token_command);
+	session->tokens = opts->tokens;
 	session->mechanisms = opts->mechanisms;
 	session->watch = opts->watch;
 	session->tls_ctx =
@@ -762,6 +796,12 @@ const char *
 session_tls_version(const struct session *session)
 {
 	return session->tls_version;
+}
+
+bool
+session_has_old_token(const struct session *session)
+{
+	return session->has_old_token;
 }
 
 const char *

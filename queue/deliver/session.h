@@ -26,6 +26,7 @@ struct session;
 struct spool;
 struct stream;
 struct tls_ctx;
+struct tokens;
 
 /* What must be equal for a connection to serve another message. */
 struct session_key {
@@ -55,6 +56,8 @@ struct session_opts {
 	/* Told what is said, until session_close; NULL: nobody. Lent. */
 	const struct delivery_watch *watch;
 	const char *password_file;
+	const char *token_command;     /* instead of a password */
+	struct tokens *tokens;	       /* lent: who runs it */
 	const char *const *mechanisms; /* lent until the first
 					  SESSION_READY */
 };
@@ -91,6 +94,8 @@ const struct smtp_client *session_client(const struct session *session);
 const struct session_key *session_key(const struct session *session);
 /* "TLSv1.3", or "" in the clear; lent. */
 const char *session_tls_version(const struct session *session);
+/* Was the login made with a token from an earlier run of its command? */
+bool session_has_old_token(const struct session *session);
 /* Why the peer's certificate would not pass; NULL: it would. After TLS. */
 const char *session_verify_error(const struct session *session);
 /* Messages that were begun here. */
