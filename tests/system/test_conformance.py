@@ -229,6 +229,31 @@ def test_logins_say_no_in_the_words_of_their_rfc(relay, authority):
             talk.starttls()
 
 
+def test_scram_tells_no_unknown_login_by_its_salt(relay, authority):
+    """RFC 5802, 5.1: a salt that changes would be one that was made up."""
+    relay.add_user()
+    relay.start()
+
+    def challenge(talk, user):
+        begin = base64.b64encode(f"n,,n={user},r=abcdef".encode()).decode()
+        reply = talk.say("AUTH SCRAM-SHA-256 " + begin)
+        assert reply.code == 334, reply
+        fields = dict(field.split("=", 1) for field in base64.b64decode(
+            reply.text).decode().split(","))
+        assert talk.say("*").code == 501
+        return fields["s"], fields["i"], len(fields["r"])
+    with Talk(relay.submissions, context=authority.context(),
+              is_implicit=True) as talk:
+        talk.ehlo()
+        known = [challenge(talk, "anna") for _ in range(2)]
+        unknown = [challenge(talk, "nobody") for _ in range(2)]
+        other = challenge(talk, "nobody2")
+    assert known[0] == known[1] and unknown[0] == unknown[1]
+    assert len({known[0][0], unknown[0][0], other[0]}) == 3
+    assert known[0][1:] == unknown[0][1:] == other[1:]
+    assert len(known[0][0]) == len(unknown[0][0])
+
+
 # ------------------------------------------------------ the words themselves
 
 def first(to, *lines, talk=None):

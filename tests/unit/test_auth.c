@@ -228,6 +228,76 @@ START_TEST(plain_text_is_offered_only_where_nobody_listens)
 }
 END_TEST
 
+static const char *const two_names[] = {"x@example.org", "b@example.org", NULL};
+static const char *const one_name[] = {"anna", NULL};
+static const char *const realm_name[] = {"anna@ostler", NULL};
+
+static const struct {
+	const char *const *names;
+	const char *initial; /* base64; NULL: none, it comes as an answer */
+	enum auth_result result;
+	const char *login;
+} externals[] = {
+	{one_name, "=", AUTH_OK, "anna"},
+	{one_name, NULL, AUTH_OK, "anna"},
+	{one_name, "YW5uYQ==", AUTH_OK, "anna"},
+	{one_name, "YkBleGFtcGxlLm9yZw==", AUTH_DENIED, "anna"},
+	{two_names, "=", AUTH_OK, "b@example.org"},
+	{two_names, "YkBleGFtcGxlLm9yZw==", AUTH_OK, "b@example.org"},
+	{two_names, "eEBleGFtcGxlLm9yZw==", AUTH_DENIED, "x@example.org"},
+	{realm_name, "=", AUTH_DENIED, "anna@ostler"},
+	{one_name, "!", AUTH_BAD_DATA, NULL},
+	{NULL, "=", AUTH_DENIED, NULL},
+};
+
+struct external_talk {
+	enum auth_result result;
+	char login[64];
+	unsigned answers;
+};
+
+static void
+on_external(void *owner, const struct auth_answer *answer)
+{
+	struct external_talk *talk = owner;
+
+	talk->answers++;
+	talk->result = answer->result;
+	(void)snprintf(talk->login, sizeof(talk->login), "%s",
+		       answer->login != NULL ? answer->login : "");
+}
+
+START_TEST(a_certificate_is_its_first_name_that_is_a_login)
+{
+	const char *initial = externals[_i].initial;
+	const char *login = externals[_i].login;
+	struct auth_start start = {
+		.mechanism = str_of("EXTERNAL"),
+		.is_secure = true,
+		.has_initial = initial != NULL,
+		.initial = str_of(initial != NULL ? initial : ""),
+		.names = externals[_i].names,
+	};
+	struct external_talk talk = {.answers = 0};
+	struct auth_exchange *exchange;
+
+	open_server();
+	exchange = auth_begin(server, &start, on_external, &talk);
+	while (talk.answers == 0)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	if (initial == NULL) {
+		ck_assert_int_eq(talk.result, AUTH_CHALLENGE);
+		auth_step(exchange, str_of(""));
+		while (talk.answers == 1)
+			(void)uv_run(&loop, UV_RUN_ONCE);
+	}
+	ck_assert_int_eq(talk.result, externals[_i].result);
+	ck_assert_str_eq(talk.login, login != NULL ? login : "");
+	auth_free(exchange);
+	close_server();
+}
+END_TEST
+
 START_TEST(an_exchange_may_be_left_at_any_time)
 {
 	struct auth_start start = {.mechanism = str_of("LOGIN"),
@@ -316,6 +386,9 @@ UNIT_MAIN("auth",
 	  tcase_add_test(
 		  tc, an_unknown_login_takes_as_many_steps_as_a_wrong_password);
 	  tcase_add_test(tc, plain_text_is_offered_only_where_nobody_listens);
+	  tcase_add_loop_test(tc,
+			      a_certificate_is_its_first_name_that_is_a_login,
+			      0, (int)COUNT(externals));
 	  tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
 	  tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
 	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);)
