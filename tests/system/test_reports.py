@@ -151,3 +151,42 @@ def test_a_stopped_relay_s_rules_are_those_of_its_file(relay, folder):
     answer = relay.ctl("classify", "554 no purple elephants")
     assert answer.code == 78
     assert f"{rules}:1: " in answer.err
+
+
+# ------------------------------------------ NOTIFY, ORCPT, ENVID and RET
+
+
+def test_what_the_sender_asked_for_is_what_he_hears(relay, far):
+    far.on_rcpt = lambda address: \
+        None if address.startswith("bob") else "550 5.1.1 no such user here"
+    relay.start()
+    with Talk(relay.mx, timeout=120) as talk:
+        talk.ehlo()
+        for line in (
+                "MAIL FROM:<anna@local.example> RET=HDRS ENVID=QQ+2B7",
+                "RCPT TO:<carl@local.example> NOTIFY=SUCCESS,FAILURE "
+                "ORCPT=rfc822;Carl+2Bnews@local.example",
+                "RCPT TO:<bob@far.example> NOTIFY=SUCCESS",
+                "RCPT TO:<dora@far.example> NOTIFY=NEVER",
+                "RCPT TO:<eve@far.example> NOTIFY=SUCCESS,DELAY",
+                "RCPT TO:<fred@far.example> NOTIFY=FAILURE "
+                "ORCPT=utf-8;fr\\x{E9}d@far.example"):
+            assert talk.say(line).code == 250, line
+        assert talk.data(mails.message()).code == 250
+    relay.wait_empty()
+    told = {}
+    for report in reports(relay, 3):
+        _, status, original = report.get_payload()
+        about, recipient = status.get_payload()
+        assert about["Original-Envelope-Id"] == "QQ+7"
+        assert about["Received-From-MTA"].startswith("dns; ")
+        assert original.get_content_type() == "text/rfc822-headers"
+        told[recipient["Final-Recipient"]] = (
+            recipient["Action"], recipient["Status"][0],
+            recipient["Original-Recipient"])
+    assert told == {
+        "rfc822; carl@local.example":
+            ("delivered", "2", "rfc822; Carl+news@local.example"),
+        "rfc822; bob@far.example": ("relayed", "2", None),
+        "rfc822; fred@far.example":
+            ("failed", "5", "utf-8; fr\\x{E9}d@far.example")}
