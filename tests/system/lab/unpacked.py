@@ -6,11 +6,12 @@ namespaces of its own."""
 
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
 
-from .base import end_process, is_open, wait_for
+from .base import is_open, wait_for
 from .peers import need_root
 
 
@@ -58,8 +59,8 @@ class _Unpacked:
                     text += line.format(user, 7800 + number) + "\n"
             (self.folder / file).write_text(text)
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child",
-             "--mount-proc", "sh", "-euc", f"""\
+            ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
+             "sh", "-euc", f"""\
 mount --bind {self.folder}/passwd /etc/passwd
 mount --bind {self.folder}/group /etc/group
 {script}"""],
@@ -77,8 +78,14 @@ mount --bind {self.folder}/group /etc/group
                        if file.exists())
 
     def stop(self):
-        # the first of the namespace ends with unshare, all others with it
-        end_process(self.process)
+        """Ends the first process of the namespace, and all others with it:
+        unshare itself neither heeds SIGTERM nor outlives its child."""
+        pid = self.process.pid
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+        if self.process.poll() is None:
+            for child in children.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        self.process.wait(20)
 
 
 class Exim(_Unpacked):
