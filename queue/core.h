@@ -54,6 +54,7 @@ struct queue {
 	struct settle_rules rules;
 	bool delivers;
 	bool is_paused;
+	struct pausing *pausing;       /* on its way to the disk, or NULL */
 	uint64_t (*now_ms)(void *arg); /* NULL: the real clocks */
 	void *now_arg;
 
@@ -254,6 +255,13 @@ void report_submit(struct run *run);
 void report_free(struct run *run);
 /* Is this settled recipient told about in it? */
 bool report_tells(const struct report *report, const struct settlement *of);
+
+/* ------------------------------------------------------------- pause.c */
+
+/* Whether an earlier run was paused; blocks, for the start. */
+void pause_load(struct queue *queue);
+/* The queue goes: whoever waits hears -ECANCELED. */
+void pause_end(struct queue *queue);
 
 /* ----------------------------------------------------------- listing.c */
 

@@ -28,8 +28,7 @@
 /* Envelopes read at once only to learn their next hops, or to return them. */
 #define CHORE_LIMIT 32
 
-#define PAUSED_FILE "paused"
-#define STS_FILE    "sts"
+#define STS_FILE "sts"
 
 /* Senders whose reports are counted at once. */
 #define REPORT_SENDERS 10000
@@ -746,12 +745,6 @@ queue_new(uv_loop_t *loop, const struct queue_opts *opts, struct policy *policy,
 	return queue;
 }
 
-static char *
-paused_path(const struct queue *queue)
-{
-	return mem_printf("%s/%s", queue->spool_dir, PAUSED_FILE);
-}
-
 static void
 on_spool_closed(void *arg)
 {
@@ -799,7 +792,6 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 	};
 	struct deliverer_opts deliverer_opts;
 	struct spool *spool;
-	char *path;
 	int rc;
 
 	rc = spool_open(loop, &spool_opts, &callbacks, queue, &spool, err);
@@ -815,9 +807,7 @@ queue_open(uv_loop_t *loop, const struct queue_opts *opts,
 	}
 	queue->history = history_new(loop, queue->spool_dir);
 	tell_orphans(queue);
-	path = paused_path(queue);
-	queue->is_paused = access(path, F_OK) == 0;
-	free(path);
+	pause_load(queue);
 	queue->sts = sts_open(queue, opts, resolver);
 	deliverer_opts_of(queue, opts, &deliverer_opts);
 	queue->deliverer =
@@ -839,6 +829,7 @@ queue_close_step(struct queue *queue)
 	queue->has_closed_spool = true;
 	(void)uv_timer_stop(&queue->drain);
 	listing_end_all(queue);
+	pause_end(queue);
 	deliverer_close_idle(queue->deliverer);
 	deliverer_free(queue->deliverer);
 	sts_free(queue->sts);
@@ -1009,30 +1000,6 @@ const struct classifier *
 queue_classifier(const struct queue *queue)
 {
 	return queue->classifier;
-}
-
-int
-queue_pause(struct queue *queue, bool is_paused, struct err *err)
-{
-	char *path = paused_path(queue);
-	int rc = 0;
-
-	if (is_paused) {
-		int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-		if (fd < 0)
-			rc = err_set(err, -errno, "'%s'", path);
-		else
-			(void)close(fd); /* it is empty */
-	} else if (unlink(path) < 0 && errno != ENOENT) {
-		rc = err_set(err, -errno, "'%s'", path);
-	}
-	free(path);
-	if (rc < 0)
-		return rc;
-	queue->is_paused = is_paused;
-	queue_kick(queue);
-	return 0;
 }
 
 struct slow_host_caller {

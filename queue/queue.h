@@ -188,8 +188,14 @@ void queue_redirect(struct queue *queue, const char *via,
 		    const struct queue_filter *filter,
 		    void (*on_count)(void *arg, uint64_t count), void *arg);
 
-/* Survives a restart. */
-int queue_pause(struct queue *queue, bool is_paused, struct err *err);
+/*
+ * Stops attempts at once, or starts them when the disk has it: on_done comes
+ * with 0 or a negative errno (then all is as before). Survives a restart.
+ *
+ * Returns 0, or -EBUSY while another one is on its way, without on_done.
+ */
+int queue_pause(struct queue *queue, bool is_paused,
+		void (*on_done)(void *arg, int status), void *arg);
 bool queue_is_paused(const struct queue *queue);
 
 struct queue_stats {

@@ -250,14 +250,21 @@ control_config(struct control_request *request)
 }
 
 static void
+on_paused(void *arg, int status)
+{
+	struct control_request *request = arg;
+
+	control_end(request, status == 0 ? EXIT_DONE : EXIT_SYSTEM,
+		    status == 0 ? NULL : strerror(-status));
+}
+
+static void
 control_set_paused(struct control_request *request, bool is_paused)
 {
-	struct err err = ERR_INIT;
-
-	if (queue_pause(request->daemon->queue, is_paused, &err) < 0)
-		control_end(request, EXIT_SYSTEM, err.text);
-	else
-		control_end(request, EXIT_DONE, NULL);
+	if (queue_pause(request->daemon->queue, is_paused, on_paused, request) <
+	    0)
+		control_end(request, EXIT_SYSTEM,
+			    "another order of this kind is on its way");
 }
 
 void

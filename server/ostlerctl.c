@@ -19,7 +19,7 @@ static const struct {
 	{"status", ctl_status, "what the relay is doing"},
 	{"queue", ctl_queue,
 	 "list | show | cat | retry | hold | release | remove | bounce | "
-	 "flush"},
+	 "flush | redirect | export | import"},
 	{"explain", ctl_explain, "would this recipient be taken, and why"},
 	{"route", ctl_route, "where mail for a domain or address goes"},
 	{"diagnose", ctl_diagnose,

@@ -1011,22 +1011,49 @@ START_TEST(what_is_bounced_goes_back_to_the_sender)
 }
 END_TEST
 
+static void
+on_paused(void *arg, int status)
+{
+	ck_assert_int_eq(status, 0);
+	*(bool *)arg = true;
+}
+
+static void
+pause_all(struct world *world, bool is_paused)
+{
+	bool is_over = false;
+
+	ck_assert_int_eq(queue_pause(world->queue, is_paused, on_paused,
+				     &is_over),
+			 0);
+	ck_assert(!is_over);
+	ck_assert(queue_is_paused(world->queue));
+	/* one after the other */
+	ck_assert_int_eq(queue_pause(world->queue, is_paused, on_paused,
+				     &is_over),
+			 -EBUSY);
+	uv_timer_start(&world->guard, on_guard, 30000, 0);
+	while (!is_over)
+		uv_run(&world->loop, UV_RUN_ONCE);
+	uv_timer_stop(&world->guard);
+	ck_assert(queue_is_paused(world->queue) == is_paused);
+}
+
 START_TEST(what_is_bounced_is_so_after_a_restart)
 {
 	struct world world;
-	struct err err = ERR_INIT;
 
 	world_init(&world);
 	SEND(&world, AUTHOR, "later@a.test", "later@b.test");
 	settle_down(&world);
-	ck_assert_int_eq(queue_pause(world.queue, true, &err), 0);
+	pause_all(&world, true);
 	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 1);
 	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 0);
 	world_reopen(&world);
 	settle_down(&world);
 	ck_assert_uint_eq(stats_of(&world).messages, 1);
 	buf_clear(&peer.log);
-	ck_assert_int_eq(queue_pause(world.queue, false, &err), 0);
+	pause_all(&world, false);
 	run_until(&world, is_empty);
 	log_is("domain home.test <>: author@home.test\n");
 	world_done(&world);
@@ -1144,19 +1171,18 @@ END_TEST
 START_TEST(a_pause_survives_a_restart)
 {
 	struct world world;
-	struct err err = ERR_INIT;
 
 	world_init(&world);
-	ck_assert_int_eq(queue_pause(world.queue, true, &err), 0);
+	pause_all(&world, true);
 	SEND(&world, AUTHOR, "ok@a.test");
 	settle_down(&world);
 	world_reopen(&world);
 	ck_assert(queue_is_paused(world.queue));
 	settle_down(&world);
 	ck_assert_uint_eq(peer.started, 0);
-	ck_assert_int_eq(queue_pause(world.queue, false, &err), 0);
+	pause_all(&world, false);
 	run_until(&world, is_empty);
-	ck_assert_int_eq(queue_pause(world.queue, false, &err), 0);
+	pause_all(&world, false);
 	world_reopen(&world);
 	ck_assert(!queue_is_paused(world.queue));
 	world_done(&world);
@@ -1750,14 +1776,13 @@ END_TEST
 START_TEST(a_digest_that_an_operator_removes_is_told_again)
 {
 	struct world world;
-	struct err err = ERR_INIT;
 
 	world_init(&world);
 	world.opts.digest_s = 86400;
 	advance(&world, 1);
 	SEND(&world, "", "never@a.test");
 	run_until(&world, is_empty);
-	ck_assert_int_eq(queue_pause(world.queue, true, &err), 0);
+	pause_all(&world, true);
 	advance(&world, 86400);
 	while (stats_of(&world).messages != 1)
 		uv_run(&world.loop, UV_RUN_ONCE);
