@@ -52,12 +52,16 @@ quoted_length(struct str rest)
 	return rest.len;
 }
 
-/* Belongs it to the address: nothing behind a '>' does. */
+/* Belongs it to the address: nothing behind a '>' does, and no line end or
+ * other control character within quotes, which would begin a command. */
 static void
 put(struct gathering *gathering, struct str part)
 {
-	if (gathering->is_in_angle || !gathering->has_angle)
-		(void)buf_add(&gathering->text, part.at, part.len);
+	if (!gathering->is_in_angle && gathering->has_angle)
+		return;
+	for (size_t i = 0; i < part.len; i++)
+		if ((unsigned char)part.at[i] >= ' ' && part.at[i] != 0x7f)
+			(void)buf_add(&gathering->text, part.at + i, 1);
 }
 
 /* What one character means; those of comments and quotes do not come here. */
