@@ -74,7 +74,7 @@ struct resolver {
 	struct list
 		ready; /* struct resolver_query: answered on the next turn */
 	struct list later; /* struct resolver_later */
-	uv_timer_t turn;   /* runs those two */
+	uv_idle_t turn;	   /* runs those two */
 	/* Their turn has come; members, not locals, so that an owner may cancel
 	 * or free anything while another is called. */
 	struct list answering, calling;
@@ -142,10 +142,11 @@ list_move(struct list *from, struct list *to)
 
 /* What is added meanwhile waits for the next turn. */
 static void
-on_turn(uv_timer_t *timer)
+on_turn(uv_idle_t *turn)
 {
-	struct resolver *resolver = timer->data;
+	struct resolver *resolver = turn->data;
 
+	(void)uv_idle_stop(turn); /* what runs now may ask again */
 	list_move(&resolver->ready, &resolver->answering);
 	list_move(&resolver->later, &resolver->calling);
 	answer_all(resolver);
@@ -155,8 +156,8 @@ on_turn(uv_timer_t *timer)
 static void
 turn_soon(struct resolver *resolver)
 {
-	if (!uv_is_active((uv_handle_t *)&resolver->turn))
-		(void)uv_timer_start(&resolver->turn, on_turn, 0, 0);
+	/* not a timer of 0, which may run again and again before sockets do */
+	(void)uv_idle_start(&resolver->turn, on_turn);
 }
 
 void
@@ -570,7 +571,7 @@ resolver_new(uv_loop_t *loop, const struct resolver_opts *opts,
 	list_init(&resolver->later);
 	list_init(&resolver->answering);
 	list_init(&resolver->calling);
-	(void)uv_timer_init(loop, &resolver->turn); /* cannot fail */
+	(void)uv_idle_init(loop, &resolver->turn); /* cannot fail */
 	resolver->turn.data = resolver;
 	*out = resolver;
 	return 0;
