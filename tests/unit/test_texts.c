@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "queue/bounce/advice.h"
+#include "queue/bounce/texts_builtin.h"
 #include "queue/bounce/texts_read.h"
 #include "tests/unit/unit.h"
 
@@ -306,6 +307,38 @@ START_TEST(variables_are_replaced_wherever_they_stand)
 }
 END_TEST
 
+/* A file that somebody, or something, got its hands on: it is read, or refused
+ * with a line, and what it held before stays whole. */
+START_TEST(no_file_is_too_broken_to_be_refused)
+{
+	size_t len = strlen(texts_builtin_de), missing;
+	char *text = malloc(len + 1);
+
+	ck_assert_ptr_nonnull(text);
+	srandom(7);
+	for (int round = 0; round < 300; round++) {
+		struct texts *texts = texts_new();
+		struct err err = ERR_INIT;
+
+		memcpy(text, texts_builtin_de, len + 1);
+		for (long k = random() % 4; k >= 0; k--)
+			text[(size_t)random() % len] = "{}[]:~# \n\t\xff\x80"
+						       "a"[random() % 13];
+		if (random() % 8 == 0)
+			text[(size_t)random() % len] = '\0';
+		if (texts_add(texts, "de", text, "x", &missing, &err) != 0)
+			ck_assert_msg(strncmp(err.text, "x:", 2) == 0, "%s",
+				      err.text);
+		for (size_t i = 0; i < advice_count(); i++)
+			ck_assert_ptr_nonnull(
+				language_advice(language_of(texts, "de"), i,
+						ADVICE_WHY));
+		texts_unref(texts);
+	}
+	free(text);
+}
+END_TEST
+
 UNIT_MAIN("texts",
 	  tcase_add_loop_test(tc, every_language_that_is_built_in_is_whole, 0,
 			      (int)COUNT(shipped));
@@ -321,4 +354,5 @@ UNIT_MAIN("texts",
 		  0, (int)COUNT(choices));
 	  tcase_add_loop_test(tc, names_of_files_are_tags_of_languages, 0,
 			      (int)COUNT(tags));
-	  tcase_add_test(tc, variables_are_replaced_wherever_they_stand);)
+	  tcase_add_test(tc, variables_are_replaced_wherever_they_stand);
+	  tcase_add_test(tc, no_file_is_too_broken_to_be_refused);)
