@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/ip.h"
+#include "lib/net/https.h"
 #include "lib/str.h"
+#include "queue/deliver/token.h"
 #include "server/config_listener.h"
 
 static void
@@ -149,4 +153,54 @@ config_check_password_file(const struct builder_route *route,
 		config_warn(report, file->at,
 			    "password_file \"%s\" can be read by everybody",
 			    file->text);
+}
+
+static bool
+is_word(const struct sourced *value, const char *word)
+{
+	return value->text != NULL && strcmp(value->text, word) == 0;
+}
+
+/* Is this server of `resolver.servers` on this host? */
+static bool
+is_here(const char *server)
+{
+	struct str host = str_of(server);
+	uint16_t port;
+	struct ip ip;
+
+	(void)ip_split_port(str_of(server), &host, &port);
+	return ip_parse(host, &ip) && ip_is_loopback(&ip);
+}
+
+void
+config_check_route(const struct config *config,
+		   const struct builder_route *route,
+		   struct config_report *report)
+{
+	const struct sourced *command = &route->token_command;
+	char *const *servers = config->resolver.servers;
+	char **words;
+
+	if (is_word(&route->tls, "sts") && !https_is_available())
+		config_error(report, route->tls.at,
+			     "tls = \"sts\" needs libcurl, which this ostlerd "
+			     "was built without");
+	for (size_t i = 0; is_word(&route->tls, "dane") && servers != NULL &&
+			   servers[i] != NULL;
+	     i++)
+		if (!is_here(servers[i]))
+			config_warn(report, route->tls.at,
+				    "tls = \"dane\": the resolver %s is not on "
+				    "this host, so its word on DNSSEC is not "
+				    "taken, and mail of the route waits",
+				    servers[i]);
+	if (command->text == NULL || command->text[0] == '\0')
+		return;
+	words = token_words(command->text);
+	if (words == NULL)
+		config_error(report, command->at,
+			     "token_command has no word, or a quote that is "
+			     "not closed");
+	free(words);
 }

@@ -18,4 +18,9 @@ void config_check(const struct config *config, const struct scan *scan,
 void config_check_password_file(const struct builder_route *route,
 				struct config_report *report);
 
+/* What a route asks for and this program or its resolver cannot give. */
+void config_check_route(const struct config *config,
+			const struct builder_route *route,
+			struct config_report *report);
+
 #endif

@@ -571,6 +571,7 @@ load_routes(struct load *load, struct builder *builder)
 		};
 		builder_add_route(builder, &route);
 		config_check_password_file(&route, &load->report);
+		config_check_route(load->config, &route, &load->report);
 		free(values.password_file);
 	}
 }
@@ -819,9 +820,9 @@ load_all(struct load *load)
 	load_log(load);
 	load_listeners(load);
 	load_certificates(load);
+	load_servers(load); /* routes are looked at with them */
 	load_policy(load);
 	load_retry(load);
-	load_servers(load);
 	config_load_reports(config, &load->scan, read_file, &load->report);
 	config_check(config, &load->scan, &load->report);
 }

@@ -8,6 +8,7 @@
 
 #include "auth/sasl.h"
 #include "lib/net/dns_backend.h"
+#include "lib/net/https.h"
 #include "lib/net/tls_ctx.h"
 
 const char *
@@ -31,4 +32,6 @@ version_print(FILE *to)
 		      tls_library_version(), auth_version(),
 		      dns_backend_version(), idn2_check_version(NULL),
 		      jansson_version_str());
+	if (https_is_available())
+		(void)fprintf(to, "libcurl %s\n", https_library_version());
 }

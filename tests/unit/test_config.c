@@ -323,6 +323,10 @@ static const struct {
 	 "verified, dane, sts\n"},
 	{H "route \"r\" { via = \"smtps:a:465\" user = \"u\" }\n",
 	 "t.conf:2: user needs password_file or token_command\n"},
+	{H "route \"r\" { via = \"smtps:a:465\" user = \"u\" "
+	   "token_command = \"a 'b\" }\n",
+	 "t.conf:2: token_command has no word, or a quote that is not "
+	 "closed\n"},
 	{H "route \"r\" { via = \"smtps:a:465\" password_file = \"/p\" }\n",
 	 "t.conf:2: password_file needs user\n"},
 	{H "route \"r\" { user = \"u\" token_command = \"x\" tls = "
@@ -804,6 +808,9 @@ static const struct {
 	{"route \"r\" { via = \"smtps:a:465\" user = u password_file = "
 	 "\"gone\" }\n",
 	 "t.conf:2: password_file \"gone\": No such file"},
+	{"route \"r\" { tls = \"dane\" }\n"
+	 "resolver { servers = {\"127.0.0.1\", \"192.0.2.1:53\"} }\n",
+	 "t.conf:2: tls = \"dane\": the resolver 192.0.2.1:53 is not on this"},
 	{"domain \"lan\" { deliver = discard subdomains = true }\n",
 	 "t.conf:2: domain \"lan\" with subdomains takes a whole"},
 	{"domain \"x.org\" { deliver = discard recipients = \"/dev/null\" }\n",
