@@ -14,7 +14,7 @@
 #include "queue/spool/internal.h"
 #include "queue/spool/mutant.h"
 
-#define PARCEL_MAX   (768u << 10) /* a parcel is closed above it */
+#define PARCEL_MAX   (320u << 10) /* a parcel is closed above it */
 #define SPARE_MAX    4u
 #define SPARE_BYTES  (2u << 20) /* larger arenas are given back */
 #define DONE_WAIT_MS 20		/* for a batch of DONE records alone */
