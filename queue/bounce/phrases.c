@@ -48,7 +48,7 @@ struct slot {
 
 struct phrases {
 	char *names;
-	size_t names_len;
+	size_t names_len, names_room;
 	struct symbol *symbols; /* hash table */
 	size_t symbol_room, symbol_count;
 	struct edge *edges; /* hash table */
@@ -176,8 +176,11 @@ need_symbol(struct phrases *phrases, const char *text, size_t len,
 	at = spread(hash, phrases->symbol_room);
 	while (phrases->symbols[at].is_used)
 		at = (at + 1) & (phrases->symbol_room - 1);
-	phrases->names =
-		mem_resize(phrases->names, phrases->names_len + len + 1, 1);
+	if (phrases->names_len + len + 1 > phrases->names_room) {
+		phrases->names_room = 2 * (phrases->names_len + len + 1);
+		phrases->names =
+			mem_resize(phrases->names, phrases->names_room, 1);
+	}
 	memcpy(phrases->names + phrases->names_len, text, len);
 	phrases->symbols[at] =
 		(struct symbol){.hash = hash,
@@ -201,9 +204,8 @@ need_child(struct phrases *phrases, uint32_t node, uint32_t symbol)
 		grow_edges(phrases);
 		at = edge_place(phrases, node, symbol);
 	}
-	phrases->phrase_of =
-		mem_resize(phrases->phrase_of, phrases->node_count + 1,
-			   sizeof(*phrases->phrase_of));
+	phrases->phrase_of = mem_append(phrases->phrase_of, phrases->node_count,
+					sizeof(*phrases->phrase_of));
 	phrases->phrase_of[phrases->node_count] = -1;
 	phrases->edges[at] =
 		(struct edge){.node = node,
@@ -265,7 +267,7 @@ phrases_intern(struct phrases *phrases, const struct normal *words,
 	}
 	if (phrases->phrase_of[node] < 0) {
 		phrases->known =
-			mem_resize(phrases->known, phrases->known_count + 1,
+			mem_append(phrases->known, phrases->known_count,
 				   sizeof(*phrases->known));
 		phrases->known[phrases->known_count] =
 			(struct phrase){NONE, NONE};
@@ -288,7 +290,7 @@ phrases_element(struct phrases *phrases, uint16_t gap, const int *any_of,
 
 	if (phrases->slot_count == PHRASES_SLOTS_MAX)
 		return false;
-	phrases->slots = mem_resize(phrases->slots, phrases->slot_count + 1,
+	phrases->slots = mem_append(phrases->slots, phrases->slot_count,
 				    sizeof(*phrases->slots));
 	slot = &phrases->slots[phrases->slot_count];
 	*slot = (struct slot){.sequence = phrases->sequence_count - 1,
@@ -302,9 +304,8 @@ phrases_element(struct phrases *phrases, uint16_t gap, const int *any_of,
 	for (size_t i = 0; i < count; i++) {
 		struct phrase *phrase = &phrases->known[any_of[i]];
 
-		phrases->uses =
-			mem_resize(phrases->uses, phrases->use_count + 1,
-				   sizeof(*phrases->uses));
+		phrases->uses = mem_append(phrases->uses, phrases->use_count,
+					   sizeof(*phrases->uses));
 		/* Later elements in front: within one place of the text an
 		 * element must not see its predecessor found at that place. */
 		phrases->uses[phrases->use_count] =

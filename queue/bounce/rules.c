@@ -328,7 +328,7 @@ end_element(const struct reader *r, struct pattern *p)
 	if (!p->has_sequence) {
 		unsigned sequence = phrases_begin(rules->phrases);
 
-		rules->meanings = mem_resize(rules->meanings, sequence + 1,
+		rules->meanings = mem_append(rules->meanings, sequence,
 					     sizeof(*rules->meanings));
 		rules->meanings[sequence] =
 			(struct meaning){.rule = (uint32_t)rules->count,
@@ -533,7 +533,7 @@ add_condition(const struct reader *r, enum condition_kind kind, bool is_not,
 	if (!is_good)
 		return complain(r, "'%.*s' cannot be asked for", STR_ARG(text));
 	rules->conditions =
-		mem_resize(rules->conditions, rules->condition_count + 1,
+		mem_append(rules->conditions, rules->condition_count,
 			   sizeof(*rules->conditions));
 	rules->conditions[rules->condition_count++] = condition;
 	return 0;
@@ -628,8 +628,8 @@ read_rule(const struct reader *r, struct str id, struct str rest)
 	if (rc != 0)
 		return rc;
 	rule.id = mem_dup(id.at, id.len);
-	rules->rules = mem_resize(rules->rules, rules->count + 1,
-				  sizeof(*rules->rules));
+	rules->rules =
+		mem_append(rules->rules, rules->count, sizeof(*rules->rules));
 	rules->rules[rules->count++] = rule;
 	return 0;
 }
