@@ -146,6 +146,7 @@ security_of_tlsa(const struct security_query *query, struct dns_set *set)
 {
 	struct security *security = security_new(SECURITY_DANE, query->base);
 	size_t max = set->count < TLSA_MAX ? set->count : TLSA_MAX;
+	bool has_anchor = false;
 
 	security->set = dns_set_ref(set);
 	security->tlsa = mem_zalloc(max * sizeof(*security->tlsa));
@@ -164,6 +165,7 @@ security_of_tlsa(const struct security_query *query, struct dns_set *set)
 			continue;
 		/* a sum, for the order of records means nothing */
 		security->print += tlsa_print(tlsa);
+		has_anchor |= tlsa->usage == 2;
 		security->tlsa_count++;
 	}
 	if (security->tlsa_count == 0)
@@ -175,6 +177,12 @@ security_of_tlsa(const struct security_query *query, struct dns_set *set)
 	if (query->is_mx && strcmp(query->domain, query->base) != 0)
 		(void)str_copy(security->alias[1], sizeof(security->alias[1]),
 			       str_of(query->domain));
+	/* below a trust anchor the names count too: what was verified for one
+	 * domain of the host says nothing to another */
+	for (size_t i = 0; has_anchor && i < 2; i++)
+		security->print += hash_bytes(&seed, security->alias[i],
+					      strlen(security->alias[i])) *
+				   (5 + 2 * i);
 	security->expires_ms = set->expires_ms;
 	(void)snprintf(security->from, sizeof(security->from), "TLSA %s",
 		       set->name);

@@ -442,6 +442,39 @@ START_TEST(other_records_make_another_print_and_another_order_does_not)
 }
 END_TEST
 
+START_TEST(below_an_anchor_what_one_domain_verified_is_not_another_s)
+{
+	static const struct {
+		const char *tlsa;
+		bool is_same;
+	} cases[] = {
+		{" ad\nan _25._tcp.mx.example 60 " EE, true},
+		{" ad\nan _25._tcp.mx.example 60 TLSA #2 0 1 a 32\n", false},
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const struct zone zone[] = {
+			SIGNED,
+			{"e.example MX",
+			 " ad\nan e.example 60 MX 10 mx.example\n"},
+			TLSA(cases[i].tlsa),
+			{NULL, NULL}};
+		struct next_hop hop = hop_of(HOP_TLS_OPPORTUNISTIC);
+		uint64_t print;
+
+		start();
+		print = find(&hop, zone)->print;
+		(void)snprintf(hop.domain, sizeof(hop.domain), "e.example");
+		route_unref(route);
+		route = NULL;
+		ck_assert_msg((find(&hop, zone)->print == print) ==
+				      cases[i].is_same,
+			      "%s", cases[i].tlsa);
+		stop();
+	}
+}
+END_TEST
+
 /* The next hop is configured: its name is what the operator meant. */
 START_TEST(a_smarthost_has_tlsa_records_too)
 {
@@ -479,8 +512,8 @@ START_TEST(a_question_can_be_given_up_at_every_turn)
 		fake->now_ms += 61000;
 		security_unref(found);
 		found = NULL;
-		query = security_find(resolver, NULL, &hop, route, 0, on_security,
-				      NULL);
+		query = security_find(resolver, NULL, &hop, route, 0,
+				      on_security, NULL);
 		for (size_t i = 0; i < answers; i++) {
 			(void)uv_run(&loop, UV_RUN_NOWAIT);
 			fake_answer(fake, next++,
@@ -528,6 +561,9 @@ UNIT_MAIN("security",
 	  tcase_add_test(
 		  tc,
 		  other_records_make_another_print_and_another_order_does_not);
+	  tcase_add_test(
+		  tc,
+		  below_an_anchor_what_one_domain_verified_is_not_another_s);
 	  tcase_add_test(tc, a_smarthost_has_tlsa_records_too);
 	  tcase_add_test(tc, a_question_can_be_given_up_at_every_turn);
 	  tcase_add_test(tc, a_failure_of_tls_is_told_as_what_it_is);)
