@@ -379,6 +379,10 @@ on_bytes(void *owner, int status, const uint8_t *bytes, size_t len)
 	struct err err = ERR_INIT;
 
 	session->waits_bytes = false;
+	/* the server refused a chunk meanwhile, and a transaction for other
+	 * recipients has begun: that reads from the beginning */
+	if (smtp_client_want(session->client) != CLIENT_WANTS_BODY)
+		return;
 	if (status < 0) {
 		/* without its end the message does not exist over there */
 		(void)err_set(&err, status, "the message cannot be read");

@@ -20,6 +20,8 @@ struct spool {
 	size_t len;
 	bool is_in_memory;
 	uint64_t fail_at; /* reads from here on fail; 0: none does */
+	uint64_t hold_at; /* a read from here on waits in held; 0: none does */
+	struct spool_read *held;
 	unsigned pins;
 };
 
@@ -91,13 +93,18 @@ spool_read(struct spool *spool, uint64_t id, uint64_t offset, size_t max,
 	read->arg = arg;
 	(void)uv_timer_init(spool->loop, &read->timer);
 	read->timer.data = read;
-	(void)uv_timer_start(&read->timer, on_fake_read, 0, 0);
+	if (spool->hold_at != 0 && offset >= spool->hold_at)
+		spool->held = read;
+	else
+		(void)uv_timer_start(&read->timer, on_fake_read, 0, 0);
 	return read;
 }
 
 void
 spool_read_cancel(struct spool_read *read)
 {
+	if (read->spool->held == read)
+		read->spool->held = NULL;
 	uv_close((uv_handle_t *)&read->timer, fake_read_freed);
 }
 

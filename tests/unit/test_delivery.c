@@ -110,6 +110,48 @@ START_TEST(chunks_go_as_they_are_where_they_are_offered)
 }
 END_TEST
 
+START_TEST(a_piece_read_for_a_refused_chunk_is_not_sent_to_the_next)
+{
+	size_t len = 100000;
+	struct server *server;
+	char *body = mem_alloc(len);
+
+	world_init();
+	memset(body, 'x', len);
+	world.spool.body = body;
+	world.spool.len = len;
+	world.spool.is_in_memory = false;
+	world.spool.hold_at = 1;
+	world.envelope.recipient_count = 2;
+	server = add_server(CHUNKING
+			    "C MAIL FROM:<a@from.example>\n"
+			    "C RCPT TO:<r0@to.example>\n"
+			    "C RCPT TO:<r1@to.example>\n"
+			    "S 250 ok\nS 250 ok\nS 452 4.5.3 too many\n"
+			    "C BDAT 32769\nOCTETS 32769\nS 452 4.3.1 full\n"
+			    "C RSET\nC MAIL FROM:<a@from.example>\n"
+			    "C RCPT TO:<r1@to.example>\nHANG\n");
+	(void)start();
+	while (!str_starts_nocase(server->conns[0].rest, "HANG"))
+		(void)uv_run(&world.loop, UV_RUN_ONCE);
+	/* the disk is slower than the server's refusal */
+	if (world.spool.held != NULL) {
+		struct spool_read *read = world.spool.held;
+
+		world.spool.held = NULL;
+		on_fake_read(&read->timer);
+	}
+	server->conns[0].rest =
+		str_of("S 250 ok\nS 250 ok\nS 550 5.1.1 unknown\n" QUIT);
+	server_run(&server->conns[0]);
+	run_until(&world.done, 1);
+	ck_assert_str_eq(world.outcomes[0].reply, "452 4.3.1 full");
+	ck_assert_str_eq(world.outcomes[1].reply, "550 5.1.1 unknown");
+	world_done();
+	free(body);
+}
+END_TEST
+
 START_TEST(a_server_that_does_not_know_its_chunks_gets_data)
 {
 	struct server *server;
@@ -1039,6 +1081,8 @@ UNIT_MAIN(
 		2);
 	tcase_add_loop_test(tc, chunks_go_as_they_are_where_they_are_offered, 0,
 			    2);
+	tcase_add_test(
+		tc, a_piece_read_for_a_refused_chunk_is_not_sent_to_the_next);
 	tcase_add_test(tc, a_server_that_does_not_know_its_chunks_gets_data);
 	tcase_add_loop_test(tc, a_large_message_arrives_whole, 0, 2);
 	tcase_add_test(tc, a_body_that_cannot_be_read_is_never_ended);
