@@ -1267,7 +1267,7 @@ delivery_next_unix(struct delivery *delivery)
 	struct target target = {.expires_ms = UINT64_MAX, .ttl_s = -1};
 	const char *path = delivery->hop.targets[0].unix_path;
 
-	if (delivery->tried_count != 0) {
+	if (delivery->tried_count != 0 && !delivery->tried[0].is_left) {
 		delivery_end(delivery);
 		return;
 	}

@@ -919,6 +919,35 @@ START_TEST(lmtp_goes_over_a_unix_socket)
 }
 END_TEST
 
+#define TOKEN_LHLO                                                             \
+	"S 220 x\nC LHLO me.example\nS 250-x\nS 250 AUTH XOAUTH2\n"            \
+	"C AUTH XOAUTH2 dXNlcj1tZQFhdXRoPUJlYXJlciB0b2sBAQ==\n"
+
+START_TEST(a_token_refused_at_a_unix_socket_is_replaced_by_another)
+{
+	static char path[128];
+	struct server *server = &world.servers[0];
+
+	world_init();
+	(void)snprintf(path, sizeof(path), "%s/lmtp", world.dir);
+	server_init_unix(server, &world.loop, path);
+	world.server_count = 1;
+	server->scripts[0] = TOKEN_LHLO "S 235 ok\n" GOOD QUIT;
+	server->scripts[1] = TOKEN_LHLO "S 535 5.7.8 too old\n";
+	server->scripts[2] = TOKEN_LHLO "S 235 ok\n" GOOD;
+	world.hop.kind = HOP_LMTP;
+	world.hop.user = "me";
+	world.hop.token_command = "echo tok";
+	world.hop.messages_per_connection = 1;
+	world.targets[0].unix_path = path;
+	world.hop.target_count = 1;
+	assert_delivered(deliver());
+	assert_delivered(deliver());
+	ck_assert_uint_eq(server->accepted, 3);
+	world_done();
+}
+END_TEST
+
 START_TEST(a_unix_socket_that_is_not_there_defers)
 {
 	world_init();
@@ -1136,6 +1165,8 @@ UNIT_MAIN(
 		0, 2);
 	tcase_add_test(tc, a_server_without_auth_cannot_be_logged_in_to);
 	tcase_add_test(tc, lmtp_goes_over_a_unix_socket);
+	tcase_add_test(tc,
+		       a_token_refused_at_a_unix_socket_is_replaced_by_another);
 	tcase_add_test(tc, a_unix_socket_that_is_not_there_defers);
 	tcase_add_loop_test(
 		tc, a_maildir_gets_the_message_and_bad_names_are_refused, 0, 2);
