@@ -63,6 +63,14 @@ ask(const struct setup *setup, const char *question, const char *hint,
 	}
 	if (fgets(line, sizeof(line), stdin) == NULL)
 		line[0] = '\0';
+	if (strlen(line) == sizeof(line) - 1) {
+		/* or its rest would answer the next question */
+		(void)fprintf(
+			stderr,
+			"ostlerctl: an answer has at most %d characters\n",
+			ANSWER_MAX - 2);
+		return false;
+	}
 	(void)str_copy(to, ANSWER_MAX,
 		       str_trim(str_from(line, strcspn(line, "\r\n"))));
 	if (to[0] == '\0')
@@ -306,6 +314,18 @@ check_file(const char *path)
 	return rc;
 }
 
+/* Gives a good file its name. */
+static int
+take_checked(const char *next, const char *path)
+{
+	int rc = check_file(next);
+
+	if (rc != EXIT_DONE || rename(next, path) == 0)
+		return rc;
+	(void)fprintf(stderr, "ostlerctl: %s: %s\n", path, strerror(errno));
+	return EXIT_SYSTEM;
+}
+
 static int
 write_all(struct setup *setup, const char *path)
 {
@@ -315,7 +335,7 @@ write_all(struct setup *setup, const char *path)
 	int rc = EXIT_DONE;
 
 	setup->password_file = mem_printf("%s.password", path);
-	buf_init(&text, 65536);
+	buf_init(&text, 1u << 20); /* a line for each domain */
 	put_all(setup, &text);
 	if (setup->user != NULL)
 		rc = write_file(setup->password_file, setup->password,
@@ -323,18 +343,13 @@ write_all(struct setup *setup, const char *path)
 	if (rc == EXIT_DONE) {
 		rc = write_file(next, buf_bytes(&text), buf_len(&text), 0644,
 				NULL);
-		if (rc == EXIT_DONE)
-			rc = check_file(next);
-		if (rc == EXIT_DONE && rename(next, path) < 0) {
-			(void)fprintf(stderr, "ostlerctl: %s: %s\n", path,
-				      strerror(errno));
-			rc = EXIT_SYSTEM;
+		if (rc == EXIT_DONE) {
+			rc = take_checked(next, path);
+			if (rc != EXIT_DONE)
+				(void)unlink(next);
 		}
-		if (rc != EXIT_DONE) {
-			(void)unlink(next);
-			if (setup->user != NULL)
-				(void)unlink(setup->password_file);
-		}
+		if (rc != EXIT_DONE && setup->user != NULL)
+			(void)unlink(setup->password_file);
 	}
 	buf_done(&text);
 	free(next);

@@ -101,6 +101,28 @@ def test_what_is_there_is_never_written_over(conf):
     assert conf.read_text() == "mine\n"
 
 
+def test_a_file_beside_it_is_left_alone(conf, folder):
+    beside = folder / "ostler.conf.new"
+    beside.write_text("mine\n")
+    assert run_setup(conf).returncode != 0
+    assert beside.read_text() == "mine\n" and not conf.exists()
+
+
+def test_an_answer_is_not_cut_into_two(conf, folder):
+    done = run_setup(conf, "x" * 1100, "a.example")
+    assert done.returncode == 64 and b"at most" in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_each_of_many_domains_is_written(conf):
+    names = [f"d{i}.example" for i in range(80)]
+    deliver = "maildir:/var/mail/" + "x" * 990
+    done = run_setup(conf, "mail.ostler.example", " ".join(names), deliver)
+    assert done.returncode == 0, done.stderr
+    text = conf.read_text()
+    assert all(f'"{name}"' in text for name in names)
+
+
 def test_on_a_terminal_it_asks(conf):
     master, slave = pty.openpty()
     process = subprocess.Popen(
