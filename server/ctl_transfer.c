@@ -73,7 +73,9 @@ create(const struct export *export, const char *id, const char *suffix)
 static bool
 finish(FILE *file)
 {
-	bool is_fine = fflush(file) == 0 && fsync(fileno(file)) == 0;
+	/* a write that failed before is not tried again */
+	bool is_fine = ferror(file) == 0 && fflush(file) == 0 &&
+		       fsync(fileno(file)) == 0;
 
 	return fclose(file) == 0 && is_fine;
 }
@@ -491,25 +493,53 @@ import_all(struct import *import)
 	(void)fsync(import->dir_fd); /* an import again would double them */
 }
 
-/* Files that root brought are to be read by the owner of the spool. */
+static int
+is_part(const struct dirent *item)
+{
+	size_t len = strlen(item->d_name);
+
+	return is_envelope(item->d_name) ||
+	       (len > 4 && strcmp(item->d_name + len - 4, ".eml") == 0);
+}
+
+/* Nothing but a file that has no other name, which might be anybody's. */
+static void
+give_file(int dir_fd, const char *name, const struct stat *to)
+{
+	int fd = openat(dir_fd, name,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+		(void)!fchown(fd, to->st_uid, to->st_gid); /* told when read */
+	(void)close(fd);				   /* read only */
+}
+
+/* Messages that root brought are to be read, and their envelopes renamed, by
+ * the owner of the spool; a folder without any is not touched. */
 static void
 give_files(int dir_fd, const char *spool_dir)
 {
 	struct dirent **items = NULL;
-	struct stat st;
+	bool has_envelope = false;
+	struct stat to, folder;
 	int count;
 
-	if (geteuid() != 0 || stat(spool_dir, &st) < 0 || st.st_uid == 0)
+	if (geteuid() != 0 || stat(spool_dir, &to) < 0 || to.st_uid == 0)
 		return;
-	count = scandirat(dir_fd, ".", &items, NULL, NULL);
+	count = scandirat(dir_fd, ".", &items, is_part, NULL);
 	for (int i = 0; i < count; i++) {
-		if (items[i]->d_name[0] != '.')
-			(void)!fchownat(dir_fd, items[i]->d_name, st.st_uid,
-					st.st_gid, AT_SYMLINK_NOFOLLOW);
+		has_envelope |= is_wanted(items[i]);
+		give_file(dir_fd, items[i]->d_name, &to);
 		free(items[i]);
 	}
 	free(items);
-	(void)!fchown(dir_fd, st.st_uid, st.st_gid); /* told when read */
+	/* where everybody writes, who owns the files can rename them */
+	if (has_envelope && fstat(dir_fd, &folder) == 0 &&
+	    (folder.st_mode & S_IWOTH) == 0)
+		(void)!fchown(dir_fd, to.st_uid, to.st_gid); /* as above */
 }
 
 static int

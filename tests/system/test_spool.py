@@ -296,3 +296,24 @@ def test_a_part_of_a_queue_can_be_exported(stopped, folder):
     for words in ((), (away, "more"), (away, "--frobnicate")):
         assert stopped.ctl("queue", "export", *words).code == 64
         assert stopped.ctl("queue", "import", *words).code == 64
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_import_gives_away_messages_and_nothing_else(stopped, folder):
+    away, other = folder / "away", folder / "other"
+    assert stopped.ctl("queue", "export", away).code == 0
+    (away / "notes.txt").write_text("mine\n")
+    (folder / "secret").write_text("mine\n")
+    os.link(folder / "secret", away / "twice.eml")
+    other.mkdir()
+    (other / "notes.txt").write_text("mine\n")
+    shutil.rmtree(stopped.spool)
+    stopped.spool.mkdir(mode=0o700)
+    os.chown(stopped.spool, 65534, 65534)
+    stopped.ctl("queue", "import", other)
+    for path in (other, other / "notes.txt"):
+        assert path.stat().st_uid == 0, path
+    answer = stopped.ctl("queue", "import", away, json=True)
+    assert answer.row["count"] >= 1 and answer.row["failed"] == 0
+    for path in (away / "notes.txt", folder / "secret"):
+        assert path.stat().st_uid == 0, path
