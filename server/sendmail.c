@@ -43,6 +43,7 @@ struct sendmail {
 	char *user;	       /* who calls */
 	struct buf header;     /* with CR LF, without the empty line */
 	bool had_header;       /* the input began with one */
+	bool has_too_many;     /* recipients */
 };
 
 /* --------------------------------------------------------------- options */
@@ -208,11 +209,13 @@ add_recipient(void *arg, const char *address)
 	struct sendmail *sendmail = arg;
 	struct submit_job *job = &sendmail->job;
 
-	if (job->recipient_count == SENDMAIL_RECIPIENTS_MAX)
-		return;
 	for (size_t i = 0; i < job->recipient_count; i++)
 		if (strcmp(job->recipients[i], address) == 0)
 			return;
+	if (job->recipient_count == SENDMAIL_RECIPIENTS_MAX) {
+		sendmail->has_too_many = true;
+		return;
+	}
 	job->recipients = mem_append(job->recipients, job->recipient_count,
 				     sizeof(*job->recipients));
 	job->recipients[job->recipient_count++] = mem_strdup(address);
@@ -271,14 +274,15 @@ next_line(struct sendmail *sendmail, char **line, size_t *size, struct buf *out)
 	       buf_adds(out, "\r\n") == 0;
 }
 
-/* "Name: text", or folded. */
+/* "Name: text", or more of the one before. */
 static bool
-is_field(const char *line)
+is_field(const struct sendmail *sendmail, const char *line)
 {
 	size_t len = strcspn(line, ": \t");
 
-	return line[0] == ' ' || line[0] == '\t' ||
-	       (len != 0 && line[len + strspn(line + len, " \t")] == ':');
+	if (line[0] == ' ' || line[0] == '\t')
+		return sendmail->had_header;
+	return len != 0 && line[len + strspn(line + len, " \t")] == ':';
 }
 
 /* The mbox line that some programs hand over. */
@@ -307,7 +311,8 @@ read_message(struct sendmail *sendmail, FILE *body)
 			continue;
 		}
 		is_first = false;
-		if (is_header && clean[0] != '\r' && is_field(clean)) {
+		if (is_header && clean[0] != '\r' &&
+		    is_field(sendmail, clean)) {
 			is_good = buf_add(&sendmail->header, clean,
 					  buf_len(&text)) == 0;
 			sendmail->had_header = true;
@@ -432,11 +437,12 @@ run_send(struct sendmail *sendmail)
 	if (sendmail->takes_header)
 		header_addrs_recipients(str_of(buf_text(&sendmail->header)),
 					add_recipient, sendmail);
-	if (job->recipient_count == 0) {
-		(void)fprintf(stderr,
-			      "%s: no recipients: name them, or use "
-			      "-t for those of the header\n",
-			      sendmail->program);
+	if (job->recipient_count == 0 || sendmail->has_too_many) {
+		(void)fprintf(stderr, "%s: %s\n", sendmail->program,
+			      sendmail->has_too_many
+				      ? "too many recipients for one message"
+				      : "no recipients: name them, or use -t "
+					"for those of the header");
 		(void)fclose(body);
 		return EX_USAGE;
 	}

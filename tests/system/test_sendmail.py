@@ -82,6 +82,16 @@ def test_a_message_without_a_header_gets_one(relay, sendmail):
     assert mail.get_content().replace("\r\n", "\n") == "just text\n"
 
 
+def test_what_begins_with_a_space_is_no_header(relay, sendmail):
+    relay.start()
+    done = sendmail("anna@local.example", input=b"  total 0\nmore\n")
+    assert done.returncode == 0, done.stderr
+    mail, = relay.wait_maildir("anna")
+    parsed = parse(mail)
+    assert USER in parsed["From"]
+    assert parsed.get_content().split() == ["total", "0", "more"]
+
+
 def test_s_nail_sends_by_it(relay, program):
     if shutil.which("s-nail") is None:
         pytest.skip("no s-nail")
