@@ -180,7 +180,7 @@ ctl_ask(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *on_row,
 	void *arg)
 {
 	char *guess = NULL;
-	int fd, rc;
+	int fd, rc, got;
 
 	rc = ctl_config(ctl);
 	if (rc != EXIT_DONE)
@@ -199,13 +199,10 @@ ctl_ask(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *on_row,
 			return EXIT_PERMISSION;
 		return rc == EXIT_DONE ? -1 : rc;
 	}
-	if (!ctl_send(fd, command, args)) {
-		(void)close(fd);
-		return -1;
-	}
-	rc = ctl_receive(fd, on_row, arg);
+	got = ctl_send(fd, command, args) ? ctl_receive(fd, on_row, arg) : -1;
 	(void)close(fd);
-	return rc;
+	/* -1 says that there is a configuration, and no daemon */
+	return got == -1 && rc != EXIT_DONE ? rc : got;
 }
 
 static void

@@ -11,7 +11,8 @@ import pytest
 
 from lab.base import wait_for
 from lab.peers import need_root
-from lab.relay import ENVIRONMENT, OSTLERD, REPORTS, need_programs
+from lab.relay import (ENVIRONMENT, OSTLERCTL, OSTLERD, REPORTS,
+                       need_programs)
 
 
 def ostlerd(*words, **options):
@@ -274,3 +275,21 @@ def test_a_spool_from_a_newer_version_is_refused_untouched(relay):
     file.write_text(text)
     relay.start()
     wait_for(lambda: len(relay.queue()) == 4, "four messages")
+
+
+def test_a_daemon_that_hangs_up_and_a_bad_file_make_no_crash(folder):
+    need_programs()
+    conf, path = folder / "ostler.conf", folder / "control.sock"
+    conf.write_text(f'control_socket = "{path}"\nhostnaem = "x"\n')
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        client = subprocess.Popen(
+            [OSTLERCTL, "-c", conf, "status"], stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        server.settimeout(60)
+        server.accept()[0].close()
+        _, said = client.communicate(timeout=60)
+    for report in REPORTS:
+        assert report not in said, said
+    assert client.returncode == 78
