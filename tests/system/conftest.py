@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from lab.base import free_port, loopback
+from lab.base import Deaf, free_port, loopback
 from lab.peers import Dovecot, Postfix
 from lab.relay import Relay, need_programs
 from lab.sink import Reactor, Sink
@@ -129,6 +129,15 @@ def make_sink(reactor):
     yield make
     for sink in made:
         sink.stop()
+
+
+@pytest.fixture
+def deaf(request):
+    def make(host, port):
+        server = Deaf(host, port)
+        request.addfinalizer(server.stop)
+        return server
+    return make
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ come back, in each language."""
 
 import email
 import email.policy
-import socket
 
 import pytest
 
@@ -41,34 +40,6 @@ WANTED = {(name, "failed") for name in REPLIES} | set(OTHERS.items())
 LABELS = {"en": ("Why:", "Who can act:", "What to do:"),
           "de": ("Grund:", "Zuständig:", "Was tun:"),
           "fr": ("Cause\u00a0:", "Qui peut agir\u00a0:", "Que faire\u00a0:")}
-
-
-class Deaf:
-    """A port whose queue of connections is full: a connect hears nothing."""
-
-    def __init__(self, host, port):
-        self.socket = socket.socket()
-        self.socket.bind((host, port))
-        self.socket.listen(0)
-        self.waiting = []
-        for _ in range(8):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex((host, port))
-            self.waiting.append(one)
-
-    def stop(self):
-        for one in (*self.waiting, self.socket):
-            one.close()
-
-
-@pytest.fixture
-def deaf(request):
-    def make(host, port):
-        server = Deaf(host, port)
-        request.addfinalizer(server.stop)
-        return server
-    return make
 
 
 @pytest.fixture

@@ -69,6 +69,25 @@ def is_open(host, port):
     return True
 
 
+class Deaf:
+    """A port whose queue of connections is full: a connect hears nothing."""
+
+    def __init__(self, host, port):
+        self.socket = socket.socket()
+        self.socket.bind((host, port))
+        self.socket.listen(0)
+        self.waiting = []
+        for _ in range(8):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex((host, port))
+            self.waiting.append(one)
+
+    def stop(self):
+        for one in (*self.waiting, self.socket):
+            one.close()
+
+
 def end_process(process, seconds=20):
     """Asks it to end, then makes it; by its id."""
     if process.poll() is not None:
