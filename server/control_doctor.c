@@ -4,7 +4,8 @@
  *
  * A row for each thing looked at: {"check", "about", "state": "ok" | "warn" |
  * "fail", "text", "advice"}. What the daemon knows comes at once, what DNS
- * says as it comes; questions end by the resolver's own limits.
+ * says as it comes; questions end by the resolver's own limits. At last, since
+ * MX records say whom to try, one connection to elsewhere.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,18 +19,23 @@
 #include "lib/units.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
+#include "queue/route/route.h"
 #include "server/client_name.h"
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
 #include "server/listener.h"
 #include "server/queue_json.h"
+#include "server/reach.h"
 #include "server/smtpd.h"
 
 /* Domains that DNS is asked about; the rest is counted. */
 #define DOCTOR_DOMAINS_MAX 50
 
 #define CERTIFICATE_WARN_S (14 * 86400)
+
+#define OTHERS_MAX    3	 /* MX hosts that are not this one, to connect to */
+#define ADDRESSES_MAX 16 /* of this host */
 
 enum question_kind {
 	QUESTION_ADDRESS, /* of our host name, IPv4 */
@@ -38,11 +44,21 @@ enum question_kind {
 	QUESTION_MX,	  /* of a domain that is ours */
 	QUESTION_SPF,
 	QUESTION_DMARC,
+	QUESTION_DKIM, /* whether anything is below _domainkey */
 };
 
 struct doctor {
 	struct control_request *request;
 	struct list questions; /* under way */
+	struct reach *reach;   /* NULL: none under way */
+	bool has_reached;      /* it was begun, or there was nothing to try */
+	bool is_smarthost;     /* what it tries */
+	const char *to;	       /* --to; the request's; NULL: not given */
+	struct addr recipient; /* at `to`, or at a domain that nobody has */
+	char others[OTHERS_MAX][ADDR_DOMAIN_MAX + 1];
+	size_t other_count;
+	struct ip addresses[ADDRESSES_MAX]; /* that our host name has */
+	size_t address_count;
 	bool is_started;
 	bool has_address;	 /* of either family */
 	unsigned addresses_left; /* questions about it */
@@ -70,14 +86,23 @@ doctor_say(struct doctor *doctor, const char *check, const char *about,
 				    "advice", advice));
 }
 
+static void doctor_reach(struct doctor *doctor);
+
 static void
 doctor_end_if_done(struct doctor *doctor)
 {
 	struct control_request *request = doctor->request;
-	bool is_bad = doctor->is_bad;
+	bool is_bad;
 
 	if (!doctor->is_started || !list_is_empty(&doctor->questions))
 		return;
+	if (!doctor->has_reached) {
+		doctor->has_reached = true;
+		doctor_reach(doctor);
+	}
+	if (doctor->reach != NULL)
+		return;
+	is_bad = doctor->is_bad;
 	free(doctor);
 	control_end(request, is_bad ? EXIT_NO : EXIT_DONE, NULL);
 }
@@ -101,9 +126,11 @@ question_check(enum question_kind kind)
 	case QUESTION_SPF:
 		return "spf";
 	case QUESTION_DMARC:
+		return "dmarc";
+	case QUESTION_DKIM:
 		break;
 	}
-	return "dmarc";
+	return "dkim";
 }
 
 static void
@@ -116,6 +143,9 @@ on_address(struct question *question, const struct dns_set *set)
 		char ip[IP_TEXT_MAX], name[80];
 
 		doctor->has_address = true;
+		if (doctor->address_count < ADDRESSES_MAX)
+			doctor->addresses[doctor->address_count++] =
+				set->records[i].ip;
 		(void)ip_format(&set->records[i].ip, ip);
 		doctor_say(doctor, "address", question->about, "ok", ip, "");
 		client_name_reverse(&set->records[i].ip, name);
@@ -153,6 +183,29 @@ on_reverse(struct question *question, const struct dns_set *set)
 		   "hostname: large sites refuse mail without it.");
 }
 
+/* Hosts elsewhere that take mail: something to connect to. */
+static void
+note_others(struct doctor *doctor, const struct dns_set *set,
+	    const char *hostname)
+{
+	char name[ADDR_DOMAIN_MAX + 1];
+
+	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++) {
+		bool is_known = false;
+
+		if (!addr_normalize_domain(str_of(set->records[i].name), name,
+					   sizeof(name)) ||
+		    addr_is_literal(str_of(name)) ||
+		    str_is_nocase(str_of(name), hostname))
+			continue;
+		for (size_t j = 0; j < doctor->other_count; j++)
+			is_known |= strcmp(doctor->others[j], name) == 0;
+		if (!is_known && doctor->other_count < OTHERS_MAX)
+			memcpy(doctor->others[doctor->other_count++], name,
+			       sizeof(name));
+	}
+}
+
 static void
 on_mx(struct question *question, const struct dns_set *set)
 {
@@ -160,6 +213,7 @@ on_mx(struct question *question, const struct dns_set *set)
 		question->doctor->request->daemon->config->hostname;
 	char text[400];
 
+	note_others(question->doctor, set, hostname);
 	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++)
 		if (str_is_nocase(str_of(set->records[i].name), hostname)) {
 			doctor_say(question->doctor, "mx", question->about,
@@ -204,6 +258,27 @@ on_text(struct question *question, const struct dns_set *set)
 			    "DKIM (RFC 7489); p=none is a beginning.");
 }
 
+/* RFC 8020: a name that does not exist has nothing below it. One that has no
+ * records but exists stands above names: whose, DNS does not tell. */
+static void
+on_keys(struct question *question, const struct dns_set *set)
+{
+	char text[400];
+
+	if (set->status != DNS_NXDOMAIN) {
+		doctor_say(question->doctor, "dkim", question->about, "ok",
+			   "there are names under _domainkey", "");
+		return;
+	}
+	(void)snprintf(text, sizeof(text),
+		       "no DKIM keys are published under _domainkey.%s",
+		       question->about);
+	doctor_say(question->doctor, "dkim", question->about, "warn", text,
+		   "Large sites want mail signed. This relay does not sign: "
+		   "let a program in front of it do so, and publish its key "
+		   "(RFC 6376).");
+}
+
 static void
 on_set(void *owner, struct dns_set *set)
 {
@@ -236,6 +311,10 @@ on_set(void *owner, struct dns_set *set)
 		if (!has_failed)
 			on_text(question, set);
 		break;
+	case QUESTION_DKIM:
+		if (!has_failed)
+			on_keys(question, set);
+		break;
 	}
 	free(question);
 	doctor_end_if_done(doctor);
@@ -259,12 +338,14 @@ doctor_ask(struct doctor *doctor, enum question_kind kind, const char *name,
 static void
 doctor_ask_domain(struct doctor *doctor, const char *domain)
 {
-	char dmarc[300];
+	char dmarc[300], keys[300];
 
 	doctor_ask(doctor, QUESTION_MX, domain, DNS_MX, domain);
 	doctor_ask(doctor, QUESTION_SPF, domain, DNS_TXT, domain);
 	(void)snprintf(dmarc, sizeof(dmarc), "_dmarc.%s", domain);
 	doctor_ask(doctor, QUESTION_DMARC, dmarc, DNS_TXT, domain);
+	(void)snprintf(keys, sizeof(keys), "_domainkey.%s", domain);
+	doctor_ask(doctor, QUESTION_DKIM, keys, DNS_TXT, domain);
 }
 
 /* The table's rows are named "domain.NAME.deliver" among the settings. */
@@ -296,6 +377,132 @@ doctor_ask_domains(struct doctor *doctor, const struct config *config)
 			       count - DOCTOR_DOMAINS_MAX);
 		doctor_say(doctor, "mx", "the table", "warn", text, "");
 	}
+}
+
+/* ------------------------------------------------------- the way elsewhere */
+
+static const char try_another[] =
+	"Try `ostlerctl doctor --to DOMAIN` with a domain whose mail is "
+	"elsewhere.";
+
+static void
+on_reach(void *owner, const struct reach_end *end)
+{
+	struct doctor *doctor = owner;
+	char ip[IP_TEXT_MAX], about[ADDR_DOMAIN_MAX + 80], text[340];
+
+	doctor->reach = NULL;
+	(void)snprintf(about, sizeof(about), "%s [%s] port %u", end->host,
+		       ip_format(&end->ip, ip), end->port);
+	(void)snprintf(text, sizeof(text), "no connection: %s", end->why);
+	if (end->tried > 1)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text),
+			       " (%u addresses were tried)", end->tried);
+	switch (end->result) {
+	case REACH_CONNECTED:
+		doctor_say(doctor, "outbound", about, "ok", "can be reached",
+			   "");
+		break;
+	case REACH_FAILED:
+		doctor_say(doctor, "outbound", about, "fail", text,
+			   doctor->is_smarthost
+				   ? "Mail for elsewhere waits: see that the "
+				     "smarthost runs, and that a firewall lets "
+				     "this host connect to it."
+				   : "If --to with other domains says the "
+				     "same, your provider blocks port 25 "
+				     "outbound; ask them or use a smarthost.");
+		break;
+	case REACH_NO_ADDRESS:
+		if (doctor->is_smarthost)
+			doctor_say(doctor, "outbound", "the smarthost", "fail",
+				   end->why,
+				   "Correct the name in the route's via: mail "
+				   "for elsewhere waits.");
+		else
+			doctor_say(doctor, "outbound",
+				   doctor->to != NULL ? doctor->to
+						      : "elsewhere",
+				   "warn", end->why, try_another);
+		break;
+	}
+	doctor_end_if_done(doctor);
+}
+
+/* What is behind this host's own name proves nothing about the outside. */
+static bool
+is_this_host(void *owner, const struct ip *ip, uint16_t port)
+{
+	const struct doctor *doctor = owner;
+
+	for (size_t i = 0; i < doctor->address_count; i++)
+		if (ip_equal(&doctor->addresses[i], ip))
+			return true;
+	return listeners_accept_on(doctor->request->daemon->listeners, ip,
+				   port);
+}
+
+static bool
+is_elsewhere(const struct next_hop *hop)
+{
+	switch (hop->kind) {
+	case HOP_MX:
+		return true;
+	case HOP_SMTP:
+	case HOP_LMTP:
+		return !hop->is_local && hop->targets[0].unix_path == NULL;
+	case HOP_MAILDIR:
+	case HOP_DISCARD:
+		break;
+	}
+	return false;
+}
+
+/* Connects as a delivery to --to would; without it as one to a domain that
+ * no route names, and when that goes by MX, to hosts that an MX of ours
+ * names. */
+static void
+doctor_reach(struct doctor *doctor)
+{
+	struct daemon *daemon = doctor->request->daemon;
+	struct route_opts opts = control_route_opts(daemon);
+	struct hop_target targets[OTHERS_MAX] = {0};
+	const struct addr sender = {0};
+	struct next_hop hop;
+	struct reach_request request = {.loop = daemon->loop,
+					.resolver = daemon->resolver,
+					.hop = &hop,
+					.opts = &opts};
+
+	opts.is_fresh = true;
+	policy_next_hop(daemon->config->policy, &sender, &doctor->recipient,
+			&hop, NULL);
+	doctor->is_smarthost = hop.kind != HOP_MX;
+	request.is_skipped = hop.kind == HOP_MX ? is_this_host : NULL;
+	if (!is_elsewhere(&hop)) {
+		doctor_say(doctor, "outbound",
+			   doctor->to != NULL ? doctor->to : "elsewhere",
+			   "warn", "its mail does not leave for another site",
+			   try_another);
+		return;
+	}
+	if (hop.kind == HOP_MX && doctor->to == NULL) {
+		if (doctor->other_count == 0) {
+			doctor_say(doctor, "outbound", "elsewhere", "warn",
+				   "not tried: no MX record of the local "
+				   "domains names another host",
+				   try_another);
+			return;
+		}
+		for (size_t i = 0; i < doctor->other_count; i++)
+			targets[i] =
+				(struct hop_target){.host = doctor->others[i],
+						    .port = opts.port};
+		hop.kind = HOP_SMTP;
+		hop.targets = targets;
+		hop.target_count = doctor->other_count;
+	}
+	doctor->reach = reach_start(&request, on_reach, doctor);
 }
 
 /* ------------------------------------------------------ what is known here */
@@ -474,8 +681,24 @@ on_cancel(struct control_request *request)
 		resolver_cancel(question->query);
 		free(question);
 	}
+	reach_cancel(doctor->reach);
 	free(doctor);
 	control_end(request, EXIT_NO, NULL);
+}
+
+/* "postmaster" there; nothing is sent to it. */
+static bool
+doctor_recipient(struct doctor *doctor)
+{
+	const char *to = doctor->to != NULL ? doctor->to : "any.invalid";
+	const struct str local = str_of("postmaster");
+	char domain[ADDR_DOMAIN_MAX + 1];
+
+	(void)str_copy(doctor->recipient.text, sizeof(doctor->recipient.text),
+		       local);
+	doctor->recipient.local_len = (uint16_t)local.len;
+	return addr_normalize_domain(str_of(to), domain, sizeof(domain)) &&
+	       addr_qualify(&doctor->recipient, domain);
 }
 
 void
@@ -484,6 +707,12 @@ control_doctor(struct control_request *request)
 	const struct config *config = request->daemon->config;
 	struct doctor *doctor = mem_zalloc(sizeof(*doctor));
 
+	doctor->to = control_arg(request, "to");
+	if (!doctor_recipient(doctor)) {
+		free(doctor);
+		control_end(request, EXIT_USAGE, "--to: not a domain name");
+		return;
+	}
 	doctor->request = request;
 	list_init(&doctor->questions);
 	request->priv = doctor;

@@ -29,10 +29,12 @@ print_check(void *arg, const json_t *row)
 int
 ctl_doctor(struct ctl *ctl)
 {
+	static const struct ctl_option options[] = {{"to", true}};
 	json_t *args = json_object();
 
-	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 1) {
-		(void)fprintf(stderr, "usage: ostlerctl doctor\n");
+	if (!ctl_options(ctl, options, 1, args) || ctl->argc != 1) {
+		(void)fprintf(stderr,
+			      "usage: ostlerctl doctor [--to DOMAIN]\n");
 		json_decref(args);
 		return EXIT_USAGE;
 	}

@@ -2,12 +2,18 @@
 """ostlerctl doctor finds what is wrong, and says so line by line."""
 
 import shutil
+import subprocess
+import time
 
+import pytest
+
+from lab.base import loopback
+from lab.relay import ENVIRONMENT, OSTLERCTL
 from lab.talk import NAME
 
 
-def checks(relay, code=0):
-    answer = relay.ctl("doctor", json=True)
+def checks(relay, code=0, to=None):
+    answer = relay.ctl("doctor", *(["--to", to] if to else []), json=True)
     assert answer.code == code, answer.out
     for row in answer.rows:
         assert row["state"] in ("ok", "warn", "fail")
@@ -17,10 +23,31 @@ def checks(relay, code=0):
             for row in answer.rows}, answer.rows
 
 
-def test_a_relay_in_good_health_has_nothing_but_ok(relay, names):
+def outbound(relay, code=0, to=None):
+    """The one row that tells of a connection."""
+    row, = [row for row in checks(relay, code, to)[1]
+            if row["check"] == "outbound"]
+    return row
+
+
+@pytest.fixture
+def healthy(relay, names):
+    """Whose name and addresses are those that DNS has."""
     names.host(NAME, relay.host)
     names.reverse(relay.host, NAME)
     names.mx("local.example", NAME)
+    relay.set("queue", connect_timeout="1s")
+    return relay
+
+
+def test_a_relay_in_good_health_has_nothing_but_ok(relay, names, make_sink):
+    sink = make_sink()
+    names.host(NAME, relay.host)
+    names.host("mx2.example", sink.host)
+    names.reverse(relay.host, NAME)
+    names.mx("local.example", NAME, (20, "mx2.example"))
+    names.set("one._domainkey.local.example", "TXT", '"v=DKIM1; p=AAAA"')
+    relay.set("queue", port=sink.port)
     names.set("local.example", "TXT", '"v=spf1 mx -all"')
     names.set("_dmarc.local.example", "TXT", '"v=DMARC1; p=none"')
     # the tests' certificates live for two days
@@ -34,7 +61,8 @@ def test_a_relay_in_good_health_has_nothing_but_ok(relay, names):
                 ("listener", "%s port %d" % relay.mx),
                 ("address", NAME), ("reverse", relay.host),
                 ("mx", "local.example"), ("spf", "local.example"),
-                ("dmarc", "local.example")):
+                ("dmarc", "local.example"), ("dkim", "local.example"),
+                ("outbound", f"mx2.example [{sink.host}] port {sink.port}")):
         assert found[key] == "ok", (key, rows)
     bad = [row for row in rows if row["state"] != "ok"
            and row["check"] != "warning"]
@@ -61,10 +89,13 @@ def test_what_is_wrong_is_named_with_what_to_do(relay, names):
     assert found["mx", "local.example"] == "warn"
     assert found["spf", "local.example"] == "warn"
     assert found["dmarc", "local.example"] == "warn"
+    assert found["dkim", "local.example"] == "warn"
+    assert found["outbound", "elsewhere"] == "warn"  # it has no address
     assert found["logins", str(relay.folder / "sasldb2")] == "warn"
     texts = " ".join(row["text"] for row in rows)
     assert "is called dsl-1.provider.example, not " + NAME in texts
     assert "names other.example, and not this server" in texts
+    assert "no DKIM keys are published under _domainkey.local.example" in texts
     text = relay.ctl("doctor").out
     assert "      -> Have the owner of the address set its PTR" in text
 
@@ -79,6 +110,8 @@ def test_a_name_without_address_and_dns_that_is_down_fail(relay, names):
     assert not any(row["check"] == "spf" and row["state"] == "ok"
                    for row in rows)
     assert relay.ctl("doctor", "now").code == 64
+    for wrong in ("two words", "a..example", ".".join(["a" * 60] * 5)):
+        assert relay.ctl("doctor", "--to", wrong).code == 64
 
 
 def test_a_resolver_elsewhere_is_warned_of_where_dnssec_is_demanded(relay):
@@ -93,3 +126,114 @@ def test_a_resolver_elsewhere_is_warned_of_where_dnssec_is_demanded(relay):
     assert relay.reload().code == 0
     warning, = [one for one in relay.status()["warnings"] if "DANE" in one]
     assert "192.0.2.53:53 is not on this host" in warning
+
+
+def test_without_a_host_elsewhere_it_says_how_port_25_is_tried(healthy):
+    healthy.start()
+    row = outbound(healthy)
+    assert row["state"] == "warn" and row["about"] == "elsewhere"
+    assert "--to DOMAIN" in row["advice"]
+    # a name of its own is none elsewhere
+    row = outbound(healthy, to="local.example")
+    assert row["state"] == "warn" and row["about"] == "local.example"
+
+
+def test_a_host_of_an_mx_that_has_our_address_is_not_elsewhere(healthy, names):
+    names.host("alias.example", healthy.host)
+    names.mx("local.example", "alias.example")
+    healthy.start()
+    for to in (None, "local2.example"):
+        names.mx("local2.example", "alias.example")
+        row = outbound(healthy, to=to)
+        assert row["state"] == "warn", row
+        assert row["text"] == "leads to this host", row
+
+
+def test_any_address_of_a_domain_that_answers_is_enough(
+        healthy, names, make_sink):
+    sink = make_sink()
+    healthy.set("queue", port=sink.port)
+    names.domain("far.example", loopback(), sink.host, loopback())
+    healthy.start()
+    row = outbound(healthy, to="FAR.example.")
+    assert row["state"] == "ok", row
+    assert row["about"] == f"mx.far.example [{sink.host}] port {sink.port}"
+    assert sink.connections == 1 and not sink.mails
+
+
+def test_a_port_that_is_closed_is_told_with_what_to_do(
+        healthy, names, deaf, make_sink):
+    sink = make_sink()
+    healthy.set("queue", port=sink.port)
+    names.domain("far.example", sink.host)
+    names.domain("dead.example", loopback(), loopback())
+    host = loopback()
+    deaf(host, sink.port)
+    names.domain("deaf.example", host)
+    names.mx("local.example", NAME, (20, "mx.dead.example"))
+    healthy.start()
+    for to in ("dead.example", None):
+        row = outbound(healthy, 1, to)
+        assert row["state"] == "fail" and "refused" in row["text"], row
+        assert row["text"].endswith("(2 addresses were tried)"), row
+        assert "your provider blocks port 25 outbound" in row["advice"]
+    began = time.monotonic()
+    row = outbound(healthy, 1, "deaf.example")
+    assert time.monotonic() - began >= 5
+    assert row["about"] == f"mx.deaf.example [{host}] port {sink.port}"
+    assert row["text"] == "no connection: no answer within 5 s"
+    row = outbound(healthy, 0, "none.example")
+    assert row["state"] == "warn" and row["about"] == "none.example"
+    assert outbound(healthy, 0, "far.example")["state"] == "ok"
+
+
+def test_where_all_goes_to_a_smarthost_it_is_tried_instead(
+        healthy, names, make_sink):
+    smart, far = make_sink(), make_sink()
+    healthy.set("queue", port=far.port)
+    names.host("smart.example", smart.host)
+    names.mx("local.example", NAME, (20, "mx2.example"))
+    names.host("mx2.example", far.host)
+    names.domain("far.example", far.host)
+    healthy.route("all", for_=["*"], via=[f"smtp:smart.example:{smart.port}"])
+    healthy.route("far", for_=["far.example"], via=["mx"])
+    healthy.start()
+    about = f"smart.example [{smart.host}] port {smart.port}"
+    row = outbound(healthy)
+    assert (row["state"], row["about"]) == ("ok", about)
+    assert far.connections == 0
+    # a route of its own is gone by
+    assert outbound(healthy, to="far.example")["about"].startswith("mx.far")
+    smart.stop()
+    row = outbound(healthy, 1, "other.example")
+    assert (row["state"], row["about"]) == ("fail", about)
+    assert "see that the smarthost runs" in row["advice"]
+    names.host("smart.example")
+    row = outbound(healthy, 1)
+    assert (row["state"], row["about"]) == ("fail", "the smarthost")
+
+
+@pytest.mark.parametrize("who", ["client", "relay"])
+def test_a_connection_that_is_tried_holds_up_no_end(
+        healthy, names, deaf, make_sink, who):
+    sink = make_sink()
+    healthy.set("queue", port=sink.port)
+    host = loopback()
+    deaf(host, sink.port)
+    names.domain("deaf.example", host)
+    healthy.start()
+    process = subprocess.Popen(
+        [OSTLERCTL, "-c", healthy.conf, "doctor", "--to", "deaf.example"],
+        stdout=subprocess.PIPE, env=ENVIRONMENT)
+    # the last answers of DNS begin it
+    wanted = {b"reverse", b"mx", b"spf", b"dmarc", b"dkim"}
+    while wanted:
+        line = process.stdout.readline()
+        assert line, wanted
+        wanted -= set(line.split()[1:2])
+    if who == "client":
+        process.kill()
+        assert outbound(healthy, to="nowhere.example")["state"] == "warn"
+    healthy.stop()
+    process.stdout.close()
+    process.wait()
