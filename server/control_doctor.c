@@ -231,31 +231,40 @@ on_mx(struct question *question, const struct dns_set *set)
 		   "behind another filter, else add one with hostname.");
 }
 
+/* Receivers take neither of two SPF records (RFC 7208, 4.5) nor of two DMARC
+ * records (RFC 7489, 6.6.3). */
 static void
 on_text(struct question *question, const struct dns_set *set)
 {
 	bool is_spf = question->kind == QUESTION_SPF;
+	const char *check = question_check(question->kind);
 	const char *begin = is_spf ? "v=spf1" : "v=DMARC1";
-	size_t len = strlen(begin);
+	size_t len = strlen(begin), count = 0;
 
 	for (size_t i = 0; set->status == DNS_OK && i < set->count; i++) {
 		const struct dns_record *record = &set->records[i];
 		struct str text =
 			str_from((const char *)record->data, record->len);
 
-		if (text.len < len ||
-		    !str_is_nocase(str_from(text.at, len), begin))
-			continue;
-		doctor_say(question->doctor, question_check(question->kind),
-			   question->about, "ok", "is published", "");
-		return;
+		if (text.len >= len &&
+		    str_is_nocase(str_from(text.at, len), begin))
+			count++;
 	}
-	doctor_say(question->doctor, question_check(question->kind),
-		   question->about, "warn", "is not published",
-		   is_spf ? "Publish which servers may send for the domain "
-			    "(RFC 7208), this one among them."
-			  : "Publish what to do with mail that fails SPF and "
-			    "DKIM (RFC 7489); p=none is a beginning.");
+	if (count == 1)
+		doctor_say(question->doctor, check, question->about, "ok",
+			   "is published", "");
+	else if (count > 1)
+		doctor_say(question->doctor, check, question->about, "fail",
+			   "is published more than once: none counts",
+			   "Leave one of these TXT records.");
+	else
+		doctor_say(question->doctor, check, question->about, "warn",
+			   "is not published",
+			   is_spf ? "Publish which servers may send for the "
+				    "domain (RFC 7208), this one among them."
+				  : "Publish what to do with mail that fails "
+				    "SPF and DKIM (RFC 7489); p=none is a "
+				    "beginning.");
 }
 
 /* RFC 8020: a name that does not exist has nothing below it. One that has no

@@ -100,6 +100,17 @@ def test_what_is_wrong_is_named_with_what_to_do(relay, names):
     assert "      -> Have the owner of the address set its PTR" in text
 
 
+def test_two_records_that_may_be_one_alone_fail(healthy, names):
+    names.set("local.example", "TXT", '"v=spf1 mx -all"', '"v=spf1 a -all"',
+              '"something else"')
+    names.set("_dmarc.local.example", "TXT", '"v=DMARC1; p=none"',
+              '"v=DMARC1; p=reject"')
+    healthy.start()
+    found, _ = checks(healthy, code=1)
+    assert found["spf", "local.example"] == "fail"
+    assert found["dmarc", "local.example"] == "fail"
+
+
 def test_a_name_without_address_and_dns_that_is_down_fail(relay, names):
     relay.start()
     found, _ = checks(relay, code=1)
