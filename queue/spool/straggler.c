@@ -133,10 +133,12 @@ sync_all(struct straggler *straggler, const struct straggler_job *job)
 
 	if (rc < 0)
 		return rc;
+	/* for one whose record is damaged no folder was made */
 	for (size_t i = 0; i < job->move_count; i++)
-		atomic_store(&straggler->files->is_durable[files_folder(
-				     job->moves[i].id)],
-			     1);
+		if (job->moves[i].status == 0)
+			atomic_store(&straggler->files->is_durable[files_folder(
+					     job->moves[i].id)],
+				     1);
 	memset(straggler->is_dirty, 0, sizeof(straggler->is_dirty));
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "queue/spool/format.h"
+#include "queue/spool/files.h"
 #include "tests/unit/spool_box.h"
 
 static struct box box;
@@ -311,6 +312,69 @@ START_TEST(an_append_that_was_cut_short_is_made_again)
 	ck_assert_ptr_nonnull(found);
 	ck_assert_str_eq(found->states, "one\ntwo\nthree\nfour\n");
 	ck_assert_uint_eq(box.errors, 0);
+	box_close(&box);
+}
+END_TEST
+
+/* Flips a byte of it in whichever segment has it. */
+static void
+damage_in_log(const uint8_t *what, size_t len)
+{
+	bool is_hit = false;
+
+	for (unsigned slot = 1; slot < 10; slot++) {
+		size_t size;
+		int fd = open_segment(slot, &size);
+		uint8_t *bytes, *at;
+
+		if (fd < 0)
+			continue;
+		bytes = mem_alloc(size);
+		ck_assert_int_eq(disk_read(fd, bytes, size, 0), 0);
+		at = memmem(bytes, size, what, len);
+		if (at != NULL) {
+			*at ^= 1;
+			ck_assert_int_eq(disk_write(fd, at, 1,
+						    (uint64_t)(at - bytes)),
+					 0);
+			is_hit = true;
+		}
+		free(bytes);
+		close(fd);
+	}
+	ck_assert(is_hit);
+}
+
+START_TEST(a_damaged_message_does_not_close_its_folder)
+{
+	enum { KEPT = 24, HIT = 7, BODY = 300 };
+	struct box_put puts[KEPT];
+	struct spool_stats stats;
+	uint8_t body[BODY];
+	uint64_t id = 0;
+
+	box.opts.segments_soft = 3;
+	box_open(&box);
+	/* all in one segment: enough to be synced at once */
+	for (unsigned i = 0; i < KEPT; i++)
+		box_start(&box, &puts[i], i, BODY);
+	for (unsigned i = 0; i < KEPT; i++) {
+		box_wait(&box, &puts[i].is_over);
+		ck_assert_int_eq(puts[i].status, 0);
+	}
+	box_body(HIT, body, BODY);
+	damage_in_log(body, BODY);
+	do {
+		ck_assert_int_eq(box_put(&box, 1, 12000, &id), 0);
+		spool_done(box.spool, id);
+		spool_stats(box.spool, &stats);
+	} while (stats.in_files < KEPT - 1);
+	while (files_folder(id + 1) != files_folder(puts[HIT].id)) {
+		ck_assert_int_eq(box_put(&box, 1, 100, &id), 0);
+		spool_done(box.spool, id);
+	}
+	ck_assert_int_eq(box_put(&box, 1, 40000, &id), 0);
+	ck_assert_uint_eq(files_folder(id), files_folder(puts[HIT].id));
 	box_close(&box);
 }
 END_TEST
@@ -745,6 +809,7 @@ UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_loop_test(tc, a_file_that_was_cut_or_damaged_is_set_aside,
 			      0, 4);
 	  tcase_add_test(tc, stumps_of_segments_are_no_segments);
+	  tcase_add_test(tc, a_damaged_message_does_not_close_its_folder);
 	  tcase_add_test(tc, what_was_settled_stays_so_when_a_full_log_ends);
 	  tcase_add_test(tc, a_start_writes_what_it_believes_again);
 	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
