@@ -58,12 +58,22 @@ faults_done(struct faults *faults)
 	memset(faults, 0, sizeof(*faults));
 }
 
+/* Of what is too long, what fits was kept. */
+static bool
+is_same(const char kept[FAULT_WHERE_MAX + 1], const char *where)
+{
+	char cut[FAULT_WHERE_MAX + 1];
+
+	(void)str_copy(cut, sizeof(cut), str_of(where));
+	return strcmp(kept, cut) == 0;
+}
+
 static struct fault *
 find(struct faults *faults, enum fault_kind kind, const char *where)
 {
 	for (size_t i = 0; i < faults->count; i++)
 		if (faults->list[i].kind == kind &&
-		    strcmp(faults->list[i].where, where) == 0)
+		    is_same(faults->list[i].where, where))
 			return &faults->list[i];
 	return NULL;
 }
@@ -132,7 +142,7 @@ faults_over(struct faults *faults, enum fault_kind kind, const char *where,
 		struct fault fault = faults->list[i];
 
 		if (fault.kind != kind ||
-		    (where != NULL && strcmp(fault.where, where) != 0)) {
+		    (where != NULL && !is_same(fault.where, where))) {
 			i++;
 			continue;
 		}
@@ -214,7 +224,7 @@ faults_dns_failed(struct faults *faults, const char *domain, const char *words,
 	bool is_known = false;
 
 	for (size_t i = 0; i < faults->dns_count; i++)
-		is_known |= strcmp(faults->dns[i], domain) == 0;
+		is_known |= is_same(faults->dns[i], domain);
 	if (!is_known && faults->dns_count < FAULT_DNS_DOMAINS)
 		(void)str_copy(faults->dns[faults->dns_count++],
 			       sizeof(faults->dns[0]), str_of(domain));

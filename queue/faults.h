@@ -35,7 +35,7 @@ const char *fault_kind_name(enum fault_kind kind); /* "login" */
 const char *fault_advice(enum fault_kind kind);
 
 #define FAULTS_MAX	100
-#define FAULT_WHERE_MAX 255
+#define FAULT_WHERE_MAX 511 /* next hops have less; of a path what fits */
 #define FAULT_WORDS_MAX 400
 #define FAULT_REMIND_MS 3600000
 /* Domains without an answer, and none with, that make it our resolver. */
@@ -55,7 +55,7 @@ struct faults {
 	struct fault *list; /* owns; those that last, oldest first */
 	size_t count;
 	/* domains that failed in DNS, one after the other */
-	char dns[FAULT_DNS_DOMAINS][ADDR_DOMAIN_MAX + 1];
+	char dns[FAULT_DNS_DOMAINS][FAULT_WHERE_MAX + 1];
 	size_t dns_count;
 	char name_by[FAULT_WHERE_MAX + 1]; /* next hop that met FAULT_NAME */
 	void (*on_fault)(void *arg, const struct fault *fault); /* or NULL */

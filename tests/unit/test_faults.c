@@ -64,6 +64,31 @@ START_TEST(the_table_is_bounded)
 }
 END_TEST
 
+START_TEST(where_it_is_may_be_longer_than_what_is_kept)
+{
+	static const size_t lengths[] = {258, FAULT_WHERE_MAX + 90};
+	struct faults faults = {0};
+
+	for (size_t i = 0; i < COUNT(lengths); i++) {
+		char where[FAULT_WHERE_MAX + 100];
+
+		memset(where, 'a', lengths[i]);
+		where[lengths[i]] = '\0';
+		faults_met(&faults, FAULT_ROUTE, where, "", 1000);
+		faults_met(&faults, FAULT_ROUTE, where, "", 2000);
+		ck_assert_uint_eq(faults.count, 1);
+		ck_assert_uint_eq(faults.list[0].count, 2);
+		faults_over(&faults, FAULT_ROUTE, where, 3000);
+		ck_assert_uint_eq(faults.count, 0);
+		for (unsigned k = 0; k < FAULT_DNS_DOMAINS; k++)
+			faults_dns_failed(&faults, where, "", 4000);
+		ck_assert_uint_eq(faults.count, 0);
+		faults_dns_answered(&faults, 5000);
+	}
+	faults_done(&faults);
+}
+END_TEST
+
 START_TEST(dns_is_our_fault_when_no_domain_has_an_answer)
 {
 	struct faults faults = {.on_fault = on_fault};
@@ -158,6 +183,7 @@ UNIT_MAIN("faults",
 	  tcase_add_test(tc,
 			 a_fault_is_told_at_its_begin_each_hour_and_at_its_end);
 	  tcase_add_test(tc, the_table_is_bounded);
+	  tcase_add_test(tc, where_it_is_may_be_longer_than_what_is_kept);
 	  tcase_add_test(tc, dns_is_our_fault_when_no_domain_has_an_answer);
 	  tcase_add_loop_test(tc, only_what_is_ours_is_a_fault_of_ours, 0,
 			      COUNT(outcomes));
