@@ -230,6 +230,7 @@ find_size(const char *reply, struct classification *out)
 		(void)str_copy(out->detail, sizeof(out->detail),
 			       str_trim(str_from(at, len)));
 		/* "20000000 of" */
+		len = strlen(out->detail);
 		if (!strchr("kKmMgGbB", out->detail[len - 1]) ||
 		    strchr(out->detail, ' ') != NULL) {
 			char *space = strchr(out->detail, ' ');

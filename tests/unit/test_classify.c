@@ -327,6 +327,8 @@ START_TEST(an_outcome_with_a_reply_is_read)
 }
 END_TEST
 
+#define TEN "1234567890"
+
 static const struct {
 	const char *reply, *advice, *detail;
 } details[] = {
@@ -341,6 +343,9 @@ static const struct {
 	{"552 5.2.3 Message exceeds maximum size of 20 MB", "message-too-big",
 	 "20 MB"},
 	{"552 5.3.4 Message size exceeds fixed limit", "message-too-big", ""},
+	{"552 5.3.4 Message size exceeds limit " TEN TEN TEN TEN TEN TEN TEN TEN
+		 TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN,
+	 "message-too-big", TEN TEN TEN TEN TEN TEN TEN TEN},
 	{"451 4.7.1 Greylisted for 300 seconds", "greylisted", ""},
 	{"550 5.7.25 no PTR record for 192.0.2.1", "no-reverse-dns", ""},
 	{"550 5.7.23 SPF fail", "spf", ""},
