@@ -42,8 +42,8 @@ struct target {
 	struct ip ip; /* IP_NONE: host is the path of a unix socket */
 	uint16_t port;
 	bool is_implicit_tls;
-	bool is_clear; /* TLS failed here before, and may be left out */
-	uint64_t chosen_ms;
+	bool is_clear;	   /* TLS failed here before, and may be left out */
+	uint64_t found_ms; /* when its route was */
 	/* NULL: not known yet; lends until there is another route, or, for the
 	 * session's, from delivery->agreed */
 	struct security *security;
@@ -82,6 +82,7 @@ struct delivery {
 	struct route_query *query;
 	struct route *route;  /* shares */
 	bool is_route_unused; /* just found: good for one connect (TTL 0) */
+	uint64_t found_ms;    /* when */
 	/* By the route's hosts; NULL: not asked for yet. Used ones are good
 	 * until they expire, others for one connect. */
 	struct {
@@ -412,6 +413,14 @@ delivery_learn(struct delivery *delivery, const struct outcome *outcome)
 				   outcome->reply);
 }
 
+/* May TLS be left out when it fails? */
+static bool
+is_forgiving(const struct security *security)
+{
+	return security->kind == SECURITY_OPPORTUNISTIC ||
+	       security->kind == SECURITY_STS_TESTING;
+}
+
 /* The session failed before it could take the message. */
 static void
 delivery_session_failed(struct delivery *delivery)
@@ -436,9 +445,7 @@ delivery_session_failed(struct delivery *delivery)
 		delivery_mark(delivery, target);
 	tried = delivery_tried(delivery, &target->ip, target->port);
 	if (has_tls_failed && tried != NULL && !target->is_clear &&
-	    !target->is_implicit_tls &&
-	    (target->security->kind == SECURITY_OPPORTUNISTIC ||
-	     target->security->kind == SECURITY_STS_TESTING)) {
+	    !target->is_implicit_tls && is_forgiving(target->security)) {
 		/* where nothing was promised, in the clear is better than
 		 * not at all */
 		tried->is_clear = tried->is_left = true;
@@ -526,8 +533,8 @@ delivery_is_late(const struct delivery *delivery)
 	if (end_ms == UINT64_MAX)
 		return false;
 	/* TTL 0 counts from when it was handed over */
-	if (end_ms < target->chosen_ms)
-		end_ms = target->chosen_ms;
+	if (end_ms < target->found_ms)
+		end_ms = target->found_ms;
 	return now_ms >= end_ms + LATE_MS;
 }
 
@@ -789,11 +796,13 @@ target_set(struct target *target, const struct delivery *delivery,
 	target->ip = *ip;
 	target->port = host->port;
 	target->is_implicit_tls = host->is_implicit_tls;
-	target->is_clear = tried != NULL && tried->is_clear;
-	target->chosen_ms = now_ms;
+	target->found_ms = delivery->found_ms;
 	target->index = (size_t)(host - route->hosts);
 	security = delivery->secured[target->index].security;
 	target->security = security;
+	/* what was forgiven before may be asked for by now */
+	target->is_clear = tried != NULL && tried->is_clear &&
+			   (security == NULL || is_forgiving(security));
 	target->expires_ms = route->expires_ms;
 	if (security != NULL)
 		target->expires_ms =
@@ -1119,6 +1128,7 @@ on_route(void *owner, struct route *route)
 		delivery_forget_route(delivery);
 		delivery->route = route_ref(route);
 		delivery->is_route_unused = true;
+		delivery->found_ms = resolver_now_ms(deliverer->resolver);
 		delivery_next(delivery);
 		return;
 	}

@@ -193,7 +193,7 @@ run_until(const unsigned *counter, unsigned value)
 		(void)uv_run(&world.loop, UV_RUN_ONCE);
 }
 
-static const struct outcome *
+static __attribute__((unused)) const struct outcome *
 deliver(void)
 {
 	unsigned next = world.done + 1;
@@ -238,7 +238,7 @@ world_done(void)
 		ck_assert_int_eq((int)own->kind, OUTCOME_DEFERRED);            \
 	} while (0)
 
-static void
+static void __attribute__((unused))
 assert_delivered(const struct outcome *outcome)
 {
 	ck_assert_msg(outcome->kind == OUTCOME_DELIVERED, "%s %s: %s",
