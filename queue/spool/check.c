@@ -349,7 +349,8 @@ check_missing(struct check *check)
 
 		if (entry->id == 0 ||
 		    (entry->flags & (ENTRY_IN_FILE | ENTRY_FOUND |
-				     ENTRY_GONE)) != ENTRY_IN_FILE)
+				     ENTRY_GONE)) != ENTRY_IN_FILE ||
+		    check->is_unlisted[files_folder(entry->id)])
 			continue;
 		spool_id_format(entry->id, name);
 		if (check->outer->is_repair) {
@@ -388,10 +389,13 @@ check_all(struct check *check, const char *dir, struct err *err)
 	if (rc < 0)
 		return rc;
 	check_modes(check);
-	rc = check_log(check, err);
+	rc = check_folders(check, err);
+	if (rc == 0)
+		rc = check_log(check, err);
+	if (rc == 0)
+		rc = check_files(check, err);
 	if (rc < 0)
 		return rc;
-	check_files(check);
 	check_missing(check);
 	if (check->outer->is_repair && check->is_log_damaged)
 		rc = check_renew(check, err);

@@ -7,7 +7,9 @@
  * corrupt/, keeps all that holds, and ends with a log that begins anew: what
  * was live in a damaged one stands in message files then. It deletes nothing
  * but the files of messages that the log says are settled, as a start would.
- * A second repair finds nothing to do. Blocking; ostlerctl fsck.
+ * A second repair finds nothing to do. A repair that cannot list a folder of
+ * messages ends there: they would seem to be nowhere. Blocking; ostlerctl
+ * fsck.
  */
 #ifndef OSTLER_QUEUE_SPOOL_CHECK_H
 #define OSTLER_QUEUE_SPOOL_CHECK_H

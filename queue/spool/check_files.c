@@ -269,30 +269,63 @@ check_tmp(struct check *check)
 
 /* ------------------------------------------------------------------- all */
 
-void
-check_files(struct check *check)
+/* Its messages in *ids, which is the caller's whatever is returned. */
+static int
+list_folder(struct check *check, unsigned folder, uint64_t **ids, size_t *count,
+	    struct err *err)
+{
+	unsigned strange = 0;
+	char name[16];
+	int rc =
+		files_list(check->spool.files.fd, folder, ids, count, &strange);
+
+	if (rc == 0)
+		return 0;
+	(void)snprintf(name, sizeof(name), "msg/%02x", folder);
+	if (check->outer->is_repair)
+		return err_set(err, rc, "spool: %s", name);
+	if (!check->is_unlisted[folder])
+		check_tell(check, CHECK_DAMAGE, "folder", name, 0, "", "%s",
+			   strerror(-rc));
+	check->is_unlisted[folder] = true;
+	return 0;
+}
+
+int
+check_folders(struct check *check, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < FILES_FOLDERS; i++) {
+		uint64_t *ids;
+		size_t count;
+
+		rc = list_folder(check, i, &ids, &count, err);
+		free(ids);
+	}
+	return rc;
+}
+
+int
+check_files(struct check *check, struct err *err)
 {
 	struct index *index = &check->spool.index;
 	unsigned above = 0;
+	int rc = 0;
 
 	for (unsigned i = 0; i < FILES_FOLDERS; i++)
 		check_names(check, i);
-	for (unsigned i = 0; i < FILES_FOLDERS; i++) {
-		unsigned strange = 0;
+	for (unsigned i = 0; rc == 0 && i < FILES_FOLDERS; i++) {
 		uint64_t *ids;
 		size_t count;
-		char name[16];
-		int rc = files_list(check->spool.files.fd, i, &ids, &count,
-				    &strange);
 
-		(void)snprintf(name, sizeof(name), "msg/%02x", i);
-		if (rc < 0)
-			check_tell(check, CHECK_DAMAGE, "folder", name, 0, "",
-				   "%s", strerror(-rc));
-		for (size_t k = 0; k < count; k++)
+		rc = list_folder(check, i, &ids, &count, err);
+		for (size_t k = 0; rc == 0 && k < count; k++)
 			check_file(check, ids[k], &above);
 		free(ids);
 	}
+	if (rc < 0)
+		return rc;
 	if (above != 0) {
 		check->is_log_damaged = true;
 		check_tell(check, CHECK_DAMAGE, "id", "log", 0,
@@ -310,4 +343,5 @@ check_files(struct check *check)
 			check->outer->in_log++;
 	}
 	check->outer->messages = check->outer->in_log + check->outer->in_files;
+	return 0;
 }

@@ -30,6 +30,7 @@ struct check {
 	struct check_batch *batches; /* owns; by segno, then offset */
 	size_t batch_count;
 	bool is_log_damaged;
+	bool is_unlisted[FILES_FOLDERS]; /* what is there is unknown */
 };
 
 #define CHECK_NOTE   false
@@ -59,7 +60,10 @@ void check_keep_bytes(struct check *check, const void *bytes, size_t len,
 int check_log(struct check *check, struct err *err);
 
 /* check_files.c: msg/ and tmp/ */
-void check_files(struct check *check);
+/* Lists each folder: a repair does not begin when one cannot be listed, as its
+ * messages would seem to be nowhere. */
+int check_folders(struct check *check, struct err *err);
+int check_files(struct check *check, struct err *err);
 
 /* check_repair.c: all that is live becomes files; the log begins anew. */
 int check_renew(struct check *check, struct err *err);

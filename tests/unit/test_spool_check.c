@@ -518,6 +518,39 @@ START_TEST(a_folder_that_is_no_spool_is_refused)
 }
 END_TEST
 
+START_TEST(a_repair_does_not_begin_when_a_folder_cannot_be_listed)
+{
+	char folder[300], away[300];
+	struct said said;
+	uint32_t before;
+
+	damage_record_body(); /* else the log is not written again */
+	file_of(ids[SMALL]);
+	*strrchr(path, '/') = '\0';
+	snprintf(folder, sizeof(folder), "%s", path);
+	snprintf(away, sizeof(away), "%s", in_spool("away"));
+	ck_assert_int_eq(rename(folder, away), 0);
+	write_file(folder, "");
+	before = tree();
+	check_spool(false, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_ptr_nonnull(strstr(said.kinds, "folder damage|"));
+	ck_assert_ptr_null(strstr(said.kinds, "missing damage|"));
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, -ENOTDIR);
+	ck_assert_uint_eq(tree(), before);
+
+	ck_assert_int_eq(unlink(folder), 0);
+	ck_assert_int_eq(rename(away, folder), 0);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_uint_eq(open_and_look(false), EVERY & ~BIT(2));
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, ids[SMALL])->states, "tried\n");
+	box_close(&box);
+}
+END_TEST
+
 /* ------------------------------------------------------------ random flips */
 
 static uint64_t dice;
@@ -675,5 +708,7 @@ UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, state_lines_that_hold_are_kept);
 	  tcase_add_test(tc, a_spool_in_use_is_left_alone);
 	  tcase_add_test(tc, a_folder_that_is_no_spool_is_refused);
+	  tcase_add_test(
+		  tc, a_repair_does_not_begin_when_a_folder_cannot_be_listed);
 	  tcase_add_loop_test(tc, random_flips_cost_only_the_messages_they_hit,
 			      0, 2);)
