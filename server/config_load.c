@@ -61,10 +61,18 @@ read_open_file(int fd, const char *path, size_t max, size_t *out_len,
 {
 	size_t room = 65536, len = 0;
 	char *text = mem_alloc(room + 1);
-	struct stat st;
+	struct stat st = {0};
 
 	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
 		(void)err_set(err, -EISDIR, "cannot read \"%s\"", path);
+		free(text);
+		return NULL;
+	}
+	if (S_ISFIFO(st.st_mode)) {
+		/* nobody writes now: it would be taken for an empty file */
+		(void)err_text(err, -EINVAL,
+			       "cannot read \"%s\": it is a pipe, no file",
+			       path);
 		free(text);
 		return NULL;
 	}

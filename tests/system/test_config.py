@@ -293,3 +293,15 @@ def test_a_daemon_that_hangs_up_and_a_bad_file_make_no_crash(folder):
     for report in REPORTS:
         assert report not in said, said
     assert client.returncode == 78
+
+
+@pytest.mark.parametrize("key", ["rules", "recipients"])
+def test_a_pipe_is_no_empty_file(relay, folder, key):
+    os.mkfifo(folder / "pipe")
+    if key == "rules":
+        relay.set("report", rules=folder / "pipe")
+    else:
+        relay.domains["local.example"]["recipients"] = folder / "pipe"
+    relay.write()
+    code, said = ostlerd("-t", "-c", relay.conf)
+    assert code == 78 and "is a pipe" in said, said
