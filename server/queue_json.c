@@ -7,9 +7,13 @@
 #include "lib/addr.h"
 #include "lib/mem.h"
 #include "lib/str.h"
+#include "lib/wire/smtp_args.h"
 #include "queue/deliver/outcome.h"
 #include "queue/envelope.h"
 #include "queue/queue.h"
+
+/* What an envelope can say of a time, and more than it ever needs. */
+#define RECEIVED_MAX (INT64_MAX / 4)
 
 char *
 queue_json_clean(const char *text)
@@ -157,6 +161,17 @@ field_copy(const json_t *row, const char *name)
 	return text[0] != '\0' ? mem_strdup(text) : NULL;
 }
 
+/* May a server be told this in a parameter (RFC 3461, 4.2 and 4.4)? Where it
+ * is not so, the message could never be sent. */
+static bool
+is_parameter(const char *text, size_t max)
+{
+	for (const char *at = text; *at != '\0'; at++)
+		if ((unsigned char)*at <= ' ' || *at == 0x7f)
+			return false;
+	return strlen(text) <= max;
+}
+
 /* A recipient that is left; "" when there is nothing to say of it. */
 static const char *
 take_recipient(const json_t *row, struct envelope *out)
@@ -168,9 +183,12 @@ take_recipient(const json_t *row, struct envelope *out)
 
 	if (strcmp(state, "queued") != 0 && strcmp(state, "held") != 0)
 		return NULL;
-	problem = addr_parse(str_of(field(row, "address")), ADDR_ALLOW_UTF8, &addr);
+	problem = addr_parse(str_of(field(row, "address")), ADDR_ALLOW_UTF8,
+			     &addr);
 	if (problem != NULL)
 		return problem;
+	if (!is_parameter(field(row, "orcpt"), SMTP_ORCPT_MAX))
+		return "malformed orcpt";
 	recipient = envelope_add(out, addr.text);
 	recipient->orcpt = field_copy(row, "orcpt");
 	recipient->notify = (uint8_t)(notify & 15);
@@ -189,8 +207,10 @@ queue_json_to_envelope(const json_t *row, struct envelope *out)
 	size_t index;
 
 	envelope_init(out);
-	if (sender == NULL || received_ms <= 0)
+	if (sender == NULL || received_ms <= 0 || received_ms > RECEIVED_MAX)
 		problem = "it is no envelope";
+	else if (!is_parameter(field(row, "envid"), SMTP_ENVID_MAX))
+		problem = "malformed envid";
 	else if (sender[0] != '\0')
 		problem = addr_parse(str_of(sender), ADDR_ALLOW_UTF8, &addr);
 	json_array_foreach(json_object_get(row, "recipients"), index, one)

@@ -298,6 +298,27 @@ def test_a_part_of_a_queue_can_be_exported(stopped, folder):
         assert stopped.ctl("queue", "import", *words).code == 64
 
 
+@pytest.mark.parametrize("row", [
+    {"received_ms": 2 ** 63 - 1},
+    {"envid": "a b"},
+    {"recipients": [{"address": "x@far.example", "state": "queued",
+                     "orcpt": "rfc822;x\r\nDATA"}]},
+])
+def test_an_envelope_that_no_server_could_take_is_not_imported(
+        relay, folder, row):
+    relay.start()
+    relay.stop()
+    away = folder / "away"
+    away.mkdir()
+    (away / "one.eml").write_bytes(mails.message())
+    envelope = {"sender": "", "received_ms": 1, "recipients": [
+        {"address": "x@far.example", "state": "queued"}], **row}
+    (away / "one.json").write_text(json.dumps(envelope))
+    answer = relay.ctl("queue", "import", away, json=True)
+    assert answer.row == {"count": 0, "failed": 1}, answer.err
+    assert (away / "one.json").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_an_import_gives_away_messages_and_nothing_else(stopped, folder):
     away, other = folder / "away", folder / "other"
