@@ -164,9 +164,9 @@ mend_states(struct check *check, uint64_t id, char repair[CHECK_REPAIR_MAX])
 			       strerror(-rc));
 }
 
-static void
+static int
 set_file_aside(struct check *check, uint64_t id, struct entry *entry,
-	       const char *kind, const char *text)
+	       const char *kind, const char *text, struct err *err)
 {
 	char repair[CHECK_REPAIR_MAX], name[SPOOL_ID_MAX];
 	char file[FILES_NAME_MAX], shown[FILES_NAME_MAX + 8];
@@ -178,15 +178,35 @@ set_file_aside(struct check *check, uint64_t id, struct entry *entry,
 	if (check->outer->is_repair)
 		(void)files_sync_folder(&check->spool.files, files_folder(id));
 	check_tell(check, CHECK_DAMAGE, kind, shown, id, repair, "%s", text);
+	if (repair[0] == '!')
+		return err_text(err, -EIO, "spool: %s: %s", shown, repair + 1);
 	if (entry == NULL)
-		return;
+		return 0;
 	/* its states in the log are nobody's any more */
 	entry->flags |= ENTRY_DAMAGED;
 	check->is_log_damaged = true;
+	return 0;
 }
 
-static void
-check_file(struct check *check, uint64_t id, unsigned *above)
+/*
+ * A file that could not be read, which says nothing of what stands in it: a
+ * repair ends, as all it does from here on needs to know.
+ */
+static int
+not_read(struct check *check, uint64_t id, int rc, struct err *err)
+{
+	char name[FILES_NAME_MAX], shown[FILES_NAME_MAX + 8];
+
+	(void)snprintf(shown, sizeof(shown), "msg/%s", files_name(id, name));
+	if (check->outer->is_repair)
+		return err_set(err, rc, "spool: %s", shown);
+	check_tell(check, CHECK_DAMAGE, "file", shown, id, "", "%s",
+		   strerror(-rc));
+	return 0;
+}
+
+static int
+check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 {
 	uint32_t handle = index_find(&check->spool.index, id);
 	struct entry *entry =
@@ -200,32 +220,30 @@ check_file(struct check *check, uint64_t id, unsigned *above)
 	if (entry != NULL && (entry->flags & ENTRY_GONE) != 0) {
 		check_tell(check, CHECK_NOTE, "settled", shown, id, "",
 			   "it is settled, and goes at the next start");
-		return;
+		return 0;
 	}
 	if (entry != NULL && (entry->flags & ENTRY_IN_FILE) == 0) {
 		check_tell(check, CHECK_NOTE, "both", shown, id, "",
 			   "the log has it as well, which counts");
-		return;
+		return 0;
 	}
 	if (entry != NULL)
 		entry->flags |= ENTRY_FOUND;
 	rc = files_load(check->spool.files.fd, id, &text);
-	if (rc < 0 && rc != -EBADMSG) {
-		check_tell(check, CHECK_DAMAGE, "file", shown, id, "", "%s",
-			   strerror(-rc));
-		return;
-	}
-	if (rc < 0) {
-		set_file_aside(
+	if (rc == -EBADMSG)
+		return set_file_aside(
 			check, id, entry, "file",
-			"its envelope is damaged, or its end is missing");
-		return;
-	}
-	if (check_body(check, &text.head) < 0) {
+			"its envelope is damaged, or its end is missing", err);
+	if (rc < 0)
+		return not_read(check, id, rc, err);
+	rc = check_body(check, &text.head);
+	if (rc < 0)
 		file_text_done(&text);
-		set_file_aside(check, id, entry, "body", "its body is damaged");
-		return;
-	}
+	if (rc == -EBADMSG)
+		return set_file_aside(check, id, entry, "body",
+				      "its body is damaged", err);
+	if (rc < 0)
+		return not_read(check, id, rc, err);
 	file_text_trim(&text, entry != NULL && entry->notes != NULL
 				      ? entry->notes->number
 				      : 0);
@@ -241,6 +259,7 @@ check_file(struct check *check, uint64_t id, unsigned *above)
 	if (id >= check->recovery.ids && check->outer->is_repair)
 		check->recovery.ids = id + 1;
 	check->outer->in_files++;
+	return 0;
 }
 
 /* ------------------------------------------------------------------- tmp */
@@ -321,7 +340,7 @@ check_files(struct check *check, struct err *err)
 
 		rc = list_folder(check, i, &ids, &count, err);
 		for (size_t k = 0; rc == 0 && k < count; k++)
-			check_file(check, ids[k], &above);
+			rc = check_file(check, ids[k], &above, err);
 		free(ids);
 	}
 	if (rc < 0)

@@ -551,6 +551,91 @@ START_TEST(a_repair_does_not_begin_when_a_folder_cannot_be_listed)
 }
 END_TEST
 
+/* -------------------------------------------- what cannot be read for now */
+
+static struct {
+	const char *name; /* the end of the file's */
+	unsigned left;	  /* calls until the one that fails */
+	int error;
+} refused;
+
+static int
+refusing_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	size_t len = strlen(name), end = strlen(refused.name);
+
+	if (len >= end && strcmp(name + len - end, refused.name) == 0 &&
+	    refused.left-- == 0) {
+		errno = refused.error;
+		return -1;
+	}
+	return disk_calls_real.openat(dir, name, flags, mode);
+}
+
+static const struct {
+	unsigned left;
+	int error;
+} refusals[] = {{0, EMFILE}, {1, EMFILE}, {0, ENFILE},
+		{1, ENFILE}, {0, EIO},	  {1, EIO}};
+
+START_TEST(a_file_that_cannot_be_read_for_now_is_not_damaged)
+{
+	struct disk_calls calls = disk_calls_real;
+	char name[SPOOL_ID_MAX];
+	struct said said;
+	uint32_t before;
+
+	before = tree();
+	calls.openat = refusing_openat;
+	refused.name = spool_id_format(ids[SMALL], name);
+	disk_use(&calls);
+	for (int is_repair = 0; is_repair < 2; is_repair++) {
+		refused.left = refusals[_i].left;
+		refused.error = refusals[_i].error;
+		check_spool(is_repair != 0, &said);
+		ck_assert_int_eq(said.rc, is_repair ? -refused.error : 0);
+		ck_assert_str_eq(said.kinds, is_repair ? "" : "file damage|");
+	}
+	disk_use(NULL);
+	ck_assert_uint_eq(tree(), before);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_uint_eq(said.check.damages, 0);
+	ck_assert_uint_eq(open_and_look(false), EVERY);
+}
+END_TEST
+
+static int
+refusing_renameat(int dir, const char *from, int to_dir, const char *to)
+{
+	(void)dir;
+	(void)from;
+	(void)to_dir;
+	(void)to;
+	errno = ENOSPC;
+	return -1;
+}
+
+START_TEST(a_repair_ends_when_a_damaged_file_cannot_be_set_aside)
+{
+	struct disk_calls calls = disk_calls_real;
+	struct said said;
+	uint32_t before;
+
+	damage_file_body();
+	before = tree();
+	calls.renameat = refusing_renameat;
+	disk_use(&calls);
+	check_spool(true, &said);
+	disk_use(NULL);
+	ck_assert_int_lt(said.rc, 0);
+	ck_assert_uint_eq(tree(), before);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_uint_eq(open_and_look(false), EVERY & ~BIT(SMALL));
+}
+END_TEST
+
 /* ------------------------------------------------------------ random flips */
 
 static uint64_t dice;
@@ -710,5 +795,10 @@ UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_folder_that_is_no_spool_is_refused);
 	  tcase_add_test(
 		  tc, a_repair_does_not_begin_when_a_folder_cannot_be_listed);
+	  tcase_add_loop_test(tc,
+			      a_file_that_cannot_be_read_for_now_is_not_damaged,
+			      0, (int)COUNT(refusals));
+	  tcase_add_test(tc,
+			 a_repair_ends_when_a_damaged_file_cannot_be_set_aside);
 	  tcase_add_loop_test(tc, random_flips_cost_only_the_messages_they_hit,
 			      0, 2);)
