@@ -22,7 +22,8 @@ export PATH
 packages="autoconf automake pkg-config make gcc libc6-dev libuv1-dev
 libssl-dev libsasl2-dev libsasl2-modules libsasl2-modules-db sasl2-bin
 libc-ares-dev libidn2-dev libconfuse-dev libjansson-dev libcurl4-openssl-dev libsystemd-dev check
-python3 python3-pytest python3-aiosmtpd python3-dnspython knot knot-dnsutils
+python3 python3-pytest python3-pytest-xdist python3-aiosmtpd
+python3-dnspython knot knot-dnsutils
 unbound swaks libnet-ssleay-perl curl msmtp s-nail libauthen-sasl-perl
 libio-socket-ssl-perl nodejs node-nodemailer nmap postfix dovecot-core
 dovecot-lmtpd openssl
@@ -163,11 +164,16 @@ run_units() {
 }
 
 run_systems() {
-	local report=$build/system.xml rc=0 counts
+	local report=$build/system.xml rc=0 counts workers=
 	rm -f "$report"
+	# they wait more than they compute; a file's tests stay together
+	if "$python" -c 'import xdist' 2>/dev/null; then
+		workers="-n $(($(nproc) > 2 ? $(nproc) : 2)) --dist loadfile"
+	fi
+	# shellcheck disable=SC2086 # a list of words
 	OSTLER_BUILD=$build OSTLER_PEERS=$build/peers \
 		PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest \
-		-q -p no:cacheprovider --junitxml="$report" -rs \
+		-q $workers -p no:cacheprovider --junitxml="$report" -rs \
 		${pattern:+-k "$pattern"} tests/system || rc=$?
 	# 5: no test has that name
 	if [ "$rc" = 5 ]; then
