@@ -242,6 +242,7 @@ static int
 submit_talk(struct talk *talk)
 {
 	const struct submit_job *job = talk->job;
+	bool is_sent;
 	int rc;
 
 	if (read_reply(talk) != 220 || say(talk, "EHLO localhost") != 250 ||
@@ -255,7 +256,14 @@ submit_talk(struct talk *talk)
 		return rc;
 	if (say(talk, "DATA") != 354)
 		return exit_of(talk, "");
-	if (!send_content(talk) || read_reply(talk) != 250)
+	is_sent = send_content(talk);
+	if (ferror(job->body) != 0) {
+		(void)fprintf(stderr, "%s: the message cannot be read again\n",
+			      job->program);
+		return EX_IOERR;
+	}
+	/* also where it hung up: it may have said why */
+	if (read_reply(talk) != 250 || !is_sent)
 		return exit_of(talk, "");
 	(void)say(talk, "QUIT");
 	return EX_OK;

@@ -6,7 +6,9 @@ import email.policy
 import getpass
 import os
 import shutil
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -212,3 +214,29 @@ def test_an_ordinary_user_needs_no_rights(relay, folder):
          program, "-C", relay.conf, "-bp"],
         capture_output=True, timeout=60, cwd="/", env=ENVIRONMENT)
     assert done.returncode == 77, (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("last,code", [
+    (b"", 75), (b"421 4.3.2 later\r\n", 75), (b"552 5.3.4 large\r\n", 65)])
+def test_a_relay_that_hangs_up_in_the_middle(relay, sendmail, last, code):
+    relay.write()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(relay.submit_socket))
+        server.listen()
+        server.settimeout(60)
+
+        def answer():
+            with server.accept()[0] as peer:
+                peer.settimeout(60)
+                peer.sendall(b"220 here\r\n")
+                for reply in b"250 a", b"250 b", b"250 c", b"354 d":
+                    peer.recv(1000)
+                    peer.sendall(reply + b"\r\n")
+                peer.recv(1000)
+                peer.sendall(last)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = sendmail("anna@local.example",
+                        input=b"Subject: x\n\n" + b"long\n" * 1000000)
+        thread.join()
+    assert done.returncode == code, done.stderr
