@@ -17,6 +17,7 @@
 #define CLIENT_LINE_MAX	 512   /* RFC 5321, 4.5.3.1.4 */
 #define CLIENT_AUTH_MAX	 12288 /* RFC 4954, 4 */
 #define CLIENT_TIMEOUT_S 300   /* RFC 5321, 4.5.3.2.1 to .3 */
+#define CLIENT_STEPS_MAX 16    /* of a login; none needs more than a few */
 
 enum client_state {
 	CLIENT_GREETING, /* waits for 220 */
@@ -63,6 +64,7 @@ struct smtp_client {
 	bool is_secured; /* by STARTTLS */
 	bool is_logged_in;
 	bool is_dirty;	  /* the server may still hold a transaction */
+	unsigned steps;	  /* challenges so far */
 	char *challenge;  /* owns */
 	char *late_login; /* owns: initial data that did not fit AUTH's line */
 	struct smtp_result *failure;
@@ -694,7 +696,11 @@ on_auth_reply(struct smtp_client *client)
 	const char *text = smtp_reply_text(&client->reply);
 	struct smtp_result *result;
 
-	if (code == 334) {
+	if (code == 334 && ++client->steps > CLIENT_STEPS_MAX) {
+		/* each answer gets time anew: it could go on for ever */
+		client_end_cause(client, CAUSE_AUTH_FAILED,
+				 "the login does not come to an end");
+	} else if (code == 334) {
 		free(client->challenge);
 		/* "334 BASE64"; what a cut or a missing space does is for the
 		 * mechanism to find */

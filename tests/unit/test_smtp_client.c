@@ -1324,6 +1324,30 @@ START_TEST(initial_data_that_is_too_long_follows_the_challenge)
 }
 END_TEST
 
+START_TEST(a_login_without_end_is_given_up)
+{
+	struct smtp_client_opts opts = {.hostname = "me.example",
+					.has_login = true};
+	struct smtp_client *client = smtp_client_new(&opts);
+	size_t steps = 0;
+
+	(void)smtp_client_feed(client, "220 x\r\n", 7);
+	(void)smtp_client_feed(client, "250-x\r\n250 AUTH XOAUTH2\r\n", 25);
+	smtp_client_login(client, "XOAUTH2", "A");
+	(void)smtp_client_feed(client, "334 \r\n", 6);
+	for (; smtp_client_want(client) == CLIENT_WANTS_STEP; steps++) {
+		ck_assert_uint_lt(steps, 100);
+		smtp_client_login_step(client, "");
+		(void)smtp_client_feed(client, "334 \r\n", 6);
+	}
+	ck_assert_uint_ge(steps, 8);
+	ck_assert_int_eq((int)smtp_client_want(client), CLIENT_WANTS_CLOSE);
+	ck_assert_int_eq((int)smtp_client_failure(client)->cause,
+			 CAUSE_AUTH_FAILED);
+	smtp_client_free(client);
+}
+END_TEST
+
 START_TEST(an_address_that_would_break_the_line_is_not_sent)
 {
 	struct smtp_client_opts opts = {.hostname = "me.example"};
@@ -1412,5 +1436,6 @@ UNIT_MAIN(
 	tcase_add_test(
 		tc, more_than_a_hundred_recipients_go_in_several_transactions);
 	tcase_add_test(tc, initial_data_that_is_too_long_follows_the_challenge);
+	tcase_add_test(tc, a_login_without_end_is_given_up);
 	tcase_add_test(tc, an_address_that_would_break_the_line_is_not_sent);
 	tcase_add_test(tc, random_servers_never_break_it);)
