@@ -95,7 +95,7 @@ check_set_aside(struct check *check, int from_dir, const char *from,
 	say(out, name, rc);
 }
 
-void
+int
 check_keep_bytes(struct check *check, const void *bytes, size_t len,
 		 const char *as, char out[CHECK_REPAIR_MAX])
 {
@@ -104,7 +104,7 @@ check_keep_bytes(struct check *check, const void *bytes, size_t len,
 
 	out[0] = '\0';
 	if (!check->outer->is_repair)
-		return;
+		return 0;
 	if (free_name(check, as, name, sizeof(name)))
 		fd = disk_open(to_dir, name, O_WRONLY | O_CREAT | O_EXCL);
 	rc = fd < 0 ? fd : disk_write(fd, bytes, len, 0);
@@ -115,6 +115,7 @@ check_keep_bytes(struct check *check, const void *bytes, size_t len,
 	if (rc == 0)
 		rc = disk_sync(to_dir);
 	say(out, name, rc);
+	return rc;
 }
 
 /* ------------------------------------------------------------- the door */
@@ -338,8 +339,8 @@ count_set_aside(const struct check *check)
 /* ------------------------------------------------------------ all of it */
 
 /* States of a message that is nowhere: its record or file went. */
-static void
-check_missing(struct check *check)
+static int
+check_missing(struct check *check, struct err *err)
 {
 	const struct index *index = &check->spool.index;
 
@@ -356,20 +357,27 @@ check_missing(struct check *check)
 		if (check->outer->is_repair) {
 			char nothing[] = "";
 			struct file_text none = {.states = nothing};
-			char *states =
-				load_all_states(&check->spool, entry, &none);
-			char as[32];
+			char as[32], *states;
+			int rc;
 
+			states = load_all_states(&check->spool, entry, &none,
+						 &rc);
 			(void)snprintf(as, sizeof(as), "%s.states", name);
-			check_keep_bytes(check, states, strlen(states), as,
-					 repair);
+			if (rc == 0 || rc == -EBADMSG)
+				rc = check_keep_bytes(check, states,
+						      strlen(states), as,
+						      repair);
 			free(states);
+			if (rc < 0)
+				return err_set(err, rc, "spool: states of %s",
+					       name);
 			check->is_log_damaged = true;
 		}
 		check_tell(check, CHECK_DAMAGE, "missing", "log", entry->id,
 			   repair, "message %s has states and is nowhere",
 			   name);
 	}
+	return 0;
 }
 
 static int
@@ -394,9 +402,10 @@ check_all(struct check *check, const char *dir, struct err *err)
 		rc = check_log(check, err);
 	if (rc == 0)
 		rc = check_files(check, err);
+	if (rc == 0)
+		rc = check_missing(check, err);
 	if (rc < 0)
 		return rc;
-	check_missing(check);
 	if (check->outer->is_repair && check->is_log_damaged)
 		rc = check_renew(check, err);
 	check->outer->set_aside = count_set_aside(check);

@@ -145,7 +145,7 @@ mend_states(struct check *check, uint64_t id, char repair[CHECK_REPAIR_MAX])
 	if (rc == 0) {
 		(void)snprintf(as, sizeof(as), "%s.states",
 			       spool_id_format(id, name));
-		check_keep_bytes(check, tail, len, as, repair);
+		(void)check_keep_bytes(check, tail, len, as, repair);
 		kept = mem_alloc(len + 1);
 		next = tail;
 		while (repair[0] != '!' &&

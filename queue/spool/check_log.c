@@ -234,8 +234,9 @@ find_places(const struct check *check, uint64_t segno, uint32_t from,
 }
 
 /* A range that recovery found damaged: told, kept, salvaged. */
-static void
-salvage_range(struct check *check, const struct check_range *range)
+static int
+salvage_range(struct check *check, const struct check_range *range,
+	      struct err *err)
 {
 	struct record_place places[PLACES_MAX];
 	char repair[CHECK_REPAIR_MAX], file[SEGMENT_NAME_MAX + 8], as[64];
@@ -246,6 +247,7 @@ salvage_range(struct check *check, const struct check_range *range)
 				  .len = range->bytes};
 	struct batch_head head;
 	size_t count;
+	int rc;
 
 	check->is_log_damaged = true;
 	(void)snprintf(file, sizeof(file), "log/%s",
@@ -254,7 +256,11 @@ salvage_range(struct check *check, const struct check_range *range)
 		       (unsigned long long)range->segno, range->at);
 	salvage.file = file;
 	salvage.bytes = read_bytes(range->segment, range->at, range->bytes);
-	check_keep_bytes(check, salvage.bytes, range->bytes, as, repair);
+	rc = check_keep_bytes(check, salvage.bytes, range->bytes, as, repair);
+	if (rc < 0) {
+		free(salvage.bytes);
+		return err_set(err, rc, "spool: corrupt/%s", as);
+	}
 	if (batch_decode(salvage.bytes, check->recovery.tag, range->bytes,
 			 &head) &&
 	    head.segno == range->segno) {
@@ -273,6 +279,7 @@ salvage_range(struct check *check, const struct check_range *range)
 	free(salvage.bytes);
 	if (salvage.max_seq >= check->recovery.next_seq)
 		check->recovery.next_seq = salvage.max_seq + 1;
+	return 0;
 }
 
 /* -------------------------------------------- segments that tell nothing */
@@ -411,7 +418,7 @@ check_log(struct check *check, struct err *err)
 	list_each (node, &recovery->free)
 		salvage_unknown(check,
 				container_of(node, struct segment, link));
-	for (size_t i = 0; i < check->range_count; i++)
-		salvage_range(check, &check->ranges[i]);
-	return 0;
+	for (size_t i = 0; rc == 0 && i < check->range_count; i++)
+		rc = salvage_range(check, &check->ranges[i], err);
+	return rc;
 }

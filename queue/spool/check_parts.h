@@ -51,9 +51,10 @@ void check_tell(struct check *check, bool is_damage, const char *kind,
 void check_set_aside(struct check *check, int from_dir, const char *from,
 		     const char *as, char out[CHECK_REPAIR_MAX]);
 
-/* The same with bytes; *out_name (may be NULL) is not kept. */
-void check_keep_bytes(struct check *check, const void *bytes, size_t len,
-		      const char *as, char out[CHECK_REPAIR_MAX]);
+/* The same with bytes. Returns 0 or why they are not kept: then nothing may be
+ * done that needs them. */
+int check_keep_bytes(struct check *check, const void *bytes, size_t len,
+		     const char *as, char out[CHECK_REPAIR_MAX]);
 
 /* check_log.c */
 /* Fills recovery, index, ranges and batches, salvages, tells. */

@@ -17,12 +17,17 @@
 #define NEW_BYTES   (64u << 10)
 #define NEW_BATCHES 2u /* one that is damaged some day is not the only one */
 
-/* The pending states of a message as lines of its file. */
+/*
+ * The pending states of a message as lines of its file, which are the
+ * caller's, or NULL: one could not be read, as *out_rc says.
+ */
 static char *
-format_states(struct check *check, const struct entry *entry, size_t *out_len)
+format_states(struct check *check, const struct entry *entry, size_t *out_len,
+	      int *out_rc)
 {
 	size_t size = 1, len = 0;
 	char *lines;
+	int rc;
 
 	for (const struct state_note *note = entry->notes; note != NULL;
 	     note = note->next)
@@ -32,11 +37,16 @@ format_states(struct check *check, const struct entry *entry, size_t *out_len)
 	     note = note->next) {
 		struct log_text text;
 
-		if (files_read_record(
-			    spool_segment(&check->spool, note->slot)->fd,
-			    note->at, entry->id, RECORD_STATE, note->bytes, 0,
-			    false, &text) < 0)
+		rc = files_read_record(
+			spool_segment(&check->spool, note->slot)->fd, note->at,
+			entry->id, RECORD_STATE, note->bytes, 0, false, &text);
+		if (rc == -EBADMSG)
 			continue; /* at least once: it is tried again */
+		if (rc < 0) {
+			free(lines);
+			*out_rc = rc;
+			return NULL;
+		}
 		len += file_state_encode(entry->id, note->number, text.text,
 					 note->bytes, lines + len);
 		free(text.bytes);
@@ -50,15 +60,18 @@ move_out(struct check *check, const struct entry *entry)
 {
 	struct files *files = &check->spool.files;
 	size_t len;
-	char *lines = format_states(check, entry, &len);
 	struct log_text text;
+	char *lines;
 	int rc;
 
+	if ((entry->flags & ENTRY_IN_FILE) != 0 && entry->notes == NULL)
+		return 0;
+	lines = format_states(check, entry, &len, &rc);
+	if (lines == NULL)
+		return rc;
 	if ((entry->flags & ENTRY_IN_FILE) != 0) {
-		rc = entry->notes != NULL
-			     ? files_append(files, entry->id,
-					    entry->notes->number, lines, len)
-			     : -ENOENT;
+		rc = files_append(files, entry->id, entry->notes->number, lines,
+				  len);
 	} else {
 		rc = files_read_record(
 			spool_segment(&check->spool, entry->slot)->fd,
@@ -71,7 +84,7 @@ move_out(struct check *check, const struct entry *entry)
 	}
 	free(lines);
 	if (rc < 0)
-		return rc == -ENOENT ? 0 : rc;
+		return rc;
 	len = (size_t)rc;
 	rc = disk_sync((int)len);
 	(void)close((int)len); /* what counts is the sync */

@@ -22,6 +22,7 @@ real_openat(int dir, const char *name, int flags, mode_t mode)
 
 const struct disk_calls disk_calls_real = {
 	.openat = real_openat,
+	.pread = pread,
 	.pwritev = pwritev,
 	.fdatasync = fdatasync,
 	.fsync = fsync,
@@ -165,8 +166,8 @@ disk_read(int fd, void *to, size_t len, uint64_t at)
 	size_t have = 0;
 
 	while (have < len) {
-		ssize_t got = pread(fd, (char *)to + have, len - have,
-				    (off_t)(at + have));
+		ssize_t got = calls->pread(fd, (char *)to + have, len - have,
+					   (off_t)(at + have));
 
 		if (got < 0 && errno == EINTR)
 			continue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue/spool/disk.h - the system calls by which the spool changes the disk
+ * queue/spool/disk.h - the system calls of the spool to the disk
  *
  * One door, so that tests can make the n-th call fail. Any thread; all of
  * them block.
@@ -17,6 +17,7 @@
 /* As the calls of the same names. */
 struct disk_calls {
 	int (*openat)(int dir, const char *name, int flags, mode_t mode);
+	ssize_t (*pread)(int fd, void *to, size_t len, off_t at);
 	ssize_t (*pwritev)(int fd, const struct iovec *iov, int count,
 			   off_t at);
 	int (*fdatasync)(int fd);

@@ -191,8 +191,10 @@ void read_set_aside(struct spool *spool, uint64_t id);
 /* load.c: files of an earlier run */
 void loader_start(struct spool *spool);
 void loader_stop(struct spool *spool);
-/* The states of a file and those in the log behind them; the caller's. */
+/* The states of a file and those in the log behind them; the caller's.
+ * Those that cannot be read are left out, and *status (may be NULL) says why:
+ * that which is no damage first. */
 char *load_all_states(struct spool *spool, const struct entry *entry,
-		      const struct file_text *file);
+		      const struct file_text *file, int *status);
 
 #endif

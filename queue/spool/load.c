@@ -71,10 +71,11 @@ run(struct work_job *job)
  * checked when it was read at start; they are few. */
 char *
 load_all_states(struct spool *spool, const struct entry *entry,
-		const struct file_text *file)
+		const struct file_text *file, int *status)
 {
 	size_t len = file->states_len, size = len + 1;
 	char *states;
+	int rc = 0;
 
 	for (struct state_note *note = entry->notes; note != NULL;
 	     note = note->next)
@@ -85,17 +86,26 @@ load_all_states(struct spool *spool, const struct entry *entry,
 	     note = note->next) {
 		struct log_text text;
 
-		if (note->number <= file->last_state ||
-		    files_read_record(spool_segment(spool, note->slot)->fd,
-				      note->at, entry->id, RECORD_STATE,
-				      note->bytes, 0, false, &text) < 0)
+		int got;
+
+		if (note->number <= file->last_state)
 			continue;
+		got = files_read_record(spool_segment(spool, note->slot)->fd,
+					note->at, entry->id, RECORD_STATE,
+					note->bytes, 0, false, &text);
+		if (got < 0) {
+			if (rc == 0 || rc == -EBADMSG)
+				rc = got;
+			continue;
+		}
 		memcpy(states + len, text.text, note->bytes);
 		len += note->bytes;
 		states[len++] = '\n';
 		free(text.bytes);
 	}
 	states[len] = '\0';
+	if (status != NULL)
+		*status = rc;
 	return states;
 }
 
@@ -103,7 +113,7 @@ static void
 tell_found(struct spool *spool, struct entry *entry,
 	   const struct found_file *file)
 {
-	char *states = load_all_states(spool, entry, &file->text);
+	char *states = load_all_states(spool, entry, &file->text, NULL);
 	struct spool_found found = {
 		.id = file->id,
 		.envelope = file->text.envelope,

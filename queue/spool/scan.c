@@ -148,7 +148,7 @@ scan_file(struct scan *scan, uint64_t id)
 	if (text.bad_lines != 0)
 		scan->report(scan->arg, true, files_name(id, name),
 			     "state lines are damaged");
-	states = load_all_states(&scan->spool, entry, &text);
+	states = load_all_states(&scan->spool, entry, &text, NULL);
 	found.envelope = text.envelope;
 	found.states = states;
 	found.body_bytes = text.head.body_bytes;

@@ -554,7 +554,7 @@ END_TEST
 /* -------------------------------------------- what cannot be read for now */
 
 static struct {
-	const char *name; /* the end of the file's */
+	const char *name; /* in the file's */
 	unsigned left;	  /* calls until the one that fails */
 	int error;
 } refused;
@@ -562,10 +562,7 @@ static struct {
 static int
 refusing_openat(int dir, const char *name, int flags, mode_t mode)
 {
-	size_t len = strlen(name), end = strlen(refused.name);
-
-	if (len >= end && strcmp(name + len - end, refused.name) == 0 &&
-	    refused.left-- == 0) {
+	if (strstr(name, refused.name) != NULL && refused.left-- == 0) {
 		errno = refused.error;
 		return -1;
 	}
@@ -633,6 +630,75 @@ START_TEST(a_repair_ends_when_a_damaged_file_cannot_be_set_aside)
 	check_spool(true, &said);
 	ck_assert_int_eq(said.rc, 0);
 	ck_assert_uint_eq(open_and_look(false), EVERY & ~BIT(SMALL));
+}
+END_TEST
+
+static size_t refused_len; /* of a read */
+
+static ssize_t
+refusing_pread(int fd, void *to, size_t len, off_t at)
+{
+	if (len != refused_len)
+		return pread(fd, to, len, at);
+	errno = EIO;
+	return -1;
+}
+
+static const struct {
+	void (*damage)(void);
+	const char *state;   /* that cannot be read, NULL: all can */
+	const char *refused; /* file that cannot be made */
+	const char *told;    /* when nothing is in the way any more */
+} hindered[] = {
+	{damage_record_body, "tried once", NULL, "batch damage|"},
+	{damage_record_body, "tried", NULL, "batch damage|"},
+	{remove_file, "tried", NULL, "missing damage|"},
+	{remove_file, NULL, ".states", "missing damage|"},
+	{damage_record_body, NULL, "segment-", "batch damage|"},
+};
+
+START_TEST(a_repair_forgets_nothing_that_it_could_not_read_or_keep)
+{
+	struct disk_calls calls = disk_calls_real;
+	bool is_file = hindered[_i].damage != remove_file;
+	struct said said;
+
+	hindered[_i].damage();
+	calls.pread = refusing_pread;
+	calls.openat = refusing_openat;
+	refused_len = hindered[_i].state != NULL
+			      ? RECORD_HEADER + strlen(hindered[_i].state)
+			      : 0;
+	refused.name = hindered[_i].refused != NULL ? hindered[_i].refused
+						    : "no such name";
+	refused.left = 0;
+	refused.error = ENOSPC;
+	disk_use(&calls);
+	check_spool(true, &said);
+	disk_use(NULL);
+	ck_assert_int_eq(said.rc, refused_len != 0 ? -EIO : -ENOSPC);
+
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_msg(strstr(said.kinds, hindered[_i].told) != NULL, "%s",
+		      said.kinds);
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, ids[0])->states, "tried once\n");
+	if (is_file)
+		ck_assert_str_eq(box_find(&box, ids[SMALL])->states, "tried\n");
+	box_close(&box);
+	if (!is_file) {
+		char name[SPOOL_ID_MAX], aside[SPOOL_ID_MAX + 16], text[16];
+		int fd;
+
+		snprintf(aside, sizeof(aside), "corrupt/%s.states",
+			 spool_id_format(ids[SMALL], name));
+		fd = open(in_spool(aside), O_RDONLY);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(disk_read(fd, text, 6, 0), 0);
+		close(fd);
+		ck_assert_int_eq(memcmp(text, "tried\n", 6), 0);
+	}
 }
 END_TEST
 
@@ -800,5 +866,8 @@ UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, teardown);
 			      0, (int)COUNT(refusals));
 	  tcase_add_test(tc,
 			 a_repair_ends_when_a_damaged_file_cannot_be_set_aside);
+	  tcase_add_loop_test(
+		  tc, a_repair_forgets_nothing_that_it_could_not_read_or_keep,
+		  0, (int)COUNT(hindered));
 	  tcase_add_loop_test(tc, random_flips_cost_only_the_messages_they_hit,
 			      0, 2);)

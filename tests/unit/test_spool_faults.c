@@ -464,6 +464,7 @@ f_unlinkat(int dir, const char *name, int flags)
 
 static const struct disk_calls faulty = {
 	.openat = f_openat,
+	.pread = pread,
 	.pwritev = f_pwritev,
 	.fdatasync = f_fdatasync,
 	.fsync = f_fsync,
