@@ -262,10 +262,11 @@ ctl_print_route(void *arg, const json_t *row)
 	size_t i, j;
 
 	(void)arg;
-	(void)printf("%s (%s), TLS %s\n", get(hop, "key"), get(hop, "config"),
-		     get(hop, "tls"));
+	(void)printf("%s (%s)", get(hop, "key"), get(hop, "config"));
 	if (get(hop, "maildir")[0] != '\0')
-		(void)printf("  %s\n", get(hop, "maildir"));
+		(void)printf("\n  %s\n", get(hop, "maildir"));
+	else
+		(void)printf(", TLS %s\n", get(hop, "tls"));
 	if (json_is_true(json_object_get(row, "implicit_mx")))
 		(void)printf("  no MX: the domain's own address is used\n");
 	json_array_foreach(json_object_get(row, "hosts"), i, host)

@@ -365,6 +365,25 @@ print_envelope(void *arg, const json_t *row)
 		print_tries(row);
 }
 
+/* Of "show" and "cat": one identifier; else says what is wrong. */
+static bool
+queue_one_id(struct ctl *ctl, json_t *args, uint64_t *id)
+{
+	if (!ctl_options(ctl, NULL, 0, args)) {
+		/* it has said why */
+	} else if (ctl->argc == 2) {
+		if (spool_id_parse(ctl->argv[1], id))
+			return true;
+		(void)fprintf(stderr,
+			      "ostlerctl: '%s' is no message's identifier, "
+			      "see ostlerctl queue\n",
+			      ctl->argv[1]);
+		return false;
+	}
+	(void)fprintf(stderr, "usage: ostlerctl queue %s ID\n", ctl->argv[0]);
+	return false;
+}
+
 static int
 queue_show_command(struct ctl *ctl)
 {
@@ -372,9 +391,7 @@ queue_show_command(struct ctl *ctl)
 	uint64_t id;
 	int rc;
 
-	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 2 ||
-	    !spool_id_parse(ctl->argv[1], &id)) {
-		(void)fprintf(stderr, "usage: ostlerctl queue show ID\n");
+	if (!queue_one_id(ctl, args, &id)) {
 		json_decref(args);
 		return EXIT_USAGE;
 	}
@@ -412,9 +429,7 @@ queue_cat_command(struct ctl *ctl)
 	uint64_t id;
 	int rc;
 
-	if (!ctl_options(ctl, NULL, 0, args) || ctl->argc != 2 ||
-	    !spool_id_parse(ctl->argv[1], &id)) {
-		(void)fprintf(stderr, "usage: ostlerctl queue cat ID\n");
+	if (!queue_one_id(ctl, args, &id)) {
 		json_decref(args);
 		return EXIT_USAGE;
 	}

@@ -63,6 +63,45 @@ daemon_log_lines(struct buf *lines, enum log_level level, const char *what)
 	}
 }
 
+/* What is missing would keep the daemon from starting. Rights are not asked
+ * after: the daemon reads these files as another user. */
+static void
+daemon_check_file(const char *path)
+{
+	if (path == NULL || access(path, F_OK) == 0 ||
+	    (errno != ENOENT && errno != ENOTDIR))
+		return;
+	(void)fprintf(stderr, "warning: '%s': %s: ostlerd cannot start\n", path,
+		      strerror(errno));
+}
+
+static void
+daemon_check_files(const struct config *config)
+{
+	daemon_check_file(config->tls.certificate);
+	daemon_check_file(config->tls.key);
+	daemon_check_file(config->tls.second_certificate);
+	daemon_check_file(config->tls.second_key);
+	daemon_check_file(config->tls.client_ca);
+	daemon_check_file(config->tls.client_crl);
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct listener_config *one = &config->listeners[i];
+
+		daemon_check_file(one->certificate);
+		daemon_check_file(one->key);
+		daemon_check_file(one->second_certificate);
+		daemon_check_file(one->second_key);
+	}
+	for (size_t i = 0; i < config->certificate_count; i++) {
+		const struct certificate_config *one = &config->certificates[i];
+
+		daemon_check_file(one->certificate);
+		daemon_check_file(one->key);
+		daemon_check_file(one->second_certificate);
+		daemon_check_file(one->second_key);
+	}
+}
+
 int
 daemon_check(const char *config_file)
 {
@@ -75,8 +114,10 @@ daemon_check(const char *config_file)
 	rc = config_load(config_file, &config, &errors, &warnings);
 	(void)daemon_print(&errors, "");
 	(void)daemon_print(&warnings, "warning: ");
-	if (rc == 0)
+	if (rc == 0) {
+		daemon_check_files(config);
 		(void)fprintf(stderr, "%s: ok\n", config_file);
+	}
 	config_unref(config);
 	buf_done(&errors);
 	buf_done(&warnings);

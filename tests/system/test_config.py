@@ -103,6 +103,30 @@ def test_a_good_file_is_ok_and_starts_nothing(relay):
     assert not relay.spool.exists()
 
 
+@pytest.mark.parametrize("command", (
+    "status", "queue", "queue show", "explain", "route", "diagnose", "doctor",
+    "classify", "bounces", "auth", "auth clear", "setup", "user add", "fsck",
+    "config", "pause", "resume", "reload", "stop"))
+def test_every_command_tells_how_it_is_called(relay, command):
+    need_programs()
+    done = subprocess.run([OSTLERCTL, *command.split(), "--help"],
+                          capture_output=True, text=True, timeout=60,
+                          env=ENVIRONMENT)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert f"\n  {command.split()[0]}" in done.stdout, done.stdout
+
+
+def test_a_check_warns_of_a_certificate_that_is_missing(relay, folder):
+    file = folder / "some.conf"
+    file.write_text('hostname = "mail.a.example"\n'
+                    'tls { certificate = "none.pem"  key = "none.key" }\n'
+                    'domain "a.example" { deliver = "discard" }\n')
+    code, text = ostlerd("-t", "-c", file)
+    assert code == 0, text
+    for name in ("none.pem", "none.key"):
+        assert f"'{folder}/{name}': No such file" in text, text
+
+
 @pytest.mark.parametrize("words", (("-x",), ("extra",), ("-c",)))
 def test_wrong_usage_is_64(words):
     code, text = ostlerd(*words)
