@@ -43,9 +43,10 @@ print_row(void *arg, const json_t *row)
 							   time, sizeof(time)));
 		(void)printf("\n");
 	} else if (strcmp(kind, "login") == 0) {
-		(void)printf("login    %s  %llu failed from %llu addresses%s\n",
+		(void)printf("login    %s  %llu failed from %llu address%s%s\n",
 			     text(row, "login"), number(row, "failures"),
 			     number(row, "addresses"),
+			     number(row, "addresses") == 1 ? "" : "es",
 			     json_is_true(json_object_get(row, "attacked"))
 				     ? ", attacked"
 				     : "");
