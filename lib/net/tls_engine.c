@@ -199,6 +199,9 @@ tls_engine_free(struct tls_engine *engine)
 	if (engine == NULL)
 		return;
 	SSL_free(engine->ssl);
+	/* perhaps for the session's sake, with a server that cannot resume */
+	if (engine->session != NULL && !engine->is_secured)
+		tls_sessions_forget(engine->ctx, engine->session);
 	tls_ctx_unref(engine->ctx);
 	buf_done(&engine->held);
 	free(engine->subject);

@@ -82,6 +82,8 @@ void tls_sessions_done(struct tls_ctx *ctx);
 /* Offers the session that was kept under the key, if there is one, and keeps
  * what the peer gives under it. key: lent for the life of ssl. */
 void tls_sessions_use(struct tls_ctx *ctx, SSL *ssl, const char *key);
+/* The handshake failed: the next one is a whole one. */
+void tls_sessions_forget(struct tls_ctx *ctx, const char *key);
 
 /*
  * err_text with the reasons from OpenSSL's error queue behind the text; the

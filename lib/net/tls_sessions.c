@@ -108,3 +108,14 @@ tls_sessions_use(struct tls_ctx *ctx, SSL *ssl, const char *key)
 	SSL_SESSION_free(copy);
 	ERR_clear_error();
 }
+
+void
+tls_sessions_forget(struct tls_ctx *ctx, const char *key)
+{
+	struct lru_entry *entry =
+		ctx->has_sessions ? lru_find(&ctx->sessions, key, strlen(key))
+				  : NULL;
+
+	if (entry != NULL)
+		lru_remove(&ctx->sessions, entry);
+}

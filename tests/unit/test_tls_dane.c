@@ -278,6 +278,25 @@ START_TEST(a_session_that_the_server_forgot_costs_a_whole_handshake)
 }
 END_TEST
 
+START_TEST(a_session_is_not_offered_again_after_a_failed_handshake)
+{
+	struct tls_peer peer = {.name = HOST, .session = "a"};
+
+	world_make(NULL);
+	server = server_of(&leaf);
+	ck_assert(!connect_once(opportunistic, &peer));
+	ck_assert(connect_once(opportunistic, &peer));
+	ends_done();
+	ends_pair();
+	stream_start_tls_peer(left.stream, opportunistic, &peer);
+	(void)stream_write(right.stream, "421 no\r\n", 8);
+	ends_run_until(left.seen[STREAM_FAILED] == 1);
+	ck_assert(!connect_once(opportunistic, &peer));
+	ck_assert(connect_once(opportunistic, &peer));
+	world_done();
+}
+END_TEST
+
 START_TEST(sessions_have_a_largest_number)
 {
 	struct tls_peer peer = {.name = HOST, .session = "first"};
@@ -306,4 +325,6 @@ UNIT_MAIN("tls_dane",
 			      0, 2);
 	  tcase_add_test(
 		  tc, a_session_that_the_server_forgot_costs_a_whole_handshake);
+	  tcase_add_test(
+		  tc, a_session_is_not_offered_again_after_a_failed_handshake);
 	  tcase_add_test(tc, sessions_have_a_largest_number);)
