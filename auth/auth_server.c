@@ -568,6 +568,10 @@ exchange_has_login(const struct auth_exchange *exchange, const char *name)
 	int rc;
 
 	free(suffix);
+	/* what programs of this machine are called, whom no certificate makes
+	 */
+	if (str_starts_nocase(str_of(name), "unix:"))
+		return false;
 	/* the authority says who there is; a daemon for passwords cannot */
 	if (!server->has_database)
 		return true;
