@@ -6,6 +6,7 @@
 
 #include "lib/mem.h"
 #include "lib/str.h"
+#include "queue/digest.h"
 
 static const struct {
 	const char *name, *tls;
@@ -119,6 +120,12 @@ config_listener_set(struct listener_config *listener,
 
 	listener->name = mem_strdup(values->name);
 	listener->at = mem_strdup(values->at);
+	/* a bounce by that listener would be taken for the digest */
+	if (strcmp(values->name, DIGEST_LISTENER) == 0)
+		config_error(report, values->at,
+			     "listener \"%s\": that name is kept for the "
+			     "postmaster's digest",
+			     values->name);
 	if (values->role.text == NULL)
 		config_error(report, values->at,
 			     "listener \"%s\" needs role = \"mx\" or "

@@ -242,6 +242,9 @@ static const struct {
 	{H "listener \"a\" { role = \"mx\" address = \"127.0.0.1:25\"\n"
 	   "key = \"/k\" }\n",
 	 "t.conf:2: listener \"a\": certificate and key belong together\n"},
+	{H "listener \"digest\" { role = \"mx\" address = \"127.0.0.1:25\" }\n",
+	 "t.conf:2: listener \"digest\": that name is kept for the "
+	 "postmaster's digest\n"},
 
 	/* what would open the relay */
 	{H "relay { trusted_networks = {\"0.0.0.0/0\"} }\n",
