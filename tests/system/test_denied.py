@@ -363,7 +363,9 @@ def scene(trusting, names, make_sink, request):
         def refuse(address):
             lead_to("new.example", ttl=0, domains=[address.split("@")[1]])
             return late(address)
-        lead_to("old.example", ttl=0)
+        # of no use to the next message, so each asks for all of it
+        names.host("bygone.example", old.host, ttl=0)
+        lead_to("bygone.example", ttl=0)
         old.on_rcpt = refuse
         trusting.start()
 

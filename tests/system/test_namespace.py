@@ -14,7 +14,8 @@ from lab.talk import Talk
 
 CLONE_NEWNET = 0x40000000
 FOUR, SIX = "198.51.100.25", "2001:db8:1::25"
-#: Goes out and never comes back.
+#: Goes out and never comes back: on a cable, to a card that nobody has. (On
+#: lo the second SYN would come back as an error, after about a second.)
 SILENT = "2001:db8:dead::25"
 
 
@@ -32,7 +33,11 @@ def namespace():
         try:
             for words in ("link set lo up", f"addr add {FOUR}/32 dev lo",
                           f"-6 addr add {SIX}/128 dev lo nodad",
-                          "-6 route add 2001:db8:dead::/64 dev lo"):
+                          "link add near type veth peer name far",
+                          "link set near up", "link set far up",
+                          "-6 route add 2001:db8:dead::/64 dev near",
+                          f"-6 neigh add {SILENT} lladdr 02:00:00:00:00:01"
+                          " dev near nud permanent"):
                 done = subprocess.run(["ip", *words.split()],
                                       capture_output=True, text=True)
                 if done.returncode != 0:
