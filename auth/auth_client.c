@@ -124,6 +124,24 @@ client_allows(const char *mechanisms, const char *wanted)
 	return false;
 }
 
+/* saslname (RFC 5801, 4): what would end the name is written as =2C, =3D. */
+static char *
+gs2_name(const char *name)
+{
+	char *out = mem_alloc(strlen(name) * 3 + 1), *to = out;
+
+	for (; *name != '\0'; name++) {
+		if (*name != ',' && *name != '=') {
+			*to++ = *name;
+			continue;
+		}
+		memcpy(to, *name == ',' ? "=2C" : "=3D", 3);
+		to += 3;
+	}
+	*to = '\0';
+	return out;
+}
+
 /*
  * One message each, which libsasl2 has no plugin for where it is not built
  * with one: OAUTHBEARER by RFC 7628, 3.1; XOAUTH2 as Google and Microsoft
@@ -144,15 +162,18 @@ client_start_bearer(struct auth_client *client)
 		client_fail(client, "a token is not sent without TLS");
 		return;
 	}
-	if (is_rfc7628)
+	if (is_rfc7628) {
+		char *name = gs2_name(client->user);
+
 		text = mem_printf(
 			"n,a=%s,\001host=%s\001port=%u\001auth=Bearer "
 			"%s\001\001",
-			client->user, client->host, client->port,
-			client->token);
-	else
+			name, client->host, client->port, client->token);
+		free(name);
+	} else {
 		text = mem_printf("user=%s\001auth=Bearer %s\001\001",
 				  client->user, client->token);
+	}
 	client->is_bearer = true;
 	client->is_rfc7628 = is_rfc7628;
 	client->data = auth_encode64(text, (unsigned)strlen(text));

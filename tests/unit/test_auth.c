@@ -267,6 +267,67 @@ on_external(void *owner, const struct auth_answer *answer)
 		       answer->login != NULL ? answer->login : "");
 }
 
+static const struct {
+	const char *user, *offered, *mechanism;
+	const char *data; /* base64 */
+} bearers[] = {
+	/* n,a=anna,^Ahost=mx.example^Aport=587^Aauth=Bearer tok^A^A */
+	{"anna", "PLAIN OAUTHBEARER XOAUTH2", "OAUTHBEARER",
+	 "bixhPWFubmEsAWhvc3Q9bXguZXhhbXBsZQFwb3J0PTU4NwFhdXRoPUJlYXJlciB0b2sB"
+	 "AQ=="},
+	/* n,a=a=3Db=2Cc, ... (RFC 5801, 4) */
+	{"a=b,c", "OAUTHBEARER", "OAUTHBEARER",
+	 "bixhPWE9M0RiPTJDYywBaG9zdD1teC5leGFtcGxlAXBvcnQ9NTg3AWF1dGg9QmVhcmVy"
+	 "IHRvawEB"},
+	/* user=a=b,c^Aauth=Bearer tok^A^A */
+	{"a=b,c", "XOAUTH2", "XOAUTH2",
+	 "dXNlcj1hPWIsYwFhdXRoPUJlYXJlciB0b2sBAQ=="},
+};
+
+struct bearer_talk {
+	unsigned answers;
+	enum auth_client_result result;
+	char mechanism[32], data[256];
+};
+
+static void
+on_bearer(void *owner, const struct auth_client_answer *answer)
+{
+	struct bearer_talk *talk = owner;
+
+	talk->answers++;
+	talk->result = answer->result;
+	(void)snprintf(talk->mechanism, sizeof(talk->mechanism), "%s",
+		       answer->mechanism != NULL ? answer->mechanism : "");
+	(void)snprintf(talk->data, sizeof(talk->data), "%s",
+		       answer->data != NULL ? answer->data : "");
+}
+
+START_TEST(a_token_is_sent_in_one_message)
+{
+	struct auth_client_start start = {
+		.offered = bearers[_i].offered,
+		.user = bearers[_i].user,
+		.token = "tok",
+		.port = 587,
+		.host = "mx.example",
+		.is_secure = true,
+	};
+	struct bearer_talk talk = {.answers = 0};
+	struct auth_client *client;
+
+	open_server();
+	client = auth_client_begin(&loop, &start, on_bearer, &talk);
+	while (talk.answers == 0)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ck_assert_int_eq(talk.result, AUTH_CLIENT_SEND);
+	ck_assert_str_eq(talk.mechanism, bearers[_i].mechanism);
+	ck_assert_str_eq(talk.data, bearers[_i].data);
+	auth_client_free(client);
+	close_server();
+}
+END_TEST
+
 START_TEST(a_certificate_is_its_first_name_that_is_a_login)
 {
 	const char *initial = externals[_i].initial;
@@ -389,6 +450,8 @@ UNIT_MAIN("auth",
 	  tcase_add_loop_test(tc,
 			      a_certificate_is_its_first_name_that_is_a_login,
 			      0, (int)COUNT(externals));
+	  tcase_add_loop_test(tc, a_token_is_sent_in_one_message, 0,
+			      (int)COUNT(bearers));
 	  tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
 	  tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
 	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);)
