@@ -179,7 +179,12 @@ denied_compare(const struct mx_view *used, const struct mx_view *now,
 	const struct mx_view *newest = used;
 	uint64_t age_ms;
 
-	facts->was_cached = used->is_cached;
+	/* what changed is to blame: an address in our cache did no harm when
+	 * the MX set, asked for by the attempt, is what differs */
+	facts->was_cached =
+		now != NULL && prints_differ(used->mx_print, now->mx_print)
+			? used->is_mx_cached
+			: used->is_cached;
 	facts->answer = DENIED_ANSWER_SAME;
 	if (now == NULL)
 		facts->answer = DENIED_ANSWER_NONE;

@@ -74,7 +74,7 @@ struct denied_facts {
 
 	/* of DENIED_HOP_MX */
 	enum denied_answer answer;
-	bool was_cached; /* the attempt went by something in our cache */
+	bool was_cached; /* what differs, or anything, was in our cache */
 	/* In the newest answer: */
 	bool is_named; /* the host, with that address */
 	int preference, best_preference;

@@ -88,12 +88,13 @@ bool smtp_phase_parse(const char *name, enum smtp_phase *out);
  * them tell whether DNS says something else by now.
  */
 struct mx_view {
-	bool is_known;	  /* false: the next hop was not found by MX */
-	bool is_named;	  /* the host with this address is among them */
-	bool is_implicit; /* the domain has no MX and is its own host */
-	bool is_cached;	  /* some of it was not asked for by the attempt */
-	bool is_stale;	  /* the server kept it past its TTL, and says so */
-	int preference;	  /* of the host; -1: not named */
+	bool is_known;	   /* false: the next hop was not found by MX */
+	bool is_named;	   /* the host with this address is among them */
+	bool is_implicit;  /* the domain has no MX and is its own host */
+	bool is_cached;	   /* some of it was not asked for by the attempt */
+	bool is_mx_cached; /* nor was the MX set */
+	bool is_stale;	   /* the server kept it past its TTL, and says so */
+	int preference;	   /* of the host; -1: not named */
 	int best_preference;
 	char best[ADDR_DOMAIN_MAX + 1];	       /* a host of that preference */
 	uint64_t asked_ms, expires_ms;	       /* of the MX set */

@@ -257,6 +257,7 @@ route_view(const struct route *route, const char *host, const struct ip *ip,
 	out->is_known = true;
 	out->is_implicit = route->is_implicit_mx;
 	out->is_cached = route->has_cached;
+	out->is_mx_cached = route->is_mx_cached;
 	out->is_stale = route->is_stale;
 	out->preference = out->best_preference = -1;
 	out->asked_ms = route->mx_asked_ms;

@@ -55,8 +55,9 @@ struct route {
 	uint64_t made_ms, expires_ms; /* boot clock */
 	/* The MX set, or its absence; 0: it was not asked for. */
 	uint64_t mx_asked_ms, mx_expires_ms;
-	bool has_cached; /* some set came from the cache */
-	bool is_stale;	 /* some set was kept past its TTL by the server */
+	bool is_mx_cached; /* the MX set came from the cache */
+	bool has_cached;   /* some set did */
+	bool is_stale;	   /* some set was kept past its TTL by the server */
 	/* Of MX, A and AAAA sets of all hosts, whatever their order; 0: not
 	 * known. */
 	uint64_t mx_print, v4_print, v6_print;

@@ -247,7 +247,8 @@ route_new(const struct route_draft *draft, size_t hosts, uint64_t now_ms)
 	if (draft->mx != NULL) {
 		route->mx_asked_ms = draft->mx->asked_ms;
 		route->mx_expires_ms = draft->mx->expires_ms;
-		route->has_cached = !draft->is_mx_fresh;
+		route->is_mx_cached = !draft->is_mx_fresh;
+		route->has_cached = route->is_mx_cached;
 	}
 	route->is_stale = any_stale(draft);
 	route->mx_print = set_print(draft->mx);

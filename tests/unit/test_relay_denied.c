@@ -291,6 +291,30 @@ START_TEST(the_newest_answer_is_compared_with_the_one_that_was_used)
 }
 END_TEST
 
+static const struct {
+	bool is_cached, is_mx_cached; /* of what was used */
+	uint64_t mx_print;	      /* of now */
+	bool was_cached;
+} blamed[] = {
+	{true, true, 101, true},
+	{true, false, 101, false}, /* an address, and it is not what changed */
+	{true, false, 100, true},
+	{false, false, 101, false},
+};
+
+START_TEST(only_what_changed_is_to_blame)
+{
+	struct mx_view used = view(BOOT - 20000), now = view(BOOT);
+	struct denied_facts facts = {.now_ms = NOW};
+
+	used.is_cached = blamed[_i].is_cached;
+	used.is_mx_cached = blamed[_i].is_mx_cached;
+	now.mx_print = blamed[_i].mx_print;
+	denied_compare(&used, &now, BOOT, &facts);
+	ck_assert(facts.was_cached == blamed[_i].was_cached);
+}
+END_TEST
+
 /* ------------------------------------------------------------- telling it */
 
 static const struct {
@@ -399,6 +423,8 @@ UNIT_MAIN("relay_denied",
 	  tcase_add_loop_test(
 		  tc, the_newest_answer_is_compared_with_the_one_that_was_used,
 		  0, (int)COUNT(compared));
+	  tcase_add_loop_test(tc, only_what_changed_is_to_blame, 0,
+			      (int)COUNT(blamed));
 	  tcase_add_loop_test(tc, the_evidence_is_told_in_one_note, 0,
 			      (int)COUNT(notes));
 	  tcase_add_test(tc, a_note_of_the_longest_names_is_cut);

@@ -607,6 +607,7 @@ START_TEST(a_view_says_where_a_host_stands)
 	ck_assert_int_eq(view.preference, 20);
 	ck_assert_int_eq(view.best_preference, 10);
 	ck_assert_str_eq(view.best, "mx1.example");
+	ck_assert(!view.is_mx_cached);
 	route_view(found, "mx2.example", &strange, &view);
 	ck_assert(!view.is_named);
 	route_view(found, "gone.example", &ip, &view);
@@ -616,7 +617,7 @@ START_TEST(a_view_says_where_a_host_stands)
 	/* from the cache, all of it or the half */
 	fake->now_ms += 55000;
 	route_view(find("two.example"), "mx2.example", &ip, &view);
-	ck_assert(view.is_cached);
+	ck_assert(view.is_cached && view.is_mx_cached);
 	ck_assert_uint_eq(view.asked_ms, fake->now_ms - 55000);
 	/* of a domain that DNS fails for nothing is known */
 	route_view(find("down.example"), "mx1.example", &ip, &view);
