@@ -5,9 +5,9 @@
  * struct queue, and the two things that exist only while somebody works on a
  * message: struct message holds its envelope, struct run is one leg's way
  * from its slot to the written outcome. queue.c owns the queue, attempt.c
- * messages and runs, learn.c what they teach about destinations, denied.c what
- * is asked before they settle, report.c what a run tells the sender, listing.c
- * what operators ask.
+ * messages and runs, learn.c what they teach about destinations, telling.c what
+ * the log and the history hear of them, denied.c what is asked before they
+ * settle, report.c what a run tells the sender, listing.c what operators ask.
  */
 #ifndef OSTLER_QUEUE_CORE_H
 #define OSTLER_QUEUE_CORE_H
@@ -217,6 +217,13 @@ void run_commit(struct run *run);
 void run_report_done(struct run *run, const struct report *report, int status);
 /* Takes the entry out of spool, lists and memory; runs are cut. */
 void entry_remove(struct queue *queue, struct entry *entry);
+
+/* ----------------------------------------------------------- telling.c */
+
+/* One line of the log; run_decide_denied's note is in it. */
+void run_log_settled(const struct run *run, const struct settlement *settled);
+/* What is final, and the first delivery after it, into the history. */
+void run_note_history(struct run *run, const struct settlement *settled);
 
 /* ------------------------------------------------------------- learn.c */
 
