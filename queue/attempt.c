@@ -310,6 +310,7 @@ run_free(struct run *run)
 	if (run->reask != NULL)
 		reask_cancel(run->reask);
 	route_unref(run->dns_now);
+	free(run->story);
 	free(run->note);
 	run->leg->run = NULL;
 	list_remove(&run->link);

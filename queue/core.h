@@ -132,10 +132,11 @@ struct run {
 	struct message *message; /* shares */
 	struct list link;	 /* of queue->runs */
 	struct delivery *delivery;
-	struct reask_wait *reask; /* what DNS says now about a refusal */
-	struct route *dns_now;	  /* shares: its answer, or NULL */
-	char *note;		  /* owns: what we know about the refusal */
-	struct policy *policy;	  /* shares: of the attempt */
+	struct reask_wait *reask;   /* what DNS says now about a refusal */
+	struct route *dns_now;	    /* shares: its answer, or NULL */
+	struct denied_story *story; /* owns: what we know about the refusal */
+	char *note;		    /* owns: the same in English */
+	struct policy *policy;	    /* shares: of the attempt */
 	struct redirect_target redirect; /* what its next hop points to */
 	bool is_local;
 	bool is_waiting;       /* for the envelope */

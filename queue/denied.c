@@ -154,21 +154,25 @@ run_note_denied(struct run *run, const struct next_hop *hop,
 		const struct outcome *outcome,
 		const struct denied_verdict *verdict)
 {
-	char dns_now[512], note[DENIED_NOTE_MAX + 1];
-	struct denied_story story = {
-		.outcome = outcome,
-		.verdict = verdict,
-		.domain = hop->domain,
-		.hop_key = hop->key,
-		.dns_now = dns_now,
-		.boot_ms = resolver_now_ms(run->queue->resolver),
-	};
+	struct denied_story *story;
+	char note[DENIED_NOTE_MAX + 1];
 
-	if (run->note != NULL)
+	if (run->story != NULL)
 		return; /* one host, one answer of DNS: one story */
-	dns_now_words(run, &outcome->mx, story.boot_ms, dns_now,
-		      sizeof(dns_now));
-	denied_note(&story, note);
+	story = mem_zalloc(sizeof(*story));
+	story->cause = verdict->cause;
+	/* all three are as long as what they come from */
+	(void)str_copy(story->host, sizeof(story->host), str_of(outcome->host));
+	(void)str_copy(story->domain, sizeof(story->domain),
+		       str_of(hop->domain));
+	(void)str_copy(story->hop_key, sizeof(story->hop_key),
+		       str_of(hop->key));
+	story->mx = outcome->mx;
+	story->boot_ms = resolver_now_ms(run->queue->resolver);
+	dns_now_words(run, &outcome->mx, story->boot_ms, story->dns_now,
+		      sizeof(story->dns_now));
+	run->story = story;
+	denied_note(story, note);
 	run->note = mem_strdup(note);
 }
 

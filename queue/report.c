@@ -149,7 +149,7 @@ report_format(struct report *report, const struct settlement *rest,
 			told[input.recipient_count].each_time =
 				&rest->each_time;
 		if (rest->is_denied)
-			told[input.recipient_count].note = run->note;
+			told[input.recipient_count].story = run->story;
 		input.recipient_count++;
 	}
 	buf_init(&text, DSN_ROOM);

@@ -14,6 +14,7 @@
 
 #include "lib/buf.h"
 #include "queue/bounce/classify.h"
+#include "queue/bounce/relay_denied.h"
 #include "queue/bounce/texts.h"
 #include "queue/deliver/outcome.h"
 #include "queue/envelope.h"
@@ -29,8 +30,8 @@ struct dsn_recipient {
 	const struct recipient *recipient;
 	const struct outcome *outcome; /* the last one */
 	struct classification classification;
-	/* What we found out about it, in sentences; NULL for nothing. */
-	const char *note;
+	/* What we found out about it; NULL for nothing. */
+	const struct denied_story *story;
 	/* Of an expired one: what each attempt ended with; NULL when they
 	 * differ, or when there was but one. */
 	const struct classification *each_time;

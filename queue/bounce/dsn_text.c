@@ -520,11 +520,11 @@ put_note(const struct dsn_recipient *at, const struct language *language,
 {
 	struct buf text, note;
 
-	if (at->note == NULL)
+	if (at->story == NULL)
 		return;
 	buf_init(&text, PIECE_MAX);
 	buf_init(&note, PIECE_MAX);
-	mime_clean(str_of(at->note), &note);
+	denied_tell(at->story, language, &note);
 	language_put(language, TEXT_LOOKED_INTO,
 		     TEXT_VALUES({"note", buf_text(&note)}), &text);
 	put_wrapped(out, "", "  ", &text);

@@ -7,6 +7,9 @@
 #include "lib/buf.h"
 #include "lib/str.h"
 #include "lib/units.h"
+#include "queue/bounce/mime_text.h"
+
+#define TELL_MAX 8192
 
 static const struct {
 	const char *name, *advice;
@@ -208,79 +211,121 @@ denied_compare(const struct mx_view *used, const struct mx_view *now,
 
 /* ---------------------------------------------------------- in one note */
 
-static void
-put_duration(struct buf *out, uint64_t ms)
-{
-	char text[24];
+#define AGE_MAX 24
 
-	(void)buf_adds(out,
-		       units_format_duration(ms / 1000, text, sizeof(text)));
+static const char *
+duration(uint64_t ms, char to[AGE_MAX])
+{
+	return units_format_duration(ms / 1000, to, AGE_MAX);
+}
+
+/* What is told so far, and one thing more. */
+static void
+tell_then(const struct language *language, enum text text,
+	  const struct text_value *values, struct buf *out)
+{
+	struct buf first, then;
+
+	buf_init(&first, TELL_MAX);
+	buf_init(&then, TELL_MAX);
+	(void)buf_adds(&first, buf_text(out)); /* no longer than out */
+	buf_clear(out);
+	language_put(language, text, values, &then);
+	language_put(language, TEXT_LOOKED_AND,
+		     TEXT_VALUES({"first", buf_text(&first)},
+				 {"then", buf_text(&then)}),
+		     out);
+	buf_done(&then);
+	buf_done(&first);
 }
 
 static void
-put_by_mx(const struct denied_story *story, struct buf *out)
+tell_by_mx(const struct denied_story *story, const struct language *language,
+	   struct buf *out)
 {
-	const struct mx_view *mx = &story->outcome->mx;
+	const struct mx_view *mx = &story->mx;
+	char preference[12], best[12], age[AGE_MAX], ttl[AGE_MAX];
 
-	if (mx->is_implicit)
-		(void)buf_addf(out, "%s has no MX and is its own host",
-			       story->domain);
-	else
-		(void)buf_addf(out, "%s is an MX of %s with preference %d",
-			       story->outcome->host, story->domain,
-			       mx->preference);
-	(void)buf_adds(out, " by an answer of ");
-	put_duration(out, story->boot_ms - mx->asked_ms);
-	(void)buf_adds(out, " ago, TTL ");
-	put_duration(out, mx->expires_ms - mx->asked_ms);
-	if (story->verdict->cause == DENIED_BACKUP_MX)
-		(void)buf_addf(out,
-			       "; %s with preference %d could not be reached",
-			       mx->best, mx->best_preference);
-	(void)buf_adds(out, "; ");
-	if (story->verdict->cause == DENIED_UNKNOWN)
-		(void)buf_adds(out, "DNS has no answer that can be relied on "
-				    "now");
+	(void)snprintf(preference, sizeof(preference), "%d", mx->preference);
+	(void)snprintf(best, sizeof(best), "%d", mx->best_preference);
+	language_put(language,
+		     mx->is_implicit ? TEXT_LOOKED_IMPLICIT : TEXT_LOOKED_MX,
+		     TEXT_VALUES({"host", story->host},
+				 {"domain", story->domain},
+				 {"preference", preference},
+				 {"age",
+				  duration(story->boot_ms - mx->asked_ms, age)},
+				 {"ttl", duration(mx->expires_ms - mx->asked_ms,
+						  ttl)}),
+		     out);
+	if (story->cause == DENIED_BACKUP_MX)
+		tell_then(language, TEXT_LOOKED_DOWN,
+			  TEXT_VALUES({"host", mx->best}, {"preference", best}),
+			  out);
+	if (story->cause == DENIED_UNKNOWN)
+		tell_then(language, TEXT_LOOKED_UNSURE, TEXT_NO_VALUES, out);
 	else if (story->dns_now[0] == '\0')
-		(void)buf_adds(out, "no later answer of DNS differs");
+		tell_then(language, TEXT_LOOKED_SAME, TEXT_NO_VALUES, out);
 	else
-		(void)buf_addf(out, "DNS says now: %s", story->dns_now);
+		tell_then(language, TEXT_LOOKED_NOW,
+			  TEXT_VALUES({"dns", story->dns_now}), out);
 }
 
-void
-denied_note(const struct denied_story *story, char to[DENIED_NOTE_MAX + 1])
+static void
+tell_hop(const struct denied_story *story, const struct language *language,
+	 enum text text, struct buf *out)
 {
-	const char *host = story->outcome->host;
-	struct buf out;
+	language_put(language, text,
+		     TEXT_VALUES({"host", story->host},
+				 {"hop", story->hop_key}),
+		     out);
+}
 
-	buf_init(&out, 4096);
-	switch (story->verdict->cause) {
+static void
+tell(const struct denied_story *story, const struct language *language,
+     struct buf *out)
+{
+	switch (story->cause) {
 	case DENIED_UNKNOWN:
 	case DENIED_OUR_DATA:
 	case DENIED_OLD_RECORD:
 	case DENIED_BACKUP_MX:
 	case DENIED_BEST_MX:
-		put_by_mx(story, &out);
+		tell_by_mx(story, language, out);
 		break;
 	case DENIED_NO_LOGIN:
-		(void)buf_addf(&out,
-			       "%s is the smarthost of %s, which has no "
-			       "user to log in with",
-			       host, story->hop_key);
+		tell_hop(story, language, TEXT_LOOKED_NO_LOGIN, out);
 		break;
 	case DENIED_LOGIN:
-		(void)buf_addf(&out,
-			       "%s is the smarthost of %s; it took our "
-			       "login and still refuses",
-			       host, story->hop_key);
+		tell_hop(story, language, TEXT_LOOKED_LOGIN, out);
 		break;
 	case DENIED_INNER:
-		(void)buf_addf(&out,
-			       "%s is where %s delivers, and does not "
-			       "take mail for it from us",
-			       host, story->hop_key);
+		tell_hop(story, language, TEXT_LOOKED_INNER, out);
 		break;
 	}
+}
+
+void
+denied_tell(const struct denied_story *story, const struct language *language,
+	    struct buf *out)
+{
+	struct buf told;
+
+	buf_init(&told, TELL_MAX);
+	tell(story, language, &told);
+	mime_clean(str_of(buf_text(&told)), out);
+	buf_done(&told);
+}
+
+void
+denied_note(const struct denied_story *story, char to[DENIED_NOTE_MAX + 1])
+{
+	struct texts *texts = texts_builtin();
+	struct buf out;
+
+	buf_init(&out, TELL_MAX);
+	tell(story, texts_language(texts, str_of("en")), &out);
 	(void)str_copy(to, DENIED_NOTE_MAX + 1, str_of(buf_text(&out)));
 	buf_done(&out);
+	texts_unref(texts);
 }

@@ -23,7 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/addr.h"
+#include "lib/buf.h"
 #include "queue/bounce/classify.h"
+#include "queue/bounce/texts.h"
 #include "queue/deliver/outcome.h"
 
 #define DENIED_REROUTES_MAX 2	  /* at once, a recipient */
@@ -117,16 +120,24 @@ void denied_decide(const struct denied_facts *facts,
 void denied_compare(const struct mx_view *used, const struct mx_view *now,
 		    uint64_t boot_ms, struct denied_facts *facts);
 
-/* One sentence or two for the log, queue show and the report. */
+/* What was found out about a refusal: a value, kept with the attempt. */
 struct denied_story {
-	const struct outcome *outcome;
-	const struct denied_verdict *verdict;
-	const char *domain;
-	const char *hop_key; /* "route NAME" */
-	const char *dns_now; /* "10 mx1.example (TTL 60s)"; "": there is no
-				answer younger than the attempt's */
-	uint64_t boot_ms;
+	enum denied_cause cause;
+	char host[ADDR_DOMAIN_MAX + 1]; /* that refuses */
+	char domain[ADDR_DOMAIN_MAX + 1];
+	char hop_key[ADDR_DOMAIN_MAX + 16]; /* "route NAME" */
+	struct mx_view mx;		    /* how DNS led to the host */
+	/* "10 mx1.example (TTL 60s)"; "": there is no answer younger than the
+	 * attempt's */
+	char dns_now[512];
+	uint64_t boot_ms; /* when that was, on the clock of mx */
 };
+
+/* Appends it in a sentence or two, without the full stop. */
+void denied_tell(const struct denied_story *story,
+		 const struct language *language, struct buf *out);
+
+/* The same in English, for the log and queue show. */
 void denied_note(const struct denied_story *story,
 		 char to[DENIED_NOTE_MAX + 1]);
 

@@ -155,6 +155,22 @@ def test_a_translated_report_has_no_english_left(name, language):
             assert four not in said or "2026" in four, four
 
 
+@pytest.mark.parametrize("language, word", [
+    ("de", "Nachgepr\u00fcft:"), ("fr", "V\u00e9rifi\u00e9\u00a0:")])
+@pytest.mark.parametrize("name", [n for n in CASES if n.startswith("denied-")])
+def test_what_was_looked_into_is_told_in_the_report_s_language(name, language,
+                                                               word):
+    def finding(language, word):
+        body = text(parse(name, language)[1])
+        return " ".join(body.split(word, 1)[1].split("\n\n", 1)[0].split())
+
+    english = finding("en", "Looked into:").split()
+    told = finding(language, word)
+    for at in range(len(english) - 2):
+        three = " ".join(english[at:at + 3])
+        assert three not in told or "TTL" in three, three
+
+
 def test_a_delivery_after_a_warning_ends_the_story():
     _, message = parse("late")
     about, (recipient,) = fields(message)

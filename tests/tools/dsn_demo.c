@@ -322,36 +322,31 @@ denied_of(const struct demo *demo)
 /* As the queue does it once DNS has been asked. */
 static void
 look_into(const struct demo *demo, struct outcome *outcome,
-	  struct dsn_recipient *told, char note[DENIED_NOTE_MAX + 1])
+	  struct dsn_recipient *told, struct denied_story *story)
 {
 	enum denied_cause cause = denied_of(demo);
-	const struct denied_verdict verdict = {
-		.cause = cause,
-		.is_own_fault = cause >= DENIED_NO_LOGIN,
-	};
-	struct denied_story story = {
-		.outcome = outcome,
-		.verdict = &verdict,
-		.domain = "example.net",
-		.hop_key = cause == DENIED_INNER ? "domain example.net"
-						 : "route out",
-		.dns_now = cause == DENIED_BACKUP_MX
-				   ? ""
-				   : "10 mx7.example.net [192.0.2.70] (TTL 1h)",
-		.boot_ms = 720000,
-	};
 
 	if (cause == DENIED_UNKNOWN)
 		return;
-	outcome->is_own_fault = verdict.is_own_fault;
-	outcome->mx.preference = 20;
-	outcome->mx.best_preference = 10;
-	(void)snprintf(outcome->mx.best, sizeof(outcome->mx.best),
-		       "mx0.example.net");
-	outcome->mx.asked_ms = 0;
-	outcome->mx.expires_ms = 3600000;
-	denied_note(&story, note);
-	told->note = note;
+	outcome->is_own_fault = cause >= DENIED_NO_LOGIN;
+	*story = (struct denied_story){
+		.cause = cause,
+		.host = "mx1.example.net",
+		.domain = "example.net",
+		.mx = {.preference = 20,
+		       .best_preference = 10,
+		       .best = "mx0.example.net",
+		       .expires_ms = 3600000},
+		.boot_ms = 720000,
+	};
+	(void)snprintf(story->hop_key, sizeof(story->hop_key), "%s",
+		       cause == DENIED_INNER ? "domain example.net"
+					     : "route out");
+	(void)snprintf(story->dns_now, sizeof(story->dns_now), "%s",
+		       cause == DENIED_BACKUP_MX
+			       ? ""
+			       : "10 mx7.example.net [192.0.2.70] (TTL 1h)");
+	told->story = story;
 	told->classification.advice =
 		advice_id(str_of(denied_cause_advice(cause)));
 }
@@ -382,7 +377,7 @@ print_demo(const struct demo *demo, bool is_envelope, const char *language)
 	const struct classification refused = {
 		.category = CATEGORY_BAD_CONNECTION,
 	};
-	char note[DENIED_NOTE_MAX + 1];
+	struct denied_story story;
 	struct buf out;
 
 	make_outcome(demo, outcome);
@@ -402,7 +397,7 @@ print_demo(const struct demo *demo, bool is_envelope, const char *language)
 		told[input.recipient_count].outcome = outcome;
 		classify_outcome(classifier, outcome,
 				 &told[input.recipient_count].classification);
-		look_into(demo, outcome, &told[input.recipient_count], note);
+		look_into(demo, outcome, &told[input.recipient_count], &story);
 		if (demo->adjust == expired_alike)
 			told[input.recipient_count].each_time = &refused;
 		input.recipient_count++;

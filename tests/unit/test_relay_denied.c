@@ -342,52 +342,73 @@ static const struct {
 	 "from us"},
 };
 
-START_TEST(the_evidence_is_told_in_one_note)
+static struct denied_story
+story_of(enum denied_cause cause, const char *dns_now)
 {
-	struct outcome outcome = {.host = "old.test"};
-	struct denied_verdict verdict = {
-		.cause = notes[_i].cause,
-		.is_own_fault = notes[_i].cause >= DENIED_NO_LOGIN,
-	};
 	struct denied_story story = {
-		.outcome = &outcome,
-		.verdict = &verdict,
+		.cause = cause,
+		.host = "old.test",
 		.domain = "far.test",
 		.hop_key = "route out",
-		.dns_now = notes[_i].dns_now,
+		.mx = view(BOOT - 12000),
 		.boot_ms = BOOT,
 	};
+
+	(void)snprintf(story.dns_now, sizeof(story.dns_now), "%s", dns_now);
+	story.mx.preference = 20;
+	story.mx.expires_ms = story.mx.asked_ms + 600000;
+	return story;
+}
+
+START_TEST(the_evidence_is_told_in_one_note)
+{
+	struct denied_story story =
+		story_of(notes[_i].cause, notes[_i].dns_now);
 	char note[DENIED_NOTE_MAX + 1];
 
-	outcome.mx = view(BOOT - 12000);
-	outcome.mx.preference = 20;
-	outcome.mx.expires_ms = outcome.mx.asked_ms + 600000;
 	denied_note(&story, note);
 	ck_assert_str_eq(note, notes[_i].note);
 }
 END_TEST
 
+/* Every word but names: none is left of the English. */
+START_TEST(the_evidence_is_told_in_the_language_of_the_report)
+{
+	struct texts *texts = texts_builtin();
+	static const char *const tags[] = {"de", "fr"};
+	static const char *const english[] = {" is ",	"an MX", " the ",
+					      "answer", "ago",	 "later",
+					      "says",	"which", "login",
+					      "could"};
+
+	for (size_t i = 0; i < COUNT(tags); i++) {
+		struct denied_story story =
+			story_of(notes[_i].cause, notes[_i].dns_now);
+		struct buf told;
+
+		buf_init(&told, 4096);
+		denied_tell(&story, texts_language(texts, str_of(tags[i])),
+			    &told);
+		ck_assert_ptr_nonnull(strstr(buf_text(&told), "old.test"));
+		for (size_t k = 0; k < COUNT(english); k++)
+			ck_assert_msg(strstr(buf_text(&told), english[k]) ==
+					      NULL,
+				      "%s", buf_text(&told));
+		buf_done(&told);
+	}
+	texts_unref(texts);
+}
+END_TEST
+
 START_TEST(a_note_of_the_longest_names_is_cut)
 {
-	struct outcome outcome = {.mx = view(BOOT)};
-	struct denied_verdict verdict = {.cause = DENIED_BACKUP_MX};
-	char domain[ADDR_DOMAIN_MAX + 1], dns_now[512];
-	struct denied_story story = {
-		.outcome = &outcome,
-		.verdict = &verdict,
-		.domain = domain,
-		.hop_key = "",
-		.dns_now = dns_now,
-		.boot_ms = BOOT,
-	};
+	struct denied_story story = story_of(DENIED_BACKUP_MX, "");
 	char note[DENIED_NOTE_MAX + 1];
 
-	memset(domain, 'd', sizeof(domain) - 1);
-	domain[sizeof(domain) - 1] = '\0';
-	memcpy(outcome.host, domain, sizeof(domain));
-	memcpy(outcome.mx.best, domain, sizeof(domain));
-	memset(dns_now, 'n', sizeof(dns_now) - 1);
-	dns_now[sizeof(dns_now) - 1] = '\0';
+	memset(story.host, 'h', sizeof(story.host) - 1);
+	memset(story.domain, 'd', sizeof(story.domain) - 1);
+	memset(story.mx.best, 'b', sizeof(story.mx.best) - 1);
+	memset(story.dns_now, 'n', sizeof(story.dns_now) - 1);
 	denied_note(&story, note);
 	ck_assert_uint_eq(strlen(note), DENIED_NOTE_MAX);
 }
@@ -427,5 +448,8 @@ UNIT_MAIN("relay_denied",
 			      (int)COUNT(blamed));
 	  tcase_add_loop_test(tc, the_evidence_is_told_in_one_note, 0,
 			      (int)COUNT(notes));
+	  tcase_add_loop_test(
+		  tc, the_evidence_is_told_in_the_language_of_the_report, 0,
+		  (int)COUNT(notes));
 	  tcase_add_test(tc, a_note_of_the_longest_names_is_cut);
 	  tcase_add_test(tc, every_cause_has_advice_of_its_own);)
