@@ -168,7 +168,8 @@ def test_what_was_looked_into_is_told_in_the_report_s_language(name, language,
     told = finding(language, word)
     for at in range(len(english) - 2):
         three = " ".join(english[at:at + 3])
-        assert three not in told or "TTL" in three, three
+        if not re.search(r"[\[\d]", three):  # names and figures stay
+            assert three not in told
 
 
 def test_a_delivery_after_a_warning_ends_the_story():
