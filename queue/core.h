@@ -4,10 +4,22 @@
  *
  * struct queue, and the two things that exist only while somebody works on a
  * message: struct message holds its envelope, struct run is one leg's way
- * from its slot to the written outcome. queue.c owns the queue, attempt.c
- * messages and runs, learn.c what they teach about destinations, telling.c what
- * the log and the history hear of them, denied.c what is asked before they
- * settle, report.c what a run tells the sender, listing.c what operators ask.
+ * from its slot to the written outcome. In the order of a
+ * message's life:
+ *
+ *	queue.c    the queue's own: opening, closing, numbers; setup.c: its
+ *	           configuration
+ *	intake.c   a message comes in, put or found
+ *	leg.c      its entry and legs wait
+ *	pump.c     what is due starts
+ *	message.c  its envelope is in memory while somebody works on it
+ *	assign.c   recipients get a leg for each next hop
+ *	attempt.c  a run makes the attempt
+ *	learn.c    what it teaches about the destination
+ *	denied.c   what is asked before a refusal to relay is believed
+ *	ending.c   outcomes are decided (settle.h), written, and the run ends
+ *	telling.c  the log and the history hear of it; report.c: the sender
+ *	listing.c  what operators ask and order; pause.c: that nothing starts
  */
 #ifndef OSTLER_QUEUE_CORE_H
 #define OSTLER_QUEUE_CORE_H
@@ -38,6 +50,12 @@
 
 /* Envelopes kept in memory for messages that wait for their first attempt. */
 #define KEPT_BYTES_MAX ((size_t)16 << 20)
+
+/* Bytes of the original that a report may need. */
+#define ORIGINAL_MAX ((size_t)64 << 10)
+
+/* A message or a report that the disk refused: when to try again. */
+#define DISK_RETRY_MS 300000
 
 struct queue {
 	uv_loop_t *loop;
@@ -159,7 +177,7 @@ struct run {
 	struct buf original;
 };
 
-/* ------------------------------------------------------------- queue.c */
+/* -------------------------------------------------------------- pump.c */
 
 uint64_t queue_wall_ms(const struct queue *queue);
 uint64_t queue_boot_ms(const struct queue *queue);
@@ -167,6 +185,8 @@ uint64_t queue_boot_ms(const struct queue *queue);
 void queue_kick(struct queue *queue);
 /* Wall clock to the schedule's. */
 uint64_t queue_boot_of(const struct queue *queue, uint64_t wall_ms);
+
+/* --------------------------------------------------------------- leg.c */
 
 /* Around every change of an entry: memory is counted. */
 void queue_count_out(struct queue *queue, const struct entry *entry);
@@ -176,18 +196,46 @@ void leg_set_attempts(struct queue *queue, struct leg *leg, uint32_t attempts);
 void leg_end(struct queue *queue, struct leg *leg);
 /* Waits for its next attempt, or is held. */
 void leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms);
+/* A new entry from its envelope, which is taken when there is room for it.
+ */
+void entry_begin(struct queue *queue, struct envelope *envelope, bool is_new);
 /* The spool need not have it any more: leaves lists and memory. */
 void entry_end(struct queue *queue, struct entry *entry);
 /* Puts a leg where it belongs when its time has come. */
 void leg_route(struct queue *queue, struct leg *leg);
-/* Goes on closing when nothing runs any more. */
-void queue_close_step(struct queue *queue);
-
 void limits_of(const struct next_hop *hop, struct destination_limits *out);
 /* As it was stored: the last @ parts it. */
 void addr_stored(const char *text, struct addr *out);
 
-/* ----------------------------------------------------------- attempt.c */
+static inline bool
+leg_is_busy(const struct leg *leg)
+{
+	return leg->state == LEG_ACTIVE || leg->state == LEG_SETTLING;
+}
+
+/* ------------------------------------------------------------ intake.c */
+
+/* What the spool tells the queue. */
+extern const struct spool_callbacks intake_callbacks;
+/* The spool is open: hears which of what it has is settled. */
+void intake_tell_orphans(struct queue *queue);
+void intake_drop_orphans(struct queue *queue);
+
+/* ------------------------------------------------------------- setup.c */
+
+void deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
+		       struct deliverer_opts *out);
+void route_opts_of(const struct queue_opts *opts, struct route_opts *out);
+unsigned connections_of(const struct queue_opts *opts);
+/* All of them that are plain values. */
+void queue_take_opts(struct queue *queue, const struct queue_opts *opts);
+
+/* ------------------------------------------------------------- queue.c */
+
+/* Goes on closing when nothing runs any more. */
+void queue_close_step(struct queue *queue);
+
+/* ----------------------------------------------------------- message.c */
 
 /* Keeps the envelope (moved) for the first attempt, when there is room. */
 void message_keep(struct queue *queue, struct entry *entry,
@@ -201,26 +249,67 @@ void message_hand_over(struct message *message, const struct leg *from,
 		       struct leg *to);
 /* Its entry goes; it follows when nobody works on it. NULL is fine. */
 void message_detach(struct message *message);
+/* One worker more, on what is known of it or being read. */
+struct message *message_open(struct queue *queue, struct entry *entry);
+/* One worker less. The last one leaves the entry as the envelope says. */
+void message_unref(struct message *message);
+/* The same, and its envelope is kept for the attempts to follow, if there is
+ * room. */
+void message_keep_on(struct message *message);
+bool message_is_settled(const struct message *message);
+
+/* ------------------------------------------------------------ assign.c */
+
+/* Where a leg stands by its recipients: how many, tried how often, due when.
+ */
+struct leg_sum {
+	uint32_t recipients, attempts;
+	uint64_t next_ms;
+	bool is_warned;
+};
+void leg_sum(const struct message *message, const struct leg *leg,
+	     struct leg_sum *out);
+/*
+ * Gives each recipient left a leg by the present policy; those whose leg is
+ * at work stay with it.
+ *
+ * keep  a leg that waits for the result, or NULL
+ */
+void message_assign(struct message *message, struct leg *keep);
+
+/* ----------------------------------------------------------- attempt.c */
+
 /* The leg has its slot. is_unheard: as in struct run. */
 void run_start(struct queue *queue, struct leg *leg, bool is_unheard);
+/* Its envelope is there. */
+void run_ready(struct run *run);
+/* Its memory; the message is the caller's to give back. */
+void run_free(struct run *run);
 /* The next hop of a run's recipients by a policy, which lends its strings. */
 void run_next_hop(struct run *run, const struct policy *policy,
 		  struct next_hop *out);
+/* Cuts it: no delivery, no settlement. The leg stays as it is. */
+void run_abort(struct run *run);
+/* Takes the entry out of spool, lists and memory; runs are cut. */
+void entry_remove(struct queue *queue, struct entry *entry);
+
+/* ------------------------------------------------------------ ending.c */
+
 /* Into run->outcomes: they are lent for a call only. */
 void run_copy_outcomes(struct run *run, const struct outcome *outcomes);
 /* Decides what they mean, and begins to write it. */
 void run_settle(struct run *run, const struct outcome *outcomes);
-/* Cuts it: no delivery, no settlement. The leg stays as it is. */
-void run_abort(struct run *run);
 /* The original is there (or not): outcomes become durable. */
 void run_commit(struct run *run);
 /* A report of it was written, or not. */
 void run_report_done(struct run *run, const struct report *report, int status);
-/* Takes the entry out of spool, lists and memory; runs are cut. */
-void entry_remove(struct queue *queue, struct entry *entry);
+/* Nothing of it is left to be done: the leg waits again, or ends. */
+void run_finish(struct run *run);
 
 /* ----------------------------------------------------------- telling.c */
 
+/* The spool could not give what it has of it. */
+void log_damaged(const struct entry *entry, const char *why);
 /* One line of the log; run_decide_denied's note is in it. */
 void run_log_settled(const struct run *run, const struct settlement *settled);
 /* What is final, and the first delivery after it, into the history. */

@@ -14,9 +14,6 @@
 #define DIGEST_FILE "digest"
 #define FILE_HEAD   "ostler-digest 1"
 
-/* After the disk refused it. */
-#define DISK_RETRY_MS 300000
-
 struct digest {
 	struct queue *queue;
 	struct file_saver *saver;

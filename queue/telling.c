@@ -104,6 +104,18 @@ run_log_settled(const struct run *run, const struct settlement *settled)
 	log_end(&line);
 }
 
+void
+log_damaged(const struct entry *entry, const char *why)
+{
+	char id[SPOOL_ID_MAX];
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "spool");
+	log_text(&line, "id", spool_id_format(entry->id, id));
+	log_text(&line, "reason", why);
+	log_end(&line);
+}
+
 /* ------------------------------------------------------------- history */
 
 /* What is final, and what shows that an address is alive after all. */
