@@ -41,6 +41,9 @@ sasl_mutex_end(void *mutex)
 void
 auth_sasl_prepare(void)
 {
+	/* sasl_server_new for one writes through what it did not get */
+	sasl_set_alloc(mem_alloc, mem_library_calloc, mem_library_realloc,
+		       free);
 	/* workers use it: it is thread safe only with mutexes set first */
 	sasl_set_mutex(sasl_mutex_new, sasl_mutex_take, sasl_mutex_give,
 		       sasl_mutex_end);

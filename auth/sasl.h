@@ -14,7 +14,8 @@
 /* Decoded and encoded SASL data: RFC 4954 allows 12288 octets of base64. */
 #define AUTH_DATA_MAX 12288
 
-/* Gives libsasl2 mutexes; before its first use, from one thread. */
+/* Gives libsasl2 our memory and mutexes; before its first use, from one
+ * thread. */
 void auth_sasl_prepare(void);
 
 /*

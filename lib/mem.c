@@ -2,6 +2,7 @@
 #include "lib/mem.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,24 @@ mem_append(void *old, size_t count, size_t size)
 	if ((count & (count - 1)) != 0)
 		return old;
 	return mem_resize(old, count != 0 ? count * 2 : 1, size);
+}
+
+void *
+mem_library_calloc(size_t count, size_t size)
+{
+	bool is_some = count != 0 && size != 0;
+
+	return mem_check(is_some ? calloc(count, size) : calloc(1, 1));
+}
+
+void *
+mem_library_realloc(void *old, size_t size)
+{
+	if (size == 0 && old != NULL) {
+		free(old);
+		return NULL;
+	}
+	return mem_check(realloc(old, size != 0 ? size : 1));
 }
 
 char *

@@ -35,6 +35,15 @@ void *mem_resize(void *old, size_t count, size_t size)
 void *mem_append(void *old, size_t count, size_t size)
 	__attribute__((returns_nonnull));
 
+/*
+ * calloc and realloc as the C library has them, except that they do not fail:
+ * for libraries that let us choose where they get their memory, and of which
+ * none takes "there is none" well. mem_alloc and free complete the set.
+ * Returns NULL for a size of 0 with an old block, which is freed.
+ */
+void *mem_library_calloc(size_t count, size_t size);
+void *mem_library_realloc(void *old, size_t size);
+
 /* A copy of len bytes with a NUL behind them. from may be NULL when len is 0.
  */
 char *mem_dup(const void *from, size_t len) __attribute__((returns_nonnull));

@@ -9,6 +9,7 @@
 #include "server/config.h"
 #include "server/ctl.h"
 #include "server/daemon.h"
+#include "server/libraries.h"
 #include "server/sendmail.h"
 #include "server/version.h"
 
@@ -107,6 +108,7 @@ main(int argc, char **argv)
 	struct ctl ctl = {.config_file = OSTLER_SYSCONFDIR "/ostler.conf"};
 	int at = 1, rc = EXIT_USAGE;
 
+	libraries_prepare();
 	if (sendmail_is_name(argv[0]))
 		return sendmail_main(argc, argv);
 	for (; at < argc && argv[at][0] == '-'; at++) {

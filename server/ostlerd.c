@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "server/daemon.h"
+#include "server/libraries.h"
 #include "server/version.h"
 
 static const char usage[] =
@@ -24,6 +25,7 @@ main(int argc, char **argv)
 	bool is_check = false, is_verbose = false;
 	int option;
 
+	libraries_prepare();
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 		argv[1] = (char[]){"-V"};
 	if (argc == 2 && strcmp(argv[1], "--help") == 0) {

@@ -605,7 +605,8 @@ dns_backend_new(uv_loop_t *loop, const struct dns_backend_opts *opts,
 	struct cares *cares;
 	int rc;
 
-	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
+	if (ares_library_init_mem(ARES_LIB_INIT_ALL, mem_alloc, free,
+				  mem_library_realloc) != ARES_SUCCESS)
 		return err_text(err, -ENOMEM, "c-ares does not start");
 	cares = mem_zalloc(sizeof(*cares));
 	cares->backend.ops = &cares_ops;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -375,6 +376,37 @@ long long
 tls_ctx_expires(const struct tls_ctx *ctx)
 {
 	return ctx->expires;
+}
+
+static void *
+on_alloc(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return size != 0 ? mem_alloc(size) : NULL; /* as its own would */
+}
+
+static void *
+on_realloc(void *old, size_t size, const char *file, int line)
+{
+	if (old == NULL)
+		return on_alloc(size, file, line);
+	return mem_library_realloc(old, size);
+}
+
+static void
+on_free(void *old, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(old);
+}
+
+void
+tls_library_prepare(void)
+{
+	/* too late: then it goes on as it does by itself */
+	(void)CRYPTO_set_mem_functions(on_alloc, on_realloc, on_free);
 }
 
 const char *

@@ -113,6 +113,9 @@ long long tls_ctx_expires(const struct tls_ctx *ctx);
 int tls_make_self_signed(const char *name, const char *certificate,
 			 const char *key, struct err *err);
 
+/* Gives OpenSSL our memory (lib/mem.h); before its first use. */
+void tls_library_prepare(void);
+
 /* "3.0.19": of OpenSSL, the one that runs. Static. */
 const char *tls_library_version(void);
 
