@@ -4,19 +4,10 @@
  * what the test says, a clock that it moves, and deliveries that find their
  * route and then end as the test told of that host.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/queue_box.h"
 
-#include <ftw.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-#include <uv.h>
-
-#include "lib/mem.h"
 #include "lib/str.h"
-#include "policy/builder.h"
 #include "queue/deliver/delivery.h"
-#include "queue/queue.h"
 #include "queue/route/route.h"
 #include "tests/unit/dns_fake.h"
 
@@ -295,93 +286,17 @@ delivery_abort(struct delivery *delivery)
 
 /* ---------------------------------------------------------- the world */
 
-struct world {
-	uv_loop_t loop;
-	uv_timer_t guard;
-	char dir[64];
-	struct policy *policy;
-	struct resolver *resolver;
-	struct queue_opts opts;
-	struct queue *queue;
-	uint64_t now_ms;
-	bool is_closed;
-};
-
 static const uint32_t retry_s[] = {1000};
-
-static void
-on_policy_report(void *arg, enum builder_severity severity, const char *at,
-		 const char *text)
-{
-	if (severity == BUILDER_ERROR)
-		ck_abort_msg("%s: %s", at != NULL ? at : "", text);
-}
 
 /* home.test is ours, smart.test goes to a smarthost. */
 static struct policy *
 policy_make(void)
 {
-	struct builder *builder = builder_new(on_policy_report, NULL);
-	const struct builder_relay relay = {
-		.hostname = {"relay.test", "t:1"},
-		.postmaster = {"postmaster@home.test", "t:1"},
-		.mx_points_here = {"defer", NULL},
-		.sender_binding = {"domain", NULL},
-	};
-	const struct builder_domain home = {
-		.name = {"home.test", "t:2"},
-		.deliver = {"maildir:/nowhere/%d/%u", "t:2"},
-		.delimiter = {"+", NULL},
-	};
-	const struct sourced domains[] = {{"smart.test", "t:3"}};
-	const struct sourced via[] = {{"smtp:127.0.0.1:25", "t:3"}};
-	const struct builder_route route = {
-		.name = {"out", "t:3"},
-		.for_domains = {domains, 1},
-		.via = {via, 1},
-		.tls = {"opportunistic", NULL},
-		.family = {"any", NULL},
-		.connections = 10,
-		.messages_per_connection = 100,
-	};
-	struct policy *policy;
+	struct builder *builder = policy_begin("postmaster@home.test");
 
-	builder_set_relay(builder, &relay);
-	builder_add_domain(builder, &home);
-	builder_add_route(builder, &route);
-	policy = builder_finish(builder);
-	ck_assert_ptr_nonnull(policy);
-	return policy;
-}
-
-static uint64_t
-world_now(void *arg)
-{
-	return ((struct world *)arg)->now_ms;
-}
-
-static void
-on_event(void *owner)
-{
-}
-
-static void
-on_guard(uv_timer_t *timer)
-{
-	ck_abort_msg("nothing happened for too long");
-}
-
-static void
-world_open(struct world *world)
-{
-	static const struct queue_events events = {on_event, on_event};
-	struct err err = ERR_INIT;
-
-	world->is_closed = false;
-	ck_assert_msg(queue_open(&world->loop, &world->opts, world->policy,
-				 world->resolver, &events, world, &world->queue,
-				 &err) == 0,
-		      "%s", err.text);
+	policy_add_domain(builder, "home.test", "maildir:/nowhere/%d/%u");
+	policy_add_route(builder, "out", "smart.test");
+	return policy_end(builder);
 }
 
 static void
@@ -396,92 +311,28 @@ world_init(struct world *world)
 	};
 	struct err err = ERR_INIT;
 
-	memset(world, 0, sizeof(*world));
 	memset(&peer, 0, sizeof(peer));
 	memset(&dns, 0, sizeof(dns));
 	buf_init(&peer.log, 1 << 20);
 	dns.fake = fake_new(1);
 	dns.mx = "10 old.test";
 	dns.ttl_s = 60;
-	uv_loop_init(&world->loop);
-	uv_timer_init(&world->loop, &world->guard);
-	uv_unref((uv_handle_t *)&world->guard);
-	(void)snprintf(world->dir, sizeof(world->dir), "test_denied.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(world->dir));
-	world->now_ms = 1795271234567;
+	box_init(world, retry_s, COUNT(retry_s));
+	world->opts.warn_s = 0;
 	world->policy = policy_make();
 	resolver_opts.backend = &dns.fake->backend;
 	ck_assert_int_eq(resolver_new(&world->loop, &resolver_opts,
 				      &world->resolver, &err),
 			 0);
-	world->opts = (struct queue_opts){
-		.spool_dir = world->dir,
-		.retry_s = retry_s,
-		.retry_count = COUNT(retry_s),
-		.expire_s = 5 * 86400,
-		.warn_s = 0,
-		.bounce_expire_s = 86400,
-		.grace_s = 3600,
-		.connections = 200,
-		.port = 25,
-		.deliver = true,
-		.now_ms = world_now,
-		.now_arg = world,
-	};
-	world_open(world);
-}
-
-static void
-on_closed(void *arg)
-{
-	((struct world *)arg)->is_closed = true;
-}
-
-static void
-world_close(struct world *world)
-{
-	queue_close(world->queue, 0, on_closed, world);
-	uv_timer_start(&world->guard, on_guard, 30000, 0);
-	while (!world->is_closed)
-		uv_run(&world->loop, UV_RUN_ONCE);
-	uv_timer_stop(&world->guard);
-	world->queue = NULL;
-}
-
-static void
-world_reopen(struct world *world)
-{
-	world_close(world);
-	world_open(world);
-}
-
-static int
-on_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
+	box_open(world);
 }
 
 static void
 world_done(struct world *world)
 {
-	world_close(world);
-	resolver_free(world->resolver);
-	uv_close((uv_handle_t *)&world->guard, NULL);
-	uv_run(&world->loop, UV_RUN_DEFAULT);
-	ck_assert_int_eq(uv_loop_close(&world->loop), 0);
+	box_done(world);
 	free(dns.fake);
-	policy_unref(world->policy);
 	buf_done(&peer.log);
-	(void)nftw(world->dir, on_file, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static struct queue_stats
-stats_of(const struct world *world)
-{
-	struct queue_stats stats;
-
-	queue_stats(world->queue, &stats);
-	return stats;
 }
 
 /* Lets the loop turn, and DNS answer, until nothing moves any more. */
@@ -522,57 +373,18 @@ attempts_are(const char *want)
 	buf_clear(&peer.log);
 }
 
-/* ------------------------------------------------------------- sending */
-
-struct sending {
-	struct queue_put put;
-	bool has_ended;
-};
-
-static void
-on_room(void *owner)
-{
-}
-
-static void
-on_end(void *owner, int status)
-{
-	ck_assert_int_eq(status, 0);
-	((struct sending *)owner)->has_ended = true;
-}
-
-/* to: NULL-terminated. Returns the id of a message that is durable. */
+/* to: NULL-terminated. Returns the id of a message that was tried once. */
 static uint64_t
-send_to(struct world *world, const char *const *to)
+send_and_settle(struct world *world, const char *const *to)
 {
-	static const char body[] = "Subject: test\r\n\r\nhello\r\n";
-	struct sending sending;
-	struct envelope envelope;
-	uint64_t id;
+	uint64_t id = send_to(world, AUTHOR, to, 0);
 
-	memset(&sending, 0, sizeof(sending));
-	envelope_init(&envelope);
-	envelope.sender = mem_strdup(AUTHOR);
-	envelope.received_ms = world->now_ms;
-	envelope.listener = mem_strdup("test");
-	envelope.client = mem_strdup("192.0.2.1");
-	for (; *to != NULL; to++)
-		(void)envelope_add(&envelope, *to);
-	sending.put.owner = &sending;
-	sending.put.on_room = on_room;
-	sending.put.on_end = on_end;
-	queue_put_begin(world->queue, &sending.put, &envelope);
-	(void)queue_put_data(&sending.put, body, strlen(body));
-	queue_put_end(&sending.put);
-	id = sending.put.spool.id;
-	while (!sending.has_ended)
-		uv_run(&world->loop, UV_RUN_ONCE);
 	settle_down(world);
 	return id;
 }
 
-#define SEND(world, ...)                                                       \
-	send_to(world, (const char *const[]){__VA_ARGS__, NULL})
+#define SEND_ALL(world, ...)                                                   \
+	send_and_settle(world, (const char *const[]){__VA_ARGS__, NULL})
 
 /* The report's lines are folded: words only are compared. */
 static void
@@ -602,11 +414,11 @@ START_TEST(a_new_answer_is_tried_at_once)
 	struct world world;
 
 	world_init(&world);
-	SEND(&world, "ok@far.test");
+	SEND_ALL(&world, "ok@far.test");
 	attempts_are("old.test ");
 	peer.denies = "old.test";
 	dns.mx = "10 new.test";
-	SEND(&world, "eve@far.test");
+	SEND_ALL(&world, "eve@far.test");
 	attempts_are("old.test new.test ");
 	ck_assert_uint_eq(stats_of(&world).messages, 0);
 	ck_assert_uint_eq(stats_of(&world).delivered, 2);
@@ -621,7 +433,7 @@ START_TEST(the_same_answer_is_asked_for_once_more_after_its_ttl)
 
 	world_init(&world);
 	peer.denies = "old.test";
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	attempts_are("old.test ");
 	ck_assert_uint_eq(dns.asked, 2);
 	advance(&world, 60);
@@ -644,7 +456,7 @@ START_TEST(what_a_resolver_kept_is_left_behind)
 
 	world_init(&world);
 	peer.denies = "old.test";
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	dns.mx = "10 new.test";
 	advance(&world, 62);
 	attempts_are("old.test new.test ");
@@ -660,7 +472,7 @@ START_TEST(a_ttl_of_more_than_an_hour_is_not_waited_for)
 	world_init(&world);
 	peer.denies = "old.test";
 	dns.ttl_s = 3601;
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	attempts_are("old.test report ");
 	ck_assert_uint_eq(dns.asked, 2);
 	world_done(&world);
@@ -673,9 +485,9 @@ START_TEST(a_restart_keeps_what_was_tried_and_when_to_ask)
 
 	world_init(&world);
 	peer.denies = "old.test new.test";
-	SEND(&world, "ok@far.test");
+	SEND_ALL(&world, "ok@far.test");
 	dns.mx = "10 new.test";
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	attempts_are("old.test old.test new.test ");
 	world_reopen(&world);
 	settle_down(&world);
@@ -695,7 +507,7 @@ START_TEST(dns_that_never_rests_is_not_followed_for_long)
 	world_init(&world);
 	peer.denies = "old.test new.test";
 	dns.flip = "10 new.test";
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	for (unsigned i = 0; i < 100 && stats_of(&world).bounced == 0; i++)
 		advance(&world, 10);
 	attempts_are("old.test new.test old.test new.test report ");
@@ -713,7 +525,7 @@ START_TEST(a_stubborn_host_cannot_make_us_flood_dns)
 	world_init(&world);
 	peer.denies = "old.test";
 	for (unsigned i = 0; i < ALL; i++) {
-		SEND(&world, "bob@far.test");
+		SEND_ALL(&world, "bob@far.test");
 		if (i % 20 == 0)
 			advance(&world, 1);
 	}
@@ -733,10 +545,10 @@ START_TEST(without_an_answer_mail_goes_by_the_schedule)
 	struct world world;
 
 	world_init(&world);
-	SEND(&world, "ok@far.test");
+	SEND_ALL(&world, "ok@far.test");
 	dns.is_failing = true;
 	peer.denies = "old.test";
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	attempts_are("old.test old.test ");
 	advance(&world, 800);
 	attempts_are("");
@@ -760,7 +572,7 @@ START_TEST(a_backup_is_not_the_last_word_while_its_betters_are_down)
 	peer.down = "best.test";
 	dns.mx = "10 best.test 20 spare.test";
 	dns.ttl_s = 86400;
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	advance(&world, 3599);
 	attempts_are("spare.test ");
 	if (comes_back)
@@ -784,7 +596,7 @@ START_TEST(a_smarthost_gets_the_time_of_grace)
 
 	world_init(&world);
 	peer.denies = "smart";
-	SEND(&world, "bob@smart.test");
+	SEND_ALL(&world, "bob@smart.test");
 	advance(&world, 1200);
 	advance(&world, 1200);
 	attempts_are("smart smart smart ");
@@ -804,10 +616,10 @@ START_TEST(what_was_taken_is_not_sent_twice_after_a_hasty_end)
 	struct world world;
 
 	world_init(&world);
-	SEND(&world, "ok@far.test");
+	SEND_ALL(&world, "ok@far.test");
 	peer.denies = "old.test";
 	dns.is_silent = true;
-	SEND(&world, "ok@far.test", "bob@far.test");
+	SEND_ALL(&world, "ok@far.test", "bob@far.test");
 	attempts_are("old.test old.test ");
 	ck_assert_uint_eq(stats_of(&world).delivered, 1);
 	world_reopen(&world);
@@ -829,10 +641,10 @@ START_TEST(the_end_waits_for_dns)
 	struct world world;
 
 	world_init(&world);
-	SEND(&world, "ok@far.test");
+	SEND_ALL(&world, "ok@far.test");
 	peer.denies = "old.test";
 	dns.is_silent = true;
-	SEND(&world, "bob@far.test");
+	SEND_ALL(&world, "bob@far.test");
 	queue_close(world.queue, 20000, on_closed, &world);
 	uv_run(&world.loop, UV_RUN_NOWAIT);
 	ck_assert(!world.is_closed);
@@ -845,7 +657,7 @@ START_TEST(the_end_waits_for_dns)
 	}
 	uv_timer_stop(&world.guard);
 	attempts_are("old.test old.test ");
-	world_open(&world);
+	box_open(&world);
 	settle_down(&world);
 	attempts_are("new.test ");
 	ck_assert_uint_eq(stats_of(&world).messages, 0);
@@ -866,11 +678,11 @@ START_TEST(a_message_may_go_while_dns_is_asked_about_it)
 	uint64_t id, removed = UINT64_MAX;
 
 	world_init(&world);
-	SEND(&world, "ok@far.test");
+	SEND_ALL(&world, "ok@far.test");
 	peer.denies = "old.test";
 	dns.is_silent = true;
-	id = SEND(&world, "bob@far.test");
-	SEND(&world, "eve@far.test");
+	id = SEND_ALL(&world, "bob@far.test");
+	SEND_ALL(&world, "eve@far.test");
 	filter.ids = &id;
 	filter.id_count = 1;
 	queue_apply(world.queue, QUEUE_REMOVE, &filter, on_applied, &removed);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What nobody could be told, once a day to the postmaster.
+ */
+#include "tests/unit/queue_world.h"
+
+/* ------------------------------------------------------------ the digest */
+
+#define DIGEST_TO "domain home.test <>: postmaster@home.test\n"
+
+static bool
+was_loaded(struct world *world)
+{
+	return world->is_loaded;
+}
+
+static bool
+has_digest_waiting(struct world *world)
+{
+	return stats_of(world).digest.waiting != 0;
+}
+
+START_TEST(mail_of_nobody_that_fails_goes_into_a_daily_digest)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	SEND(&world, "", "never@a.test");
+	SEND(&world, "", "never.b@a.test");
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 2);
+	buf_clear(&peer.log);
+	world_reopen(&world);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 2);
+	advance(&world, 86399);
+	settle_down(&world);
+	log_is("");
+	advance(&world, 1);
+	while (stats_of(&world).delivered != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	run_until(&world, is_empty);
+	log_is(DIGEST_TO);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 0);
+	/* and that was all of it */
+	world_reopen(&world);
+	advance(&world, 3 * 86400);
+	settle_down(&world);
+	log_is("");
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(reports_beyond_the_cap_of_their_sender_go_into_the_digest)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.reports_per_sender = (struct units_rate){2, 3600};
+	advance(&world, 1);
+	for (unsigned i = 0; i < 5; i++)
+		SEND(&world, i % 2 != 0 ? "Author@home.test" : AUTHOR,
+		     "never@a.test");
+	SEND(&world, "other@home.test", "never@a.test");
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).delivered, 3);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 3);
+	/* a time later he is told again */
+	advance(&world, 3600);
+	SEND(&world, AUTHOR, "never@a.test");
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).delivered, 4);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 3);
+	world_done(&world);
+}
+END_TEST
+
+/* The postmaster's mailbox refuses it: at most one message a period, and
+ * nothing is forgotten. */
+START_TEST(a_digest_that_fails_waits_for_the_next_one)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.refuses_postmaster = true;
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	SEND(&world, "", "never@a.test");
+	run_until(&world, is_empty);
+	buf_clear(&peer.log);
+	for (unsigned days = 1; days <= 3; days++) {
+		advance(&world, 86399);
+		settle_down(&world);
+		log_is("");
+		advance(&world, 1);
+		while (stats_of(&world).digest.failed != days)
+			uv_run(&world.loop, UV_RUN_ONCE);
+		run_until(&world, is_empty);
+		log_is(DIGEST_TO);
+		run_until(&world, has_digest_waiting);
+		ck_assert_uint_eq(stats_of(&world).digest.waiting, 1);
+		ck_assert_str_eq(stats_of(&world).digest.last_why,
+				 "550 5.1.1 no such user");
+	}
+	peer.refuses_postmaster = false;
+	advance(&world, 86400);
+	while (stats_of(&world).delivered != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	ck_assert_ptr_null(stats_of(&world).digest.last_why);
+	world_done(&world);
+}
+END_TEST
+
+/* Held back, it is in the queue across a restart; removed, it is told again. */
+START_TEST(a_digest_that_an_operator_removes_is_told_again)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	SEND(&world, "", "never@a.test");
+	run_until(&world, is_empty);
+	pause_all(&world, true);
+	advance(&world, 86400);
+	while (stats_of(&world).messages != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 1);
+	world_reopen(&world);
+	run_until(&world, was_loaded);
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 1);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	ck_assert_uint_eq(apply(&world, QUEUE_REMOVE, &all), 1);
+	advance(&world, 1);
+	run_until(&world, has_digest_waiting);
+	ck_assert_uint_eq(stats_of(&world).digest.on_way, 0);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 1);
+	world_done(&world);
+}
+END_TEST
+
+UNIT_MAIN("queue_digest",
+	  tcase_add_test(tc,
+			 mail_of_nobody_that_fails_goes_into_a_daily_digest);
+	  tcase_add_test(
+		  tc,
+		  reports_beyond_the_cap_of_their_sender_go_into_the_digest);
+	  tcase_add_test(tc, a_digest_that_fails_waits_for_the_next_one);
+	  tcase_add_test(tc, a_digest_that_an_operator_removes_is_told_again);)
