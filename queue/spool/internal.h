@@ -150,10 +150,24 @@ void spool_drop_entry(struct spool *spool, uint32_t handle);
 void spool_job_started(struct spool *spool);
 void spool_job_ended(struct spool *spool);
 bool spool_is_live(const struct entry *entry);
+/* A record for the next batch; record->flags is set here. is_urgent: somebody
+ * waits for it. Returns the item, lent until the next addition. */
+struct parcel_item *spool_add_record(struct spool *spool,
+				     struct record_head *record,
+				     const char *text, struct body *body,
+				     bool is_urgent);
+void spool_add_done(struct spool *spool, uint64_t id);
+/* A parcel whose outcome was told. */
+void spool_spare_parcel(struct spool *spool, struct parcel *parcel);
 /* Gives the committer what waits; all: also what nobody waits for. */
 void spool_give(struct spool *spool, bool all);
 void spool_on_turn_end(uv_prepare_t *handle);
 void spool_on_done_timer(uv_timer_t *handle);
+
+/* put.c: the put is over; its owner hears. */
+void spool_end_put(struct spool_put *put, int status);
+
+/* outcome.c */
 void spool_on_notify(uv_async_t *handle);
 
 /* keep.c: segments made, freed, retired */
@@ -175,7 +189,7 @@ struct large *large_new(struct spool *spool, uint64_t id,
 bool large_data(struct large *large, const void *bytes, size_t len);
 void large_end(struct large *large, const char *envelope);
 void large_abort(struct large *large);
-/* spool.c: the file is there, or not. */
+/* put.c: the file is there, or not. */
 void large_ended(struct spool *spool, struct spool_put *put, int status,
 		 const struct file_head *head);
 

@@ -10,26 +10,12 @@
 
 #include "lib/crc32c.h"
 #include "lib/mem.h"
-#include "queue/spool/disk.h"
 #include "queue/spool/internal.h"
-#include "queue/spool/mutant.h"
 
 #define PARCEL_MAX   (320u << 10) /* a parcel is closed above it */
 #define SPARE_MAX    4u
 #define SPARE_BYTES  (2u << 20) /* larger arenas are given back */
 #define DONE_WAIT_MS 20		/* for a batch of DONE records alone */
-#define IDS_AHEAD    (1u << 20) /* ids reserved with each batch */
-#define SPILL_BYTES  65536u	/* what may go to a file when memory is short */
-
-/* What a put has while it lasts. */
-struct put_state {
-	struct body *body;   /* shares; NULL once large */
-	struct large *large; /* borrows: it ends by itself */
-	struct parcel *parcel;
-	size_t item; /* there */
-	uint32_t crc;
-	bool is_ended;
-};
 
 /* ------------------------------------------------------------ small ones */
 
@@ -153,8 +139,8 @@ take_spare(struct spool *spool)
 	return container_of(node, struct parcel, link);
 }
 
-static void
-put_spare(struct spool *spool, struct parcel *parcel)
+void
+spool_spare_parcel(struct spool *spool, struct parcel *parcel)
 {
 	parcel_clear(parcel);
 	if (spool->spare_count >= SPARE_MAX ||
@@ -184,9 +170,9 @@ give_ready(struct spool *spool)
 	committer_give(&spool->committer, &spool->ready);
 }
 
-static struct parcel_item *
-add_record(struct spool *spool, struct record_head *record, const char *text,
-	   struct body *body, bool is_urgent)
+struct parcel_item *
+spool_add_record(struct spool *spool, struct record_head *record,
+		 const char *text, struct body *body, bool is_urgent)
 {
 	bool is_grouped = spool->group_depth > 0;
 	struct parcel_item *item;
@@ -279,224 +265,6 @@ spool_on_done_timer(uv_timer_t *handle)
 	spool_give(spool, true);
 }
 
-/* --------------------------------------------------------------- putting */
-
-static void
-reserve_ids(struct spool *spool)
-{
-	struct committer *committer = &spool->committer;
-
-	/* Every batch carries the reserve; only half a million puts without
-	 * one commit between them make this one necessary. */
-	if (spool->next_id + IDS_AHEAD / 2 < spool->ids_reserved)
-		return;
-	spool->ids_reserved = spool->next_id + IDS_AHEAD;
-	pthread_mutex_lock(&committer->lock);
-	committer->ids = spool->ids_reserved;
-	pthread_mutex_unlock(&committer->lock);
-	spool->filling->is_urgent = true;
-}
-
-void
-spool_put_begin(struct spool *spool, struct spool_put *put)
-{
-	struct put_state *state = mem_zalloc(sizeof(*state));
-
-	put->spool = spool;
-	put->id = spool->next_id++;
-	put->priv = state;
-	state->body = body_new(&spool->bodies);
-	reserve_ids(spool);
-}
-
-static void
-drop_put_body(struct spool *spool, struct put_state *state)
-{
-	if (state->body == NULL)
-		return;
-	if (!state->is_ended)
-		spool->put_bytes -= state->body->capacity;
-	body_unref(state->body);
-	state->body = NULL;
-}
-
-/* Too large for memory, or memory is short and this is not small. */
-static bool
-goes_to_file(const struct spool *spool, const struct body *body, size_t len)
-{
-	if (body->bytes + len > spool->opts.large_bytes)
-		return true;
-	return spool->group_depth == 0 &&
-	       spool->put_bytes + len > spool->opts.memory_bytes &&
-	       body->bytes + len > SPILL_BYTES;
-}
-
-bool
-spool_put_data(struct spool_put *put, const void *bytes, size_t len)
-{
-	struct put_state *state = put->priv;
-	struct spool *spool = put->spool;
-	struct body *body = state->body;
-
-	if (state->large != NULL)
-		return large_data(state->large, bytes, len);
-	if (goes_to_file(spool, body, len)) {
-		state->large = large_new(spool, put->id, put);
-		(void)large_data(state->large, body->data, body->bytes);
-		drop_put_body(spool, state);
-		return large_data(state->large, bytes, len);
-	}
-	spool->put_bytes -= body->capacity;
-	body_reserve(body, len);
-	spool->put_bytes += body->capacity;
-	if (len != 0)
-		memcpy(body->data + body->bytes, bytes, len);
-	body->bytes += len;
-	state->crc = crc32c(state->crc, bytes, len);
-	return false;
-}
-
-bool
-spool_put_is_large(const struct spool_put *put)
-{
-	const struct put_state *state = put->priv;
-
-	return state->large != NULL;
-}
-
-/* The put is over; its owner hears. */
-static void
-end_put(struct spool_put *put, int status)
-{
-	struct put_state *state = put->priv;
-
-	drop_put_body(put->spool, state);
-	free(state);
-	put->spool = NULL;
-	put->priv = NULL;
-	put->on_end(put->owner, status);
-}
-
-static void
-on_put_failed(void *arg, int status)
-{
-	end_put(arg, status);
-}
-
-void
-spool_put_end(struct spool_put *put, const char *envelope)
-{
-	struct put_state *state = put->priv;
-	struct spool *spool = put->spool;
-	size_t text_bytes = strlen(envelope);
-	struct record_head record;
-	struct parcel_item *item;
-	struct body *body = state->body;
-	int status = 0;
-
-	if (spool->is_broken)
-		status = -EIO;
-	else if (text_bytes > FORMAT_TEXT_MAX)
-		status = -EMSGSIZE;
-	else if (spool->is_full && spool->group_depth == 0)
-		status = -ENOSPC;
-	if (status == 0 && state->large != NULL) {
-		state->is_ended = true;
-		large_end(state->large, envelope);
-		return;
-	}
-	if (status < 0) {
-		if (state->large != NULL)
-			large_abort(state->large);
-		state->large = NULL;
-		drop_put_body(spool, state);
-		state->is_ended = true;
-		spool_call_later(spool, on_put_failed, put, status);
-		return;
-	}
-	spool->put_bytes -= body->capacity;
-	state->is_ended = true;
-	body_close_up(body);
-	record = (struct record_head){
-		.type = RECORD_MSG,
-		.payload = (uint32_t)(text_bytes + body->bytes),
-		.id = put->id,
-		.text_bytes = (uint32_t)text_bytes,
-		.text_crc = crc32c(0, envelope, text_bytes),
-		.body_crc = state->crc,
-	};
-	item = add_record(spool, &record, envelope, body, true);
-	item->put = put;
-	state->parcel = spool->filling;
-	state->item = spool->filling->item_count - 1;
-}
-
-static void
-forget_later(struct spool *spool, void *arg)
-{
-	struct list *node, *after;
-
-	list_each_safe (node, after, &spool->later) {
-		struct later *later = container_of(node, struct later, link);
-
-		if (later->arg != arg)
-			continue;
-		list_remove(node);
-		free(later);
-	}
-}
-
-void
-spool_put_abort(struct spool_put *put)
-{
-	struct put_state *state = put->priv;
-
-	if (put->spool == NULL)
-		return;
-	if (state->parcel != NULL) {
-		/* on its way: it gets a DONE record behind it */
-		state->parcel->items[state->item].put = NULL;
-		state->parcel->items[state->item].is_aborted = true;
-	} else if (state->large != NULL) {
-		large_abort(state->large);
-	} else if (state->is_ended) {
-		forget_later(put->spool, put);
-	}
-	drop_put_body(put->spool, state);
-	free(state);
-	put->spool = NULL;
-	put->priv = NULL;
-}
-
-void
-large_ended(struct spool *spool, struct spool_put *put, int status,
-	    const struct file_head *head)
-{
-	struct put_state *state = put->priv;
-
-	state->large = NULL;
-	if (status == 0) {
-		struct entry *entry =
-			index_at(&spool->index,
-				 index_add(&spool->index, head->id));
-
-		entry->flags = ENTRY_IN_FILE;
-		if (spool->is_loading)
-			entry->flags |= ENTRY_FOUND;
-		entry->text_bytes = head->text_bytes;
-		entry->body_bytes = head->body_bytes;
-		entry->body_crc = head->body_crc;
-		spool->stats.messages++;
-		spool->stats.in_files++;
-	} else {
-		spool->stats.sync_errors++;
-		spool_report(spool, true, "tmp",
-			     "a large message cannot be written: %s",
-			     strerror(-status));
-	}
-	end_put(put, status == -EDQUOT ? -ENOSPC : status);
-}
-
 /* ------------------------------------------------------- states and done */
 
 void
@@ -532,17 +300,17 @@ spool_state(struct spool *spool, uint64_t id, const char *line,
 		.number = entry->states,
 		.text_crc = crc32c(0, line, len),
 	};
-	item = add_record(spool, &record, line, NULL, true);
+	item = spool_add_record(spool, &record, line, NULL, true);
 	item->on_saved = on_saved;
 	item->arg = arg;
 }
 
-static void
-add_done(struct spool *spool, uint64_t id)
+void
+spool_add_done(struct spool *spool, uint64_t id)
 {
 	struct record_head record = {.type = RECORD_DONE, .id = id};
 
-	(void)add_record(spool, &record, NULL, NULL, false);
+	(void)spool_add_record(spool, &record, NULL, NULL, false);
 }
 
 void
@@ -562,263 +330,7 @@ spool_done(struct spool *spool, uint64_t id)
 		spool->stats.in_files--;
 	if (entry->body != NULL && entry->body->pins == 0)
 		drop_body(spool, entry);
-	add_done(spool, id);
-}
-
-/* -------------------------------------------------------------- outcomes */
-
-static void
-msg_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
-	  const struct parcel_item *item)
-{
-	uint32_t handle = index_add(&spool->index, item->record.id);
-	struct entry *entry = index_at(&spool->index, handle);
-	struct body *body = item->body;
-
-	entry->at = (parcel->start + item->at) / RECORD_ALIGN;
-	entry->text_bytes = item->record.text_bytes;
-	entry->body_bytes = item->record.payload - item->record.text_bytes;
-	entry->body_crc = item->record.body_crc;
-	entry_list_push(&spool->index, &segment->entries, handle,
-			segment->slot);
-	spool->stats.messages++;
-	if (spool->stats.bodies_bytes + body->capacity <=
-	    spool->opts.memory_bytes) {
-		body->refs++;
-		body->is_counted = true;
-		spool->stats.bodies_bytes += body->capacity;
-		entry->body = body;
-	}
-}
-
-static void
-state_saved(struct spool *spool, struct segment *segment,
-	    const struct parcel *parcel, const struct parcel_item *item)
-{
-	uint32_t handle = index_find(&spool->index, item->record.id);
-	struct state_note note = {
-		.slot = segment->slot,
-		.at = parcel->start + item->at,
-		.bytes = item->record.text_bytes,
-		.number = item->record.number,
-	};
-	struct entry *entry;
-
-	if (handle == 0)
-		return; /* settled meanwhile */
-	entry = index_at(&spool->index, handle);
-	if ((entry->flags & ENTRY_GONE) != 0)
-		return;
-	(void)index_note(&spool->index, entry, &note);
-	if (entry->slot == 0)
-		entry_list_push(&spool->index, &segment->entries, handle,
-				segment->slot);
-}
-
-static void
-done_saved(struct spool *spool, struct segment *segment, uint64_t id)
-{
-	uint32_t handle = index_find(&spool->index, id);
-	struct entry *entry;
-
-	if (handle == 0)
-		return; /* of a message whose client went away */
-	entry = index_at(&spool->index, handle);
-	if ((entry->flags & ENTRY_GONE) != 0)
-		return;
-	spool_unlist(spool, handle);
-	index_drop_notes(&spool->index, entry);
-	if ((entry->flags & (ENTRY_IN_FILE | ENTRY_HAS_FILE)) != 0)
-		spool_unlink_later(spool, id);
-	/* I3: head waits in this segment until the unlink is durable */
-	if ((entry->flags & (ENTRY_IN_FILE | ENTRY_HAS_FILE | ENTRY_MOVING)) !=
-		    0 &&
-	    !MUTANT(UNLINK_FORGOTTEN))
-		segment->has_unlinks = true;
-	entry->flags = (entry->flags & ENTRY_MOVING) | ENTRY_GONE;
-	spool_drop_entry(spool, handle);
-}
-
-/* What failed once and nobody was told about is asked for again. */
-static void
-item_failed(struct spool *spool, struct parcel *parcel,
-	    struct parcel_item *item, int status)
-{
-	struct record_head record = item->record;
-	uint32_t handle = index_find(&spool->index, record.id);
-	struct entry *entry;
-
-	switch (record.type) {
-	case RECORD_MSG:
-		if (item->put != NULL)
-			end_put(item->put,
-				status == -EDQUOT ? -ENOSPC : status);
-		return;
-	case RECORD_STATE:
-		if (item->on_saved != NULL)
-			item->on_saved(item->arg, status);
-		if (item->on_saved != NULL || item->is_grouped ||
-		    spool->is_broken)
-			return;
-		record.flags = 0;
-		(void)add_record(spool, &record,
-				 (const char *)parcel->arena + item->header_at +
-					 RECORD_HEADER,
-				 NULL, false);
-		return;
-	case RECORD_DONE:
-		if (handle == 0)
-			return;
-		if (!item->is_grouped && !spool->is_broken) {
-			add_done(spool, record.id);
-			return;
-		}
-		if (item->is_grouped) {
-			entry = index_at(&spool->index, handle);
-			entry->flags &= (uint32_t)~ENTRY_DONE & 0xff;
-			spool->stats.messages++;
-			if ((entry->flags & ENTRY_IN_FILE) != 0)
-				spool->stats.in_files++;
-		}
-		return;
-	}
-}
-
-static void
-item_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
-	   struct parcel_item *item)
-{
-	struct spool_put *put = item->put;
-
-	switch (item->record.type) {
-	case RECORD_MSG:
-		if (item->is_aborted) {
-			add_done(spool, item->record.id);
-			return;
-		}
-		msg_saved(spool, segment, parcel, item);
-		end_put(put, 0);
-		return;
-	case RECORD_STATE:
-		state_saved(spool, segment, parcel, item);
-		if (item->on_saved != NULL)
-			item->on_saved(item->arg, 0);
-		return;
-	case RECORD_DONE:
-		done_saved(spool, segment, item->record.id);
-		return;
-	}
-}
-
-static void
-tell_failure(struct spool *spool, const struct batch *batch)
-{
-	bool is_broken;
-
-	spool->stats.sync_errors++;
-	pthread_mutex_lock(&spool->committer.lock);
-	is_broken = spool->committer.is_broken;
-	pthread_mutex_unlock(&spool->committer.lock);
-	if (!spool->is_silent)
-		spool_report(spool, true, "log", "a commit failed: %s",
-			     strerror(-batch->status));
-	spool->is_silent = true;
-	if (is_broken && !spool->is_broken) {
-		spool->is_broken = true;
-		spool_report(spool, true, "log",
-			     "two commits in a row failed: no more mail is "
-			     "accepted");
-		spool->callbacks.broken(spool->owner);
-	}
-}
-
-static void
-take_batch(struct spool *spool, struct batch *batch)
-{
-	struct list *node, *after;
-
-	if (batch->segment != NULL)
-		keep_first_seen(spool, batch->segment);
-	if (batch->status == 0) {
-		spool->stats.commits++;
-		spool->current_end = batch->end;
-		spool->is_silent = false;
-		if (batch->head > spool->durable_head)
-			spool->durable_head = batch->head;
-	} else {
-		tell_failure(spool, batch);
-	}
-	list_each_safe (node, after, &batch->parcels) {
-		struct parcel *parcel = container_of(node, struct parcel, link);
-
-		list_remove(node);
-		spool->in_flight--;
-		for (size_t i = 0; i < parcel->item_count; i++) {
-			if (batch->status == 0)
-				item_saved(spool, batch->segment, parcel,
-					   &parcel->items[i]);
-			else
-				item_failed(spool, parcel, &parcel->items[i],
-					    batch->status);
-		}
-		spool->stats.commit_records += parcel->item_count;
-		put_spare(spool, parcel);
-	}
-	free(batch);
-}
-
-static void
-call_later_ones(struct spool *spool)
-{
-	struct later last = {.arg = NULL}; /* as forget_later may meet it */
-
-	/* those that come while we call wait for the next turn */
-	list_init(&last.link);
-	list_push(&spool->later, &last.link);
-	while (true) {
-		struct list *node = list_pop(&spool->later);
-		struct later *later;
-
-		if (node == &last.link)
-			break;
-		later = container_of(node, struct later, link);
-		later->call(later->arg, later->status);
-		free(later);
-	}
-	if (!list_is_empty(&spool->later))
-		(void)uv_async_send(&spool->notify); /* cannot fail */
-}
-
-static void
-move_list(struct list *from, struct list *to, pthread_mutex_t *lock)
-{
-	struct list *node, *after;
-
-	pthread_mutex_lock(lock);
-	list_each_safe (node, after, from) {
-		list_remove(node);
-		list_push(to, node);
-	}
-	pthread_mutex_unlock(lock);
-}
-
-void
-spool_on_notify(uv_async_t *handle)
-{
-	struct spool *spool = handle->data;
-	struct list batches, jobs, *node;
-
-	list_init(&batches);
-	list_init(&jobs);
-	move_list(&spool->committer.done, &batches, &spool->committer.lock);
-	move_list(&spool->straggler.done, &jobs, &spool->straggler.lock);
-	for (node = list_pop(&batches); node != NULL; node = list_pop(&batches))
-		take_batch(spool, container_of(node, struct batch, link));
-	for (node = list_pop(&jobs); node != NULL; node = list_pop(&jobs))
-		keep_straggler(spool,
-			       container_of(node, struct straggler_job, link));
-	call_later_ones(spool);
-	spool_go_on(spool);
+	spool_add_done(spool, id);
 }
 
 /* --------------------------------------------------------------- bodies */
