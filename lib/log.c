@@ -14,6 +14,11 @@
 #define LOG_BUFFER_MAX (1u << 20)
 /* room that a line's end needs: a closing brace and a newline */
 #define LOG_TAIL 4
+/* octets of one value as it is written, all escapes included, so that nobody
+ * fills a line with his own words alone */
+#define LOG_QUOTED_MAX (2 * LOG_VALUE_MAX)
+/* a field that cannot have its key and this much more is left out */
+#define LOG_FIELD_MIN 32
 
 static struct {
 	enum log_format format;
@@ -155,26 +160,40 @@ log_puts(struct log_line *line, const char *text)
 	log_put(line, text, strlen(text));
 }
 
-/* A quoted value: both formats escape alike, as JSON does. */
+static size_t
+log_room(const struct log_line *line)
+{
+	return sizeof(line->text) - LOG_TAIL - line->len;
+}
+
+/*
+ * A quoted value: both formats escape alike, as JSON does. A C1 control is one
+ * also in UTF-8, where it takes two octets: some terminals obey it.
+ */
 static void
 log_put_quoted(struct log_line *line, struct str value)
 {
-	/* an escape is at most six bytes; none may be cut in the middle */
-	size_t room = sizeof(line->text) - LOG_TAIL - line->len;
+	size_t begun = line->len;
 	bool is_utf8 = str_is_utf8(value);
 
-	if (room < 8)
-		return;
 	log_puts(line, "\"");
 	for (size_t i = 0; i < value.len; i++) {
 		unsigned char c = (unsigned char)value.at[i];
+		bool goes_on = is_utf8 && (c & 0xc0) == 0x80;
 		char escape[8];
 
-		if (sizeof(line->text) - LOG_TAIL - line->len < 8)
+		/* an escape is at most six bytes, a character four; neither is
+		 * cut in the middle */
+		if (!goes_on &&
+		    (log_room(line) < 8 || line->len - begun > LOG_QUOTED_MAX))
 			break;
+		if (is_utf8 && c == 0xc2 &&
+		    (unsigned char)value.at[i + 1] < 0xa0)
+			c = (unsigned char)value.at[++i];
 		if (c == '"' || c == '\\')
 			(void)snprintf(escape, sizeof(escape), "\\%c", c);
-		else if (c < ' ' || c == 0x7f || (c >= 0x80 && !is_utf8))
+		else if (c < ' ' || c == 0x7f ||
+			 (c >= 0x80 && (!is_utf8 || (c < 0xa0 && !goes_on))))
 			(void)snprintf(escape, sizeof(escape), "\\u%04x", c);
 		else
 			(void)snprintf(escape, sizeof(escape), "%c", c);
@@ -197,9 +216,12 @@ log_needs_quotes(struct str value)
 	return false;
 }
 
-static void
+/* False: the line is full, and its field is left out. */
+static bool
 log_put_key(struct log_line *line, const char *key)
 {
+	if (log_room(line) < strlen(key) + LOG_FIELD_MIN)
+		return false;
 	if (line->is_json) {
 		log_puts(line, line->len > 1 ? ",\"" : "\"");
 		log_puts(line, key);
@@ -209,6 +231,7 @@ log_put_key(struct log_line *line, const char *key)
 		log_puts(line, key);
 		log_puts(line, "=");
 	}
+	return true;
 }
 
 void
@@ -247,10 +270,12 @@ log_str(struct log_line *line, const char *key, struct str value)
 		return;
 	if (value.len > LOG_VALUE_MAX) {
 		value.len = LOG_VALUE_MAX;
-		while (((unsigned char)value.at[value.len] & 0xc0) == 0x80)
+		while (value.len != 0 &&
+		       ((unsigned char)value.at[value.len] & 0xc0) == 0x80)
 			value.len--;
 	}
-	log_put_key(line, key);
+	if (!log_put_key(line, key))
+		return;
 	if (line->is_json || log_needs_quotes(value))
 		log_put_quoted(line, value);
 	else
@@ -271,7 +296,8 @@ log_number(struct log_line *line, const char *key, int64_t value)
 
 	if (!line->is_on)
 		return;
-	log_put_key(line, key);
+	if (!log_put_key(line, key))
+		return;
 	(void)snprintf(digits, sizeof(digits), "%lld", (long long)value);
 	log_puts(line, digits);
 }
@@ -281,7 +307,8 @@ log_bool(struct log_line *line, const char *key, bool value)
 {
 	if (!line->is_on)
 		return;
-	log_put_key(line, key);
+	if (!log_put_key(line, key))
+		return;
 	log_puts(line, line->is_json ? (value ? "true" : "false")
 				     : (value ? "yes" : "no"));
 }
