@@ -652,6 +652,8 @@ on_stream(void *owner, enum stream_event event)
 void
 session_begin(struct smtpd_session *s)
 {
+	struct tls_ctx *ctx = session_tls_ctx(s);
+
 	s->wait = WAIT_NONE;
 	session_log_connect(s);
 	if (!s->is_unix && s->config->resolver.client_names)
@@ -661,13 +663,17 @@ session_begin(struct smtpd_session *s)
 		session_greet(s);
 		return;
 	}
+	if (ctx == NULL) {
+		/* a reload came while it waited for a header or a name */
+		session_drop(s, "its listener has no TLS any more");
+		return;
+	}
 	s->wait = WAIT_TLS;
 	/* behind a PROXY header the handshake may have begun already */
 	if (s->is_proxied)
-		stream_start_tls_behind(s->stream, session_tls_ctx(s));
+		stream_start_tls_behind(s->stream, ctx);
 	else
-		stream_start_tls(s->stream, session_tls_ctx(s), STREAM_SERVER,
-				 NULL);
+		stream_start_tls(s->stream, ctx, STREAM_SERVER, NULL);
 	session_set_deadline(s);
 }
 

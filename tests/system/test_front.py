@@ -578,3 +578,24 @@ def test_a_nat_in_front_is_told_once(relay):
     assert len(told) == 1 and "PROXY" in told[0]["reason"]
     assert any("all clients come from one private address" in text
                for text in relay.status()["warnings"])
+
+
+@pytest.mark.parametrize("change", ("renamed", "without TLS"))
+def test_a_header_may_come_when_its_listener_has_changed(proxied, authority,
+                                                         change):
+    proxied.start()
+    with Talk(proxied.submissions, proxied.proxy, authority.context(),
+              greeting=False) as talk:
+        talk.raw(v1("203.0.113.5")[:9])
+        wait_for(lambda: proxied.status()["sessions"]["open"] == 1,
+                 "the session")
+        if change == "renamed":
+            proxied.listeners["other"] = proxied.listeners.pop("submissions")
+        else:
+            proxied.listeners["submissions"]["tls"] = "none"
+        assert proxied.reload().code == 0
+        talk.raw(v1("203.0.113.5")[9:])
+        assert talk.is_closed()
+    assert proxied.wait_event("disconnect", client="203.0.113.5")
+    with Talk(proxied.mx, loopback()) as talk:
+        assert talk.greeting.code == 220
