@@ -22,10 +22,10 @@
 /* Replies to one burst of pipelined commands; flushed long before. */
 #define SMTPD_REPLY_MAX (256u << 10)
 
-/* A client address with open connections. */
+/* A client with open connections: an IPv4 address, or an IPv6 /64. */
 struct smtpd_client {
 	struct smtpd_client *next; /* in its slot */
-	struct ip ip;
+	struct ip ip;		   /* of the block the first */
 	unsigned connections;
 };
 
@@ -65,18 +65,19 @@ smtpd_clients_resize(struct smtpd *smtpd, size_t slots)
 static struct smtpd_client *
 smtpd_client_come(struct smtpd *smtpd, const struct ip *ip)
 {
+	struct ip block = ip_block(ip); /* or one host fills every place */
 	struct smtpd_client *client;
-	size_t slot = smtpd_client_slot(smtpd, ip);
+	size_t slot = smtpd_client_slot(smtpd, &block);
 
 	for (client = smtpd->clients[slot]; client != NULL;
 	     client = client->next) {
-		if (ip_equal(&client->ip, ip)) {
+		if (ip_equal(&client->ip, &block)) {
 			client->connections++;
 			return client;
 		}
 	}
 	client = mem_zalloc(sizeof(*client));
-	client->ip = *ip;
+	client->ip = block;
 	client->connections = 1;
 	client->next = smtpd->clients[slot];
 	smtpd->clients[slot] = client;

@@ -599,3 +599,18 @@ def test_a_header_may_come_when_its_listener_has_changed(proxied, authority,
     assert proxied.wait_event("disconnect", client="203.0.113.5")
     with Talk(proxied.mx, loopback()) as talk:
         assert talk.greeting.code == 220
+
+
+def test_one_networks_many_addresses_are_one_client(proxied):
+    """RFC 6177: a single customer has at least a /64."""
+    proxied.set("limits", connections_per_client=2)
+    proxied.start()
+    talks = []
+    for client, code in (("2001:db8:0:1::5", 220), ("2001:db8:0:1:9::6", 220),
+                         ("2001:db8:0:1:8::7", 421), ("2001:db8:0:2::5", 220)):
+        talk = Talk(proxied.mx, proxied.proxy, greeting=False)
+        talk.raw(f"PROXY TCP6 {client} 2001:db8::1 40000 25\r\n".encode())
+        assert talk.reply().code == code
+        talks.append(talk)
+    for talk in talks:
+        talk.close()
