@@ -107,57 +107,73 @@ on_put_room(void *owner)
 	/* a report is small: it was handed over in one go */
 }
 
-/* Formats the report about all that are like its first, into the put. */
+/* What one report is made from; lends to its input. */
+struct telling {
+	struct dsn_input input;
+	struct dsn_recipient *told; /* owns */
+	char id[SPOOL_ID_MAX], report_id[SPOOL_ID_MAX];
+};
+
+/* All that are like the report's first. Its id is not known yet. */
 static void
-report_format(struct report *report, const struct settlement *rest,
-	      const struct settlement *end)
+telling_init(struct telling *telling, const struct report *report)
 {
 	struct run *run = report->run;
+	const struct settlement *end = run->settled + run->settled_count;
 	struct queue *queue = run->queue;
 	struct envelope *envelope = &run->message->envelope;
-	struct dsn_recipient *told =
-		mem_zalloc((size_t)(end - rest) * sizeof(*told));
-	char id[SPOOL_ID_MAX], report_id[SPOOL_ID_MAX];
-	struct dsn_input input = {
+	size_t count = 0;
+
+	telling->told = mem_zalloc((size_t)(end - report->first) *
+				   sizeof(*telling->told));
+	for (const struct settlement *at = report->first; at != end; at++) {
+		struct dsn_recipient *told = &telling->told[count];
+
+		if (!is_alike(report->first, at))
+			continue;
+		told->recipient = &envelope->recipients[at->recipient];
+		told->outcome = at->final;
+		told->classification = at->classification;
+		told->each_time = at->is_each_time ? &at->each_time : NULL;
+		told->story = at->is_denied ? run->story : NULL;
+		count++;
+	}
+	telling->input = (struct dsn_input){
 		.kind = report->first->report,
 		.is_late = report->first->is_late,
 		.texts = queue->texts,
 		.language = queue->language,
 		.hostname = policy_hostname(queue->policy),
 		.from = policy_postmaster(queue->policy),
-		.id = spool_id_format(envelope->id, id),
-		.report_id = spool_id_format(report->put.spool.id, report_id),
+		.id = spool_id_format(envelope->id, telling->id),
 		.now_ms = queue_wall_ms(queue),
 		.retry_until_ms = settle_expiry_ms(&queue->rules, envelope),
 		.envelope = envelope,
-		.recipients = told,
+		.recipients = telling->told,
+		.recipient_count = count,
 		.original = buf_bytes(&run->original),
 		.original_len = buf_len(&run->original),
 		.original_size = envelope->size,
+		/* RFC 6531, 3.4: such a sender is reached by SMTPUTF8 only, so
+		 * nothing more is asked of the way back */
+		.may_be_utf8 = !str_is_ascii(str_of(envelope->sender)),
 	};
+}
+
+/* Formats the report into the put. */
+static void
+report_format(struct report *report, struct telling *telling)
+{
+	struct dsn_input *input = &telling->input;
 	struct buf text;
 
-	for (; rest != end; rest++) {
-		if (!is_alike(report->first, rest))
-			continue;
-		told[input.recipient_count].recipient =
-			&envelope->recipients[rest->recipient];
-		told[input.recipient_count].outcome = rest->final;
-		told[input.recipient_count].classification =
-			rest->classification;
-		if (rest->is_each_time)
-			told[input.recipient_count].each_time =
-				&rest->each_time;
-		if (rest->is_denied)
-			told[input.recipient_count].story = run->story;
-		input.recipient_count++;
-	}
+	input->report_id =
+		spool_id_format(report->put.spool.id, telling->report_id);
 	buf_init(&text, DSN_ROOM);
-	dsn_format(&input, &text);
+	dsn_format(input, &text);
 	(void)queue_put_data(&report->put, buf_bytes(&text), buf_len(&text));
-	log_report(report, input.recipient_count);
+	log_report(report, input->recipient_count);
 	buf_done(&text);
-	free(told);
 }
 
 static void
@@ -220,7 +236,7 @@ is_over_cap(const struct run *run)
 }
 
 static void
-report_begin_put(struct report *report)
+report_begin_put(struct report *report, const struct dsn_input *input)
 {
 	struct run *run = report->run;
 	struct envelope envelope;
@@ -236,8 +252,8 @@ report_begin_put(struct report *report)
 	/* RFC 3461, 6.1: nothing is reported about a report */
 	envelope_add(&envelope, run->message->envelope.sender)->notify =
 		NOTIFY_NEVER;
-	/* the report itself is ASCII: only its address may need more */
-	envelope.is_utf8 = !str_is_ascii(str_of(run->message->envelope.sender));
+	envelope.is_utf8 = input->may_be_utf8;
+	envelope.is_8bit = dsn_is_8bit(input);
 	queue_put_begin(run->queue, &report->put, &envelope);
 }
 
@@ -245,7 +261,7 @@ static void
 report_begin(struct run *run, const struct settlement *first)
 {
 	struct report *report = mem_zalloc(sizeof(*report));
-	const struct settlement *end = run->settled + run->settled_count;
+	struct telling telling;
 
 	report->run = run;
 	report->first = first;
@@ -256,8 +272,10 @@ report_begin(struct run *run, const struct settlement *first)
 	report->is_digest = !first->has_report || is_over_cap(run);
 	if (report->is_digest)
 		return; /* nothing to prepare */
-	report_begin_put(report);
-	report_format(report, first, end);
+	telling_init(&telling, report);
+	report_begin_put(report, &telling.input);
+	report_format(report, &telling);
+	free(telling.told);
 }
 
 void

@@ -20,8 +20,8 @@
 
 enum part_form {
 	PART_NONE,
-	PART_WHOLE,   /* message/rfc822 */
-	PART_HEADERS, /* text/rfc822-headers */
+	PART_WHOLE,   /* message/rfc822 or message/global */
+	PART_HEADERS, /* text/rfc822-headers or message/global-headers */
 };
 
 /* What comes back of the original, and how it has to be labelled. */
@@ -29,7 +29,14 @@ struct original {
 	enum part_form form;
 	struct str bytes;
 	const char *encoding; /* "7bit", "8bit", "quoted-printable" */
+	bool is_global;	      /* RFC 6532: its header is UTF-8 */
 };
+
+static struct str
+str_of_buf(const struct buf *buf)
+{
+	return str_from((const char *)buf_bytes(buf), buf_len(buf));
+}
 
 /* --- the original -------------------------------------------------------- */
 
@@ -110,15 +117,19 @@ choose_original(const struct dsn_input *input)
 	struct str whole =
 		str_from((const char *)input->original, input->original_len);
 	struct str header = header_of(input);
+	bool is_global = input->may_be_utf8 && !str_is_ascii(header) &&
+			 str_is_utf8(header);
 
 	/* RFC 2046, 5.2.1: a message in a message has no other encodings
 	 * than 7bit and 8bit, and without 8BITMIME on the whole way back the
 	 * second would lose the report. */
 	if (is_whole_wanted(input) && has_good_lines(whole)) {
 		if (str_is_ascii(whole))
-			return (struct original){PART_WHOLE, whole, "7bit"};
-		if (input->may_be_8bit)
-			return (struct original){PART_WHOLE, whole, "8bit"};
+			return (struct original){PART_WHOLE, whole, "7bit",
+						 false};
+		if (input->may_be_8bit || input->may_be_utf8)
+			return (struct original){PART_WHOLE, whole, "8bit",
+						 is_global};
 	}
 	if (header.len > HEADER_MAX) {
 		header.len = HEADER_MAX;
@@ -126,17 +137,46 @@ choose_original(const struct dsn_input *input)
 			header.len--;
 	}
 	if (header.len == 0)
-		return (struct original){PART_NONE, header, "7bit"};
+		return (struct original){PART_NONE, header, "7bit", false};
+	if (is_global && has_good_lines(header))
+		return (struct original){PART_HEADERS, header, "8bit", true};
 	return (struct original){PART_HEADERS, header,
 				 str_is_ascii(header) && has_good_lines(header)
 					 ? "7bit"
-					 : "quoted-printable"};
+					 : "quoted-printable",
+				 false};
+}
+
+static bool
+is_8bit(const struct original *original, const struct buf *status)
+{
+	return strcmp(original->encoding, "8bit") == 0 ||
+	       !str_is_ascii(str_of_buf(status));
 }
 
 bool
 dsn_is_8bit(const struct dsn_input *input)
 {
-	return strcmp(choose_original(input).encoding, "8bit") == 0;
+	struct original original = choose_original(input);
+	struct buf status;
+	bool yes;
+
+	buf_init(&status, STATUS_MAX);
+	if (input->may_be_utf8)
+		dsn_status(input, &status);
+	yes = is_8bit(&original, &status);
+	buf_done(&status);
+	return yes;
+}
+
+static const char *
+type_of(const struct original *original)
+{
+	if (original->form == PART_WHOLE)
+		return original->is_global ? "message/global"
+					   : "message/rfc822";
+	return original->is_global ? "message/global-headers"
+				   : "text/rfc822-headers";
 }
 
 static void
@@ -145,8 +185,7 @@ put_original(const struct original *original, const struct language *language,
 {
 	bool is_whole = original->form == PART_WHOLE;
 
-	(void)buf_addf(out, "Content-Type: %s\r\n",
-		       is_whole ? "message/rfc822" : "text/rfc822-headers");
+	(void)buf_addf(out, "Content-Type: %s\r\n", type_of(original));
 	mime_header("Content-Description",
 		    str_of(language_text(language, is_whole
 							   ? TEXT_PART_MESSAGE
@@ -163,14 +202,20 @@ put_original(const struct original *original, const struct language *language,
 /* --- header fields ------------------------------------------------------- */
 
 static void
-put_to(const char *sender, struct buf *out)
+put_to(const struct dsn_input *input, struct buf *out)
 {
-	struct str address = str_of(sender);
+	struct str address = str_of(input->envelope->sender);
 	struct buf group;
 
 	if (str_is_ascii(address)) {
 		(void)buf_adds(out, "To: <");
 		mime_clean_ascii(address, out);
+		(void)buf_adds(out, ">\r\n");
+		return;
+	}
+	if (input->may_be_utf8) {
+		(void)buf_adds(out, "To: <");
+		mime_clean(address, out);
 		(void)buf_adds(out, ">\r\n");
 		return;
 	}
@@ -264,8 +309,7 @@ is_message_id(struct str text)
 
 static void
 put_header(const struct dsn_input *input, const struct language *language,
-	   const char *boundary, const struct original *original,
-	   struct buf *out)
+	   const char *boundary, bool has_8bit, struct buf *out)
 {
 	char date[CLOCK_DATE_MAX];
 	struct str id;
@@ -273,7 +317,7 @@ put_header(const struct dsn_input *input, const struct language *language,
 	(void)buf_addf(out, "Date: %s\r\n",
 		       clock_format_rfc5322(input->now_ms, date));
 	put_from(input, language, out);
-	put_to(input->envelope->sender, out);
+	put_to(input, out);
 	put_subject(input, language, out);
 	(void)buf_addf(out, "Message-ID: <%s@%s>\r\n", input->report_id,
 		       input->hostname);
@@ -287,9 +331,7 @@ put_header(const struct dsn_input *input, const struct language *language,
 		       "report-type=delivery-status;\r\n"
 		       "\tboundary=\"%s\"\r\n"
 		       "Content-Transfer-Encoding: %s\r\n\r\n",
-		       boundary,
-		       strcmp(original->encoding, "8bit") == 0 ? "8bit"
-							       : "7bit");
+		       boundary, has_8bit ? "8bit" : "7bit");
 }
 
 /* --- the whole ----------------------------------------------------------- */
@@ -299,12 +341,6 @@ occurs(const char *boundary, struct str in)
 {
 	return in.len != 0 &&
 	       memmem(in.at, in.len, boundary, strlen(boundary)) != NULL;
-}
-
-static struct str
-str_of_buf(const struct buf *buf)
-{
-	return str_from((const char *)buf_bytes(buf), buf_len(buf));
 }
 
 /* RFC 2046, 5.1.1: a line that occurs in no part. */
@@ -341,6 +377,22 @@ put_text_part(const struct buf *text, const struct language *language,
 		mime_quoted_printable(body, out);
 }
 
+/* RFC 6533, 4: the global form where it holds UTF-8. */
+static void
+put_status_part(const struct buf *status, const struct language *language,
+		struct buf *out)
+{
+	bool is_ascii = str_is_ascii(str_of_buf(status));
+
+	(void)buf_addf(out, "Content-Type: message/%sdelivery-status\r\n",
+		       is_ascii ? "" : "global-");
+	mime_header("Content-Description",
+		    str_of(language_text(language, TEXT_PART_STATUS)), out);
+	(void)buf_addf(out, "Content-Transfer-Encoding: %s\r\n\r\n",
+		       is_ascii ? "7bit" : "8bit");
+	(void)buf_add(out, buf_bytes(status), buf_len(status));
+}
+
 static const struct language *
 choose_language(const struct dsn_input *input)
 {
@@ -366,17 +418,11 @@ dsn_format(const struct dsn_input *input, struct buf *out)
 	dsn_status(input, &status);
 	choose_boundary(input, &text, &status, &original, boundary);
 
-	put_header(input, language, boundary, &original, out);
+	put_header(input, language, boundary, is_8bit(&original, &status), out);
 	(void)buf_addf(out, "--%s\r\n", boundary);
 	put_text_part(&text, language, out);
-	(void)buf_addf(out,
-		       "\r\n--%s\r\n"
-		       "Content-Type: message/delivery-status\r\n",
-		       boundary);
-	mime_header("Content-Description",
-		    str_of(language_text(language, TEXT_PART_STATUS)), out);
-	(void)buf_adds(out, "Content-Transfer-Encoding: 7bit\r\n\r\n");
-	(void)buf_add(out, buf_bytes(&status), buf_len(&status));
+	(void)buf_addf(out, "\r\n--%s\r\n", boundary);
+	put_status_part(&status, language, out);
 	if (original.form != PART_NONE) {
 		(void)buf_addf(out, "\r\n--%s\r\n", boundary);
 		put_original(&original, language, out);

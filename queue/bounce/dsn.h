@@ -61,6 +61,10 @@ struct dsn_input {
 	/* The way back takes 8BITMIME, and the report's envelope will say so
 	 * when dsn_is_8bit does. */
 	bool may_be_8bit;
+	/* The way back takes SMTPUTF8, which the report's envelope says, and
+	 * so 8BITMIME: the forms of RFC 6533 are used where ASCII would not
+	 * do. */
+	bool may_be_utf8;
 };
 
 /* More than any report takes beside 5000 recipients with their replies; the
@@ -68,18 +72,20 @@ struct dsn_input {
 #define DSN_ROOM ((size_t)3 << 20)
 
 /*
- * Appends the report, CR LF line ends, every byte below 128 unless
- * dsn_is_8bit.
+ * Appends the report, CR LF line ends. Its header has UTF-8 only with
+ * may_be_utf8, its body 8-bit bytes only when dsn_is_8bit.
  *
  * out  its maximum must be DSN_ROOM above what it holds
  *
  * Of a failed message below 64 KiB all is returned, unless RET=HDRS asked
  * otherwise or it has 8-bit bytes that may not travel; in all other cases its
- * header is.
+ * header is. What has a header in UTF-8 returns as message/global or
+ * message/global-headers when it may.
  */
 void dsn_format(const struct dsn_input *input, struct buf *out);
 
-/* Will the report hold 8-bit bytes? Only when may_be_8bit. */
+/* Will the report's body hold 8-bit bytes? Only when it may be 8-bit or
+ * UTF-8. */
 bool dsn_is_8bit(const struct dsn_input *input);
 
 #endif

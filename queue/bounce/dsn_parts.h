@@ -20,7 +20,8 @@ bool dsn_original_field(const struct dsn_input *input, const char *name,
 void dsn_text(const struct dsn_input *input, const struct language *language,
 	      struct buf *out);
 
-/* The second, for programs: RFC 3464 and, for addresses, RFC 6533; ASCII. */
+/* The second, for programs: RFC 3464 and, for addresses, RFC 6533. ASCII,
+ * unless the report may be UTF-8 and something in it is. */
 void dsn_status(const struct dsn_input *input, struct buf *out);
 
 #endif

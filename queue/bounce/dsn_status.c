@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* message/delivery-status: the part of a report that programs read. */
+/* message/delivery-status and, where UTF-8 may travel, its global form: the
+ * part of a report that programs read. */
 #include <stdio.h>
 #include <string.h>
 
@@ -40,26 +41,50 @@ decode_xtext(struct str text, struct buf *out)
 	}
 }
 
+/* Where fields go, and what they may hold. */
+struct fields {
+	struct buf *out;
+	bool may_be_utf8;
+};
+
+static void
+clean(const struct fields *fields, struct str text, struct buf *out)
+{
+	if (fields->may_be_utf8)
+		mime_clean(text, out);
+	else
+		mime_clean_ascii(text, out);
+}
+
+/* Where a line that is too long may end: after a character. */
+static size_t
+cut_before(struct str text, size_t len)
+{
+	while (len > 0 && ((unsigned char)text.at[len] & 0xc0) == 0x80)
+		len--;
+	return len;
+}
+
 /*
- * A field from foreign text: printable ASCII. Each line of the text becomes
- * a line of the field; lines that are too long are broken at a space.
+ * A field from foreign text: printable characters. Each line of the text
+ * becomes a line of the field; lines that are too long are broken at a space.
  */
 static void
-put_lines(struct buf *out, const char *name, const char *prefix,
+put_lines(const struct fields *fields, const char *name, const char *prefix,
 	  struct str text)
 {
-	struct buf clean;
+	struct buf *out = fields->out, shown;
 	struct str line;
 	bool is_first = true;
 
 	(void)buf_addf(out, "%s: %s", name, prefix);
-	buf_init(&clean, FIELD_MAX);
+	buf_init(&shown, FIELD_MAX);
 	while (str_cut(&text, '\n', &line)) {
 		struct str rest;
 
-		buf_clear(&clean);
-		mime_clean_ascii(str_trim(line), &clean);
-		rest = str_trim(str_of(buf_text(&clean)));
+		buf_clear(&shown);
+		clean(fields, str_trim(line), &shown);
+		rest = str_trim(str_of(buf_text(&shown)));
 		while (rest.len != 0) {
 			size_t len = rest.len;
 
@@ -67,7 +92,8 @@ put_lines(struct buf *out, const char *name, const char *prefix,
 				len = LINE_MAX;
 				while (len > 1 && rest.at[len] != ' ')
 					len--;
-				len = len == 1 ? LINE_MAX : len;
+				len = len == 1 ? cut_before(rest, LINE_MAX)
+					       : len;
 			}
 			(void)buf_addf(out, "%s%.*s", is_first ? "" : "\r\n ",
 				       (int)len, rest.at);
@@ -77,19 +103,19 @@ put_lines(struct buf *out, const char *name, const char *prefix,
 		}
 	}
 	(void)buf_adds(out, "\r\n");
-	buf_done(&clean);
+	buf_done(&shown);
 }
 
 /* The same from text of one line. */
 static void
-put_field(struct buf *out, const char *name, const char *prefix,
+put_field(const struct fields *fields, const char *name, const char *prefix,
 	  struct str text)
 {
 	struct buf line;
 
 	buf_init(&line, FIELD_MAX);
-	mime_clean_ascii(text, &line);
-	put_lines(out, name, prefix, str_of(buf_text(&line)));
+	clean(fields, text, &line);
+	put_lines(fields, name, prefix, str_of(buf_text(&line)));
 	buf_done(&line);
 }
 
@@ -103,12 +129,17 @@ put_date(struct buf *out, const char *name, uint64_t wall_ms)
 }
 
 /* RFC 6533, 3: an address as utf-8-addr-xtext, where each character that is
- * no QCHAR stands as \x{HEX}. */
+ * no QCHAR stands as \x{HEX}; as it is where UTF-8 may travel. */
 static void
-put_utf8_address(struct buf *out, const char *name, struct str address)
+put_utf8_address(const struct fields *fields, const char *name,
+		 struct str address)
 {
 	struct buf encoded;
 
+	if (fields->may_be_utf8) { /* as it is */
+		put_field(fields, name, "utf-8; ", address);
+		return;
+	}
 	buf_init(&encoded, FIELD_MAX);
 	while (address.len > 0) {
 		unsigned char c = (unsigned char)address.at[0];
@@ -129,24 +160,65 @@ put_utf8_address(struct buf *out, const char *name, struct str address)
 			(void)buf_addf(&encoded, "\\x{%02X}", point);
 		address = str_from(address.at + len, address.len - len);
 	}
-	put_field(out, name, "utf-8; ", str_of(buf_text(&encoded)));
+	put_field(fields, name, "utf-8; ", str_of(buf_text(&encoded)));
 	buf_done(&encoded);
 }
 
 static void
-put_address(struct buf *out, const char *name, const char *address)
+put_address(const struct fields *fields, const char *name, const char *address)
 {
 	struct str text = str_of(address);
 
 	if (!str_is_ascii(text) && str_is_utf8(text))
-		put_utf8_address(out, name, text);
+		put_utf8_address(fields, name, text);
 	else
-		put_field(out, name, "rfc822; ", text);
+		put_field(fields, name, "rfc822; ", text);
+}
+
+/* UTF-8; what is no character is cleaned away with other such bytes. */
+static void
+put_point(uint32_t point, struct buf *out)
+{
+	uint8_t bytes[4];
+	size_t len = point < 0x80      ? 1
+		     : point < 0x800   ? 2
+		     : point < 0x10000 ? 3
+				       : 4;
+
+	for (size_t i = len; i-- > 1; point >>= 6)
+		bytes[i] = (uint8_t)(0x80 | (point & 0x3f));
+	bytes[0] = (uint8_t)(len == 1 ? point : (0xf00 >> len) | point);
+	(void)buf_add(out, bytes, len); /* a cut value is still one */
+}
+
+/* RFC 6533, 3: "\x{HEX}" stands for a character. */
+static void
+decode_unitext(struct str text, struct buf *out)
+{
+	while (text.len > 0) {
+		uint32_t point = 0;
+		size_t at = 3;
+
+		if (text.len > 4 && memcmp(text.at, "\\x{", 3) == 0)
+			while (at < text.len && at < 9 &&
+			       hex_value(text.at[at]) >= 0)
+				point = point << 4 |
+					(uint32_t)hex_value(text.at[at++]);
+		if (at > 3 && at < text.len && text.at[at] == '}' &&
+		    point >= 0x20) {
+			put_point(point, out);
+			at++;
+		} else {
+			(void)buf_add(out, text.at, 1);
+			at = 1;
+		}
+		text = str_from(text.at + at, text.len - at);
+	}
 }
 
 /* RFC 3461, 4.2 and 6.3: what the sender wrote, without the xtext. */
 static void
-put_original_recipient(struct buf *out, const char *orcpt)
+put_original_recipient(const struct fields *fields, const char *orcpt)
 {
 	struct str rest = str_of(orcpt), type;
 	struct buf text;
@@ -160,11 +232,19 @@ put_original_recipient(struct buf *out, const char *orcpt)
 	mime_clean_ascii(type, &text);
 	(void)snprintf(prefix, sizeof(prefix), "%s; ", buf_text(&text));
 	buf_clear(&text);
-	if (str_is_nocase(type, "utf-8"))
+	if (!str_is_nocase(type, "utf-8"))
+		decode_xtext(rest, &text);
+	else if (str_is_ascii(rest) && !fields->may_be_utf8)
 		(void)buf_add(&text, rest.at, rest.len);
 	else
-		decode_xtext(rest, &text);
-	put_field(out, "Original-Recipient", prefix, str_of(buf_text(&text)));
+		decode_unitext(rest, &text);
+	if (!fields->may_be_utf8 && !str_is_ascii(str_of(buf_text(&text))) &&
+	    str_is_nocase(type, "utf-8"))
+		put_utf8_address(fields, "Original-Recipient",
+				 str_of(buf_text(&text)));
+	else
+		put_field(fields, "Original-Recipient", prefix,
+			  str_of(buf_text(&text)));
 	buf_done(&text);
 }
 
@@ -253,33 +333,35 @@ action_name(enum dsn_kind kind)
 }
 
 static void
-put_diagnostic(const struct outcome *outcome, struct buf *out)
+put_diagnostic(const struct fields *fields, const struct outcome *outcome)
 {
 	if (outcome->cause == CAUSE_REPLY && outcome->reply[0] != '\0')
-		put_lines(out, "Diagnostic-Code", "smtp; ",
+		put_lines(fields, "Diagnostic-Code", "smtp; ",
 			  str_of(outcome->reply));
 	else if (outcome->status.text[0] != '\0')
 		/* RFC 3464, 2.3.6: a type of our own */
-		put_field(out, "Diagnostic-Code", "X-Ostler; ",
+		put_field(fields, "Diagnostic-Code", "X-Ostler; ",
 			  str_of(outcome->status.text));
 }
 
 static void
 put_recipient(const struct dsn_input *input,
-	      const struct dsn_recipient *recipient, struct buf *out)
+	      const struct dsn_recipient *recipient,
+	      const struct fields *fields)
 {
+	struct buf *out = fields->out;
 	const struct outcome *outcome = recipient->outcome;
 	bool is_bad = input->kind == DSN_FAILED || input->kind == DSN_DELAYED;
 
 	(void)buf_adds(out, "\r\n");
 	if (recipient->recipient->orcpt != NULL)
-		put_original_recipient(out, recipient->recipient->orcpt);
-	put_address(out, "Final-Recipient", recipient->recipient->address);
+		put_original_recipient(fields, recipient->recipient->orcpt);
+	put_address(fields, "Final-Recipient", recipient->recipient->address);
 	(void)buf_addf(out, "Action: %s\r\n", action_name(input->kind));
 	put_status_code(input, recipient, out);
 	if (outcome->host[0] != '\0')
-		put_field(out, "Remote-MTA", "dns; ", str_of(outcome->host));
-	put_diagnostic(outcome, out);
+		put_field(fields, "Remote-MTA", "dns; ", str_of(outcome->host));
+	put_diagnostic(fields, outcome);
 	if (recipient->recipient->last_attempt_ms != 0)
 		put_date(out, "Last-Attempt-Date",
 			 recipient->recipient->last_attempt_ms);
@@ -289,7 +371,7 @@ put_recipient(const struct dsn_input *input,
 		(void)buf_addf(out, "X-Ostler-Category: %s\r\n",
 			       category_name(
 				       recipient->classification.category));
-		put_field(out, "X-Ostler-Rule", "",
+		put_field(fields, "X-Ostler-Rule", "",
 			  str_of(recipient->classification.rule));
 	}
 }
@@ -297,28 +379,29 @@ put_recipient(const struct dsn_input *input,
 void
 dsn_status(const struct dsn_input *input, struct buf *out)
 {
+	const struct fields fields = {out, input->may_be_utf8};
 	struct buf envid;
 
-	put_field(out, "Reporting-MTA", "dns; ", str_of(input->hostname));
+	put_field(&fields, "Reporting-MTA", "dns; ", str_of(input->hostname));
 	if (input->envelope->envid != NULL &&
 	    input->envelope->envid[0] != '\0') {
 		buf_init(&envid, FIELD_MAX);
 		decode_xtext(str_of(input->envelope->envid), &envid);
-		put_field(out, "Original-Envelope-Id", "",
+		put_field(&fields, "Original-Envelope-Id", "",
 			  str_of(buf_text(&envid)));
 		buf_done(&envid);
 	}
 	/* RFC 3464, 2.2.4: an MTA's name; clients who log in are none */
 	if (input->envelope->login == NULL && input->envelope->helo != NULL &&
 	    input->envelope->helo[0] != '\0')
-		put_field(out, "Received-From-MTA", "dns; ",
+		put_field(&fields, "Received-From-MTA", "dns; ",
 			  str_of(input->envelope->helo));
 	put_date(out, "Arrival-Date", input->envelope->received_ms);
-	put_field(out, "X-Ostler-Queue-ID", "", str_of(input->id));
+	put_field(&fields, "X-Ostler-Queue-ID", "", str_of(input->id));
 	for (size_t i = 0; i < input->recipient_count; i++) {
 		/* whole recipients only */
 		if (buf_room(out) < RECIPIENT_MAX)
 			break;
-		put_recipient(input, &input->recipients[i], out);
+		put_recipient(input, &input->recipients[i], &fields);
 	}
 }

@@ -21,7 +21,7 @@ write=${1:-}
 for name in $($demo --list); do
 	check en "$name" "$golden/$name.eml"
 	case $name in
-	8bit-* | arguments | encoded-subject | headerless | hostile | many | utf8)
+	8bit-* | arguments | encoded-subject | headerless | hostile | many | utf8*)
 		continue ;; # about the form, not the words
 	esac
 	for language in de fr; do

@@ -41,7 +41,7 @@ count_lines(struct str report, const char *want)
 }
 
 static void
-check_shape(const struct buf *out)
+check_shape(const struct dsn_input *input, const struct buf *out)
 {
 	struct str report =
 		str_from((const char *)buf_bytes(out), buf_len(out));
@@ -60,7 +60,6 @@ check_shape(const struct buf *out)
 	FUZZ_CHECK(len == 2 || len == 3);
 	snprintf(delimiter + strlen(delimiter) - 1, 4, "--\r");
 	FUZZ_CHECK(count_lines(report, delimiter) == 1);
-	FUZZ_CHECK(str_is_ascii(report));
 	for (size_t i = 0, at = 0; i < report.len; i++) {
 		FUZZ_CHECK(report.at[i] != '\0');
 		FUZZ_CHECK(report.at[i] != '\n' ||
@@ -74,6 +73,11 @@ check_shape(const struct buf *out)
 		       report.at);
 	FUZZ_CHECK(count_lines(str_from(report.at, len), "Subject:") == 1);
 	FUZZ_CHECK(count_lines(str_from(report.at, len), "To:") == 1);
+	if (!input->may_be_utf8)
+		FUZZ_CHECK(str_is_ascii(report));
+	FUZZ_CHECK(str_is_utf8(str_from(report.at, len)));
+	FUZZ_CHECK(dsn_is_8bit(input) ||
+		   str_is_ascii(str_from(report.at + len, report.len - len)));
 }
 
 static void
@@ -99,6 +103,7 @@ check_report(char *const piece[PIECES], uint8_t flags, const uint8_t *original,
 		.original = original,
 		.original_len = original_len,
 		.original_size = original_len,
+		.may_be_utf8 = (flags & 32) != 0,
 	};
 	struct buf out;
 
@@ -121,7 +126,7 @@ check_report(char *const piece[PIECES], uint8_t flags, const uint8_t *original,
 	buf_init(&out, DSN_ROOM);
 	dsn_format(&input, &out);
 	texts_unref(texts);
-	check_shape(&out);
+	check_shape(&input, &out);
 	buf_done(&out);
 	envelope_done(&envelope);
 	free(outcome);

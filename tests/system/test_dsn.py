@@ -36,7 +36,10 @@ def demo(*arguments):
 CASES = demo("--list").decode().split() if DEMO.exists() else []
 #: The same in other languages; those whose point is their form once only.
 FORMS = {"8bit-headers-only", "8bit-whole", "arguments", "encoded-subject",
-         "headerless", "hostile", "many", "utf8"}
+         "headerless", "hostile", "many", "utf8", "utf8-headers",
+         "utf8-latin1", "utf8-sender", "utf8-to-ascii", "utf8-to-ascii-raw"}
+#: Those that travel by SMTPUTF8, as their sender's address does.
+GLOBAL = {"utf8", "utf8-headers", "utf8-latin1", "utf8-sender"}
 LANGUAGES = ["en", "de", "fr"]
 TRANSLATED = [(name, language) for name in CASES for language in LANGUAGES
               if language == "en" or name not in FORMS]
@@ -57,6 +60,12 @@ def parse(name, language="en"):
 def fields(message):
     """The status part: (of the message, of each recipient)."""
     part = message.get_payload()[1]
+    if part.get_content_type() == "message/global-delivery-status":
+        # RFC 6533, 4: the same fields, in UTF-8; the package knows only the
+        # other name, so it is told that one
+        wire = part.as_bytes(policy=email.policy.SMTPUTF8).replace(
+            b"message/global-delivery-status", b"message/delivery-status", 1)
+        part = email.message_from_bytes(wire, policy=email.policy.default)
     assert part.get_content_type() == "message/delivery-status"
     groups = part.get_payload()
     return groups[0], groups[1:]
@@ -93,10 +102,13 @@ def test_every_report_is_a_well_formed_report(name, language):
     # RFC 5322, 2.1.1 and 2.3: line ends and lengths
     assert re.search(rb"(?<!\r)\n|\r(?!\n)|\0", wire) is None
     assert max(len(line) for line in wire.split(b"\r\n")) <= 998
-    assert wire.isascii() == (name != "8bit-whole")
+    assert wire.isascii() == (name not in GLOBAL | {"8bit-whole"})
+    body = wire.split(b"\r\n\r\n", 1)[1]
+    encoding = "7bit" if body.isascii() else "8bit"
+    assert message["Content-Transfer-Encoding"] == encoding
+    assert encoding == "7bit" or name in GLOBAL | {"8bit-whole"}
     if language == "en":
-        assert demo(name, "--envelope") == (
-            b"8bit\n" if name == "8bit-whole" else b"7bit\n")
+        assert demo(name, "--envelope").decode() == f"{encoding}\n"
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -216,8 +228,10 @@ def test_dsn_arguments_of_the_original_are_honoured(name):
         "text/rfc822-headers")
 
 
-def test_utf8_addresses_travel_as_ascii():
-    _, message = parse("utf8")
+@pytest.mark.parametrize("name", ["utf8-to-ascii", "utf8-to-ascii-raw"])
+def test_utf8_addresses_travel_as_ascii_to_whom_has_an_ascii_address(name):
+    wire, message = parse(name)
+    assert wire.isascii()
     _, (recipient,) = fields(message)
     assert recipient["Final-Recipient"] == (
         "utf-8; \\x{7528}\\x{6237}@example.net")
@@ -225,7 +239,57 @@ def test_utf8_addresses_travel_as_ascii():
         "utf-8; \\x{7528}\\x{6237}@example.net")
     assert "\u7528\u6237@example.net" in message["Subject"]
     assert "\u7528\u6237@example.net" in text(message)
-    assert message["To"].groups[0].display_name == "j\u00f6rg@example.org"
+    assert [part.get_content_type() for part in message.get_payload()] == [
+        "text/plain", "message/delivery-status", "text/rfc822-headers"]
+
+
+# name: (type of the status part, of the original, what there is of it)
+UTF8_FORMS = {
+    "utf8": ("message/global-delivery-status", "message/global",
+             "Gr\u00fc\u00dfe"),
+    "utf8-headers": ("message/global-delivery-status",
+                     "message/global-headers", "Gr\u00fc\u00dfe"),
+    # a header in another charset is no header of RFC 6532
+    "utf8-latin1": ("message/global-delivery-status", "text/rfc822-headers",
+                    None),
+    # nothing in these needs more than ASCII
+    "utf8-sender": ("message/delivery-status", "message/rfc822",
+                    "Minutes of Monday"),
+}
+
+
+@pytest.mark.parametrize("name", UTF8_FORMS)
+def test_whom_smtputf8_reaches_gets_the_forms_of_rfc_6533(name):
+    wire, message = parse(name)
+    status, original, subject = UTF8_FORMS[name]
+    types = [part.get_content_type() for part in message.get_payload()]
+    assert types == ["text/plain", status, original]
+    # RFC 6532: a header in UTF-8 is read as text
+    header = email.message_from_string(wire.decode(errors="replace"),
+                                       policy=email.policy.default)
+    assert header["To"].addresses[0].addr_spec == "j\u00f6rg@example.org"
+    _, (recipient,) = fields(message)
+    if name == "utf8-sender":
+        assert recipient["Final-Recipient"] == "rfc822; anna@example.net"
+    else:
+        for field in ("Final-Recipient", "Original-Recipient"):
+            assert wire.count(field.encode() + ": utf-8; "
+                              "\u7528\u6237@example.net\r\n".encode()) == 1
+    if name == "utf8-headers":
+        assert "no such user \u7528\u6237\r\n".encode() in wire.split(
+            b"Diagnostic-Code: ")[1]
+    part = message.get_payload()[2]
+    if subject is None:
+        assert part["Content-Transfer-Encoding"] == "quoted-printable"
+        assert b"Gr\xfc\xdfe" in part.get_payload(decode=True)
+        return
+    inner = header.get_payload()[2].get_payload()[0]
+    assert inner["Subject"] == subject
+    if original == "message/global":
+        assert part.get_payload()[0].get_content() == (
+            "Sch\u00f6ne Gr\u00fc\u00dfe\r\n")
+    elif original == "message/global-headers":
+        assert "Sch\u00f6ne".encode() not in wire
 
 
 def test_eight_bit_originals_return_whole_only_where_they_may():

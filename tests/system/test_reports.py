@@ -190,3 +190,38 @@ def test_what_the_sender_asked_for_is_what_he_hears(relay, far):
         "rfc822; bob@far.example": ("relayed", "2", None),
         "rfc822; fred@far.example":
             ("failed", "5", "utf-8; fr\\x{E9}d@far.example")}
+
+
+# ---------------------------------------------- addresses beyond ASCII
+
+
+@pytest.mark.parametrize("sender, options, types", [
+    # he can be reached by SMTPUTF8 only: RFC 6533, 4
+    ("jörg@back.example", {"SMTPUTF8", "BODY=8BITMIME"},
+     ["message/global-delivery-status", "message/global"]),
+    # nobody knows what his server takes
+    ("joerg@back.example", set(),
+     ["message/delivery-status", "text/rfc822-headers"]),
+])
+def test_a_report_is_utf8_for_whom_smtputf8_reaches_alone(
+        relay, names, far, make_sink, sender, options, types):
+    back = make_sink(port=far.port)
+    names.domain("back.example", back.host)
+    relay.start()
+    with Talk(relay.mx, timeout=120) as talk:
+        talk.ehlo()
+        assert talk.say(
+            f"MAIL FROM:<{sender}> SMTPUTF8 BODY=8BITMIME").code == 250
+        assert talk.say("RCPT TO:<zoé@far.example>").code == 250
+        assert talk.data("Subject: Grüße\r\n".encode()
+                         + mails.message()).code == 250
+    report, = back.wait()
+    assert report.recipients == [sender]
+    assert {option for option in report.options
+            if not option.startswith("SIZE=")} == options
+    assert report.content.isascii() == (not options)
+    _, status, original = email.message_from_bytes(
+        report.content).get_payload()
+    assert [status.get_content_type(), original.get_content_type()] == types
+    assert ("utf-8; zoé@far.example" if options else
+            "utf-8; zo\\x{E9}@far.example").encode() in report.content

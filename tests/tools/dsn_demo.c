@@ -57,6 +57,15 @@ static const char eight_bit_original[] =
 	"Sch\xc3\xb6ne Gr\xc3\xbc\xc3\x9f"
 	"e\r\n";
 
+/* A header that is no UTF-8, whatever the envelope says. */
+static const char latin1_original[] =
+	"From: Bob <bob@example.org>\r\n"
+	"Subject: Gr\xfc\xdf"
+	"e\r\n"
+	"Message-ID: <latin-1@laptop.example.org>\r\n"
+	"\r\n"
+	"Hallo\r\n";
+
 /* Tries to end the part, to add fields, to close the report. */
 static const char hostile_original[] = "From: Bob <bob@example.org>\r\n"
 				       "Subject: hello\r\n"
@@ -136,18 +145,56 @@ several(struct dsn_input *input, struct envelope *envelope,
 	envelope_add(envelope, "dora@example.edu")->state = RCPT_QUEUED;
 }
 
+/* The sender has an address in ASCII: so has the report. */
 static void
-utf8_addresses(struct dsn_input *input, struct envelope *envelope,
+utf8_recipient(struct dsn_input *input, struct envelope *envelope,
 	       struct outcome *outcome)
 {
-	free(envelope->sender);
-	envelope->sender = mem_strdup("j\xc3\xb6rg@example.org");
 	free(envelope->recipients[0].address);
 	envelope->recipients[0].address =
 		mem_strdup("\xe7\x94\xa8\xe6\x88\xb7@example.net");
 	envelope->recipients[0].orcpt =
 		mem_strdup("utf-8;\\x{7528}\\x{6237}@example.net");
 	envelope->is_utf8 = true;
+}
+
+static void
+utf8_recipient_as_it_is(struct dsn_input *input, struct envelope *envelope,
+			struct outcome *outcome)
+{
+	utf8_recipient(input, envelope, outcome);
+	free(envelope->recipients[0].orcpt);
+	envelope->recipients[0].orcpt =
+		mem_strdup("utf-8;\xe7\x94\xa8\xe6\x88\xb7@example.net");
+}
+
+static void
+utf8_addresses(struct dsn_input *input, struct envelope *envelope,
+	       struct outcome *outcome)
+{
+	utf8_recipient(input, envelope, outcome);
+	free(envelope->sender);
+	envelope->sender = mem_strdup("j\xc3\xb6rg@example.org");
+	input->may_be_utf8 = true;
+}
+
+static void
+utf8_headers(struct dsn_input *input, struct envelope *envelope,
+	     struct outcome *outcome)
+{
+	utf8_addresses(input, envelope, outcome);
+	envelope->ret = 'H';
+}
+
+/* Only his own address is UTF-8. */
+static void
+utf8_sender(struct dsn_input *input, struct envelope *envelope,
+	    struct outcome *outcome)
+{
+	free(envelope->sender);
+	envelope->sender = mem_strdup("j\xc3\xb6rg@example.org");
+	envelope->is_utf8 = true;
+	input->may_be_utf8 = true;
 }
 
 static void
@@ -260,6 +307,17 @@ static const struct demo demos[] = {
 	 "550 5.1.1 Empf\xc3\xa4nger unbekannt", encoded_original, NULL},
 	{"utf8", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT, "550 5.1.1 no such user",
 	 eight_bit_original, utf8_addresses},
+	{"utf8-headers", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.1.1 no such user \xe7\x94\xa8\xe6\x88\xb7", eight_bit_original,
+	 utf8_headers},
+	{"utf8-sender", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.1.1 no such user", plain_original, utf8_sender},
+	{"utf8-latin1", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.1.1 no such user", latin1_original, utf8_headers},
+	{"utf8-to-ascii", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.1.1 no such user", eight_bit_original, utf8_recipient},
+	{"utf8-to-ascii-raw", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
+	 "550 5.1.1 no such user", eight_bit_original, utf8_recipient_as_it_is},
 	{"8bit-headers-only", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
 	 "550 5.1.1 no such user", eight_bit_original, NULL},
 	{"8bit-whole", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
