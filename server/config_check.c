@@ -180,12 +180,14 @@ config_check_route(const struct config *config,
 {
 	const struct sourced *command = &route->token_command;
 	char *const *servers = config->resolver.servers;
+	struct err err = ERR_INIT;
 	char **words;
 
-	if (is_word(&route->tls, "sts") && !https_is_available())
+	if (is_word(&route->tls, "sts") && https_check(&err) < 0)
 		config_error(report, route->tls.at,
-			     "tls = \"sts\" needs libcurl, which this ostlerd "
-			     "was built without");
+			     "tls = \"sts\": MTA-STS policies cannot be read: "
+			     "%s",
+			     err.text);
 	for (size_t i = 0; is_word(&route->tls, "dane") && servers != NULL &&
 			   servers[i] != NULL;
 	     i++)

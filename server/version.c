@@ -8,7 +8,6 @@
 
 #include "auth/sasl.h"
 #include "lib/net/dns_backend.h"
-#include "lib/net/https.h"
 #include "lib/net/tls_ctx.h"
 
 const char *
@@ -32,6 +31,8 @@ version_print(FILE *to)
 		      tls_library_version(), auth_version(),
 		      dns_backend_version(), idn2_check_version(NULL),
 		      jansson_version_str());
-	if (https_is_available())
-		(void)fprintf(to, "libcurl %s\n", https_library_version());
+#ifdef HAVE_CURL
+	(void)fprintf(to, "libcurl %s (built with, for ostler-fetch)\n",
+		      CURL_BUILT_WITH);
+#endif
 }

@@ -35,9 +35,9 @@ found "sasl/ belongs to auth/:" \
 found "c-ares belongs to lib/net/dns_backend.c:" \
 	"$(grep -lE '#include <ares' $(rooms lib policy auth queue server) |
 		grep -v '^lib/net/dns_backend\.c$')"
-found "libcurl belongs to lib/net/https.c:" \
+found "libcurl belongs to server/ostler_fetch.c:" \
 	"$(grep -lE '#include <curl/' $(rooms lib policy auth queue server) |
-		grep -v '^lib/net/https\.c$')"
+		grep -v '^server/ostler_fetch\.c$')"
 found "libconfuse belongs to server/config_load.c:" \
 	"$(grep -lE '#include <confuse' $(rooms lib policy auth queue server) |
 		grep -v '^server/config_load\.c$')"

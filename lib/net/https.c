@@ -2,198 +2,269 @@
 #include "lib/net/https.h"
 
 #include <errno.h>
-#include <pthread.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "config.h"
-#ifdef HAVE_CURL
-#include <curl/curl.h>
-#endif
 
 #include "lib/buf.h"
+#include "lib/clock.h"
 #include "lib/mem.h"
 #include "lib/work.h"
 
-#define FETCHES_MAX 4 /* in workers at once */
+#define PROGRAM	    "ostler-fetch"
+#define FETCHES_MAX 4	/* in workers at once */
+#define HEAD_MAX    512 /* octets of the line in front of the document */
+#define LOOK_MS	    200 /* was it cancelled? */
+#define ARGS	    7	/* in front of the addresses */
 #define WHY_MAX	    256
 
 struct https_fetch {
 	struct work_job job;
 	https_fn *on_reply;
 	void *owner;
-	atomic_bool is_cancelled;
+	atomic_bool is_cancelled, has_begun;
 
-	char *url, *resolve, *ca; /* own */
+	char *argv[ARGS + HTTPS_ADDRS_MAX + 1]; /* owns; NULL-terminated */
 	uint64_t timeout_ms;
+	size_t max_bytes;
 
-	bool is_good;
-	struct buf body;
+	bool is_good, is_ours;
+	struct buf said; /* all of what the program printed */
+	struct str body; /* of said */
 	char type[128];
 	char why[WHY_MAX];
 };
 
+/* ----------------------------------------------------------- the program */
+
+static const char *other_program;
+
+void
+https_use_program(const char *path)
+{
+	other_program = path;
+}
+
 #ifdef HAVE_CURL
 
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-static void
-init_curl(void)
-{
-	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-static size_t
-on_body(char *bytes, size_t size, size_t count, void *arg)
-{
-	struct https_fetch *fetch = arg;
-
-	if (buf_add(&fetch->body, bytes, size * count) < 0) {
-		(void)snprintf(fetch->why, sizeof(fetch->why),
-			       "the document is larger than %zu bytes",
-			       fetch->body.max_bytes);
-		return 0; /* libcurl gives up */
-	}
-	return size * count;
-}
-
-/* Called about once a second. */
+/* Beside this program (a build tree), else where it was installed. */
 static int
-on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+find_program(char to[PATH_MAX], struct err *err)
 {
-	struct https_fetch *fetch = arg;
+	ssize_t len;
+	char *slash;
 
-	(void)a;
-	(void)b;
-	(void)c;
-	(void)d;
-	return atomic_load(&fetch->is_cancelled) ? 1 : 0;
-}
-
-/* False: an option that this libcurl does not know. */
-static bool
-set_options(CURL *curl, struct https_fetch *fetch, struct curl_slist *resolve,
-	    char *error)
-{
-	return curl_easy_setopt(curl, CURLOPT_URL, fetch->url) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") ==
-		       CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_RESOLVE, resolve) == CURLE_OK &&
-	       /* no proxy and no .netrc of whoever started us */
-	       curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_NETRC, CURL_NETRC_IGNORED) ==
-		       CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_SSLVERSION,
-				(long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-	       (fetch->ca == NULL ||
-		(curl_easy_setopt(curl, CURLOPT_CAINFO, fetch->ca) ==
-			 CURLE_OK &&
-		 curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK)) &&
-	       curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
-				(long)fetch->timeout_ms) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_MAXFILESIZE,
-				(long)fetch->body.max_bytes) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body) ==
-		       CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_WRITEDATA, fetch) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress) ==
-		       CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_XFERINFODATA, fetch) ==
-		       CURLE_OK &&
-	       curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error) == CURLE_OK;
-}
-
-static void
-transfer(CURL *curl, struct https_fetch *fetch, const char *error)
-{
-	CURLcode rc = curl_easy_perform(curl);
-	const char *type = NULL;
-	long status = 0;
-
-	if (rc != CURLE_OK) {
-		if (fetch->why[0] == '\0')
-			(void)snprintf(fetch->why, sizeof(fetch->why), "%s",
-				       error[0] != '\0'
-					       ? error
-					       : curl_easy_strerror(rc));
-		return;
+	if (other_program != NULL) {
+		(void)snprintf(to, PATH_MAX, "%s", other_program);
+		return access(to, X_OK) == 0 ? 0
+					     : err_set(err, -errno, "'%s'", to);
 	}
-	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	(void)curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
-	if (type != NULL)
-		(void)str_copy(fetch->type, sizeof(fetch->type), str_of(type));
-	fetch->is_good = status == 200;
-	if (!fetch->is_good)
-		(void)snprintf(fetch->why, sizeof(fetch->why),
-			       "the web server answered %ld", status);
-}
-
-static void
-fetch_run(struct work_job *job)
-{
-	struct https_fetch *fetch = container_of(job, struct https_fetch, job);
-	struct curl_slist *resolve = NULL;
-	char error[CURL_ERROR_SIZE] = "";
-	CURL *curl;
-
-	if (atomic_load(&fetch->is_cancelled))
-		return; /* nobody waits any more */
-	(void)pthread_once(&curl_once, init_curl);
-	curl = curl_easy_init();
-	resolve = curl_slist_append(NULL, fetch->resolve);
-	if (curl == NULL || resolve == NULL ||
-	    !set_options(curl, fetch, resolve, error))
-		(void)snprintf(fetch->why, sizeof(fetch->why),
-			       "libcurl cannot do it");
-	else
-		transfer(curl, fetch, error);
-	curl_easy_cleanup(curl);
-	curl_slist_free_all(resolve);
-}
-
-bool
-https_is_available(void)
-{
-	return true;
-}
-
-const char *
-https_library_version(void)
-{
-	return curl_version_info(CURLVERSION_NOW)->version;
+	len = readlink("/proc/self/exe", to, PATH_MAX - 1);
+	to[len > 0 ? len : 0] = '\0';
+	slash = strrchr(to, '/');
+	if (slash != NULL &&
+	    (size_t)(slash + 1 - to) + sizeof(PROGRAM) <= PATH_MAX) {
+		memcpy(slash + 1, PROGRAM, sizeof(PROGRAM));
+		if (access(to, X_OK) == 0)
+			return 0;
+	}
+	(void)snprintf(to, PATH_MAX, "%s/%s", OSTLER_LIBEXECDIR, PROGRAM);
+	if (access(to, X_OK) == 0)
+		return 0;
+	return err_set(err, -errno, "'%s'", to);
 }
 
 #else
 
+static int
+find_program(char to[PATH_MAX], struct err *err)
+{
+	to[0] = '\0';
+	return err_text(err, -ENOSYS, "ostler was built without libcurl");
+}
+
+#endif
+
+int
+https_check(struct err *err)
+{
+	char path[PATH_MAX];
+
+	return find_program(path, err);
+}
+
+/* A child with nothing of ours but its standard output; 0 or an errno. */
+static int
+spawn(const char *path, char **argv, int out, pid_t *pid)
+{
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t all, none;
+	int rc;
+
+	(void)sigemptyset(&none);
+	(void)sigfillset(&all);
+	rc = posix_spawn_file_actions_init(&files);
+	if (rc != 0)
+		return rc;
+	rc = posix_spawnattr_init(&attr);
+	if (rc != 0)
+		goto done_files;
+	rc = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null",
+					      O_RDONLY, 0);
+	if (rc == 0)
+		rc = posix_spawn_file_actions_adddup2(&files, out,
+						      STDOUT_FILENO);
+	if (rc == 0)
+		rc = posix_spawnattr_setsigmask(&attr, &none);
+	if (rc == 0)
+		rc = posix_spawnattr_setsigdefault(&attr, &all);
+	if (rc == 0)
+		rc = posix_spawnattr_setflags(&attr,
+					      POSIX_SPAWN_SETSIGMASK |
+						      POSIX_SPAWN_SETSIGDEF);
+	if (rc == 0)
+		rc = posix_spawn(pid, path, &files, &attr, argv, environ);
+	(void)posix_spawnattr_destroy(&attr);
+done_files:
+	(void)posix_spawn_file_actions_destroy(&files);
+	return rc;
+}
+
+/* ----------------------------------------------------------- in a worker */
+
+static void
+fail_ours(struct https_fetch *fetch, const char *what)
+{
+	fetch->is_ours = true;
+	(void)snprintf(fetch->why, sizeof(fetch->why), "%s", what);
+}
+
+/* Reads until the end; false when it must be ended: cancelled, too late, or
+ * more than a document and its line. */
+static bool
+read_all(struct https_fetch *fetch, int fd)
+{
+	uint64_t until_ms = clock_boot_ms() + fetch->timeout_ms;
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	uint8_t chunk[4096];
+
+	while (!atomic_load(&fetch->is_cancelled)) {
+		ssize_t got;
+
+		if (clock_boot_ms() >= until_ms) {
+			(void)snprintf(fetch->why, sizeof(fetch->why),
+				       "no document within %" PRIu64 " seconds",
+				       fetch->timeout_ms / 1000);
+			return false;
+		}
+		if (poll(&ready, 1, LOOK_MS) <= 0)
+			continue;
+		got = read(fd, chunk, sizeof(chunk));
+		if (got == 0)
+			return true;
+		if (got < 0 && errno != EINTR) {
+			fail_ours(fetch, strerror(errno));
+			return false;
+		}
+		if (got > 0 && buf_add(&fetch->said, chunk, (size_t)got) < 0) {
+			fail_ours(fetch, PROGRAM " printed too much");
+			return false;
+		}
+	}
+	return false;
+}
+
+/* "good TYPE", "bad WHY" */
+static void
+read_said(struct https_fetch *fetch)
+{
+	struct str rest = str_from((const char *)buf_bytes(&fetch->said),
+				   buf_len(&fetch->said));
+	struct str line, word;
+
+	if (rest.len == 0 ||
+	    memchr(rest.at, '\n', rest.len < HEAD_MAX ? rest.len : HEAD_MAX) ==
+		    NULL ||
+	    !str_cut(&rest, '\n', &line) || !str_cut(&line, ' ', &word) ||
+	    (!str_is(word, "good") && !str_is(word, "bad"))) {
+		fail_ours(fetch, PROGRAM " said nothing of use");
+		return;
+	}
+	fetch->is_good = str_is(word, "good");
+	(void)str_copy(fetch->is_good ? fetch->type : fetch->why,
+		       fetch->is_good ? sizeof(fetch->type)
+				      : sizeof(fetch->why),
+		       line);
+	fetch->body = rest;
+}
+
+static void
+end_program(struct https_fetch *fetch, pid_t pid, bool has_ended)
+{
+	int status = 0;
+	pid_t gone;
+
+	if (!has_ended)
+		(void)kill(pid, SIGKILL);
+	do
+		gone = waitpid(pid, &status, 0);
+	while (gone < 0 && errno == EINTR);
+	if (!has_ended)
+		return;
+	if (gone == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		read_said(fetch);
+	else
+		/* 127: the dynamic linker has said on standard error what it
+		 * misses */
+		fail_ours(fetch, gone == pid && WIFEXITED(status) &&
+						 WEXITSTATUS(status) == 127
+					 ? PROGRAM " cannot be run: is "
+						   "libcurl installed?"
+					 : PROGRAM " failed");
+}
+
 static void
 fetch_run(struct work_job *job)
 {
 	struct https_fetch *fetch = container_of(job, struct https_fetch, job);
+	struct err err = ERR_INIT;
+	char path[PATH_MAX];
+	int ends[2], rc;
+	pid_t pid;
 
-	(void)snprintf(fetch->why, sizeof(fetch->why),
-		       "this program was built without libcurl");
+	if (atomic_load(&fetch->is_cancelled))
+		return; /* nobody waits any more */
+	atomic_store(&fetch->has_begun, true);
+	if (find_program(path, &err) < 0) {
+		fail_ours(fetch, err.text);
+		return;
+	}
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		fail_ours(fetch, strerror(errno));
+		return;
+	}
+	rc = spawn(path, fetch->argv, ends[1], &pid);
+	(void)close(ends[1]);
+	if (rc == 0)
+		end_program(fetch, pid, read_all(fetch, ends[0]));
+	else
+		fail_ours(fetch, strerror(rc));
+	(void)close(ends[0]);
 }
 
-bool
-https_is_available(void)
-{
-	return false;
-}
-
-const char *
-https_library_version(void)
-{
-	return NULL;
-}
-
-#endif
+/* ----------------------------------------------------------- on the loop */
 
 static void
 fetch_done(struct work_job *job)
@@ -201,8 +272,8 @@ fetch_done(struct work_job *job)
 	struct https_fetch *fetch = container_of(job, struct https_fetch, job);
 	struct https_reply reply = {
 		.is_good = fetch->is_good,
-		.body = str_from((const char *)buf_bytes(&fetch->body),
-				 buf_len(&fetch->body)),
+		.is_ours = fetch->is_ours,
+		.body = fetch->body,
 		.type = fetch->type,
 		.why = fetch->why,
 	};
@@ -215,32 +286,28 @@ fetch_free(struct work_job *job)
 {
 	struct https_fetch *fetch = container_of(job, struct https_fetch, job);
 
-	buf_done(&fetch->body);
-	free(fetch->url);
-	free(fetch->resolve);
-	free(fetch->ca);
+	buf_done(&fetch->said);
+	for (size_t i = 0; fetch->argv[i] != NULL; i++)
+		free(fetch->argv[i]);
 	free(fetch);
 }
 
-/* "host:port:address,address", as CURLOPT_RESOLVE wants it. */
-static char *
-resolve_text(const struct https_request *request)
+/* See server/ostler_fetch.c. */
+static void
+fill_argv(char **argv, const struct https_request *request)
 {
-	char text[HTTPS_ADDRS_MAX * (IP_TEXT_MAX + 3) + 1] = "",
-							ip[IP_TEXT_MAX];
-	size_t len = 0;
+	char text[IP_TEXT_MAX];
+	size_t count = 0;
 
-	for (size_t i = 0; i < request->addr_count && i < HTTPS_ADDRS_MAX;
-	     i++) {
-		bool is_v6 = request->addrs[i].family == IP_V6;
-
-		len += (size_t)snprintf(text + len, sizeof(text) - len,
-					"%s%s%s%s", i != 0 ? "," : "",
-					is_v6 ? "[" : "",
-					ip_format(&request->addrs[i], ip),
-					is_v6 ? "]" : "");
-	}
-	return mem_printf("%s:%u:%s", request->host, request->port, text);
+	argv[count++] = mem_strdup(PROGRAM);
+	argv[count++] = mem_strdup(request->host);
+	argv[count++] = mem_printf("%u", request->port);
+	argv[count++] = mem_strdup(request->path);
+	argv[count++] = mem_printf("%zu", request->max_bytes);
+	argv[count++] = mem_printf("%" PRIu64, request->timeout_ms);
+	argv[count++] = mem_strdup(request->ca != NULL ? request->ca : "");
+	for (size_t i = 0; i < request->addr_count && i < HTTPS_ADDRS_MAX; i++)
+		argv[count++] = mem_strdup(ip_format(&request->addrs[i], text));
 }
 
 struct https_fetch *
@@ -255,17 +322,21 @@ https_get(uv_loop_t *loop, const struct https_request *request,
 	fetch->on_reply = on_reply;
 	fetch->owner = owner;
 	atomic_init(&fetch->is_cancelled, false);
-	fetch->url = mem_printf("https://%s:%u%s", request->host, request->port,
-				request->path);
-	fetch->resolve = resolve_text(request);
-	fetch->ca = mem_strdup(request->ca);
+	atomic_init(&fetch->has_begun, false);
+	fill_argv(fetch->argv, request);
 	fetch->timeout_ms = request->timeout_ms;
-	buf_init(&fetch->body, request->max_bytes);
+	buf_init(&fetch->said, HEAD_MAX + request->max_bytes);
 	fetch->job.run = fetch_run;
 	fetch->job.done = fetch_done;
 	fetch->job.free_job = fetch_free;
 	work_start(loop, &fetch->job, &lane);
 	return fetch;
+}
+
+bool
+https_has_begun(const struct https_fetch *fetch)
+{
+	return atomic_load(&fetch->has_begun);
 }
 
 void
