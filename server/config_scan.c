@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "server/config_scan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -779,7 +780,10 @@ scan_file(struct scan *scan, struct config_report *report,
 	}
 	text = read_file(file, SCAN_FILE_MAX, &len, &err);
 	if (text == NULL) {
-		config_error(report, included_at, "%s", err.text);
+		config_error(report, included_at, "%s%s", err.text,
+			     err.code == -ENOENT && included_at == NULL
+				     ? "; `ostlerctl setup` writes one"
+				     : "");
 		return;
 	}
 	if (memchr(text, '\0', len) != NULL)

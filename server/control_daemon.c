@@ -11,6 +11,7 @@
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/admin.h"
+#include "server/certificate_state.h"
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
@@ -208,6 +209,7 @@ control_status(struct control_request *request)
 			   destinations);
 	queue_slow_hosts(daemon->queue, on_slow_host, slow_hosts);
 	warnings = control_warnings(daemon);
+	certificate_warnings(daemon, warnings);
 	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
 	(void)control_row(
 		request,

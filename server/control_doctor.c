@@ -15,11 +15,11 @@
 #include "lib/clock.h"
 #include "lib/list.h"
 #include "lib/mem.h"
-#include "lib/net/tls_ctx.h"
 #include "lib/units.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "queue/route/route.h"
+#include "server/certificate_state.h"
 #include "server/client_name.h"
 #include "server/config.h"
 #include "server/control.h"
@@ -31,8 +31,6 @@
 
 /* Domains that DNS is asked about; the rest is counted. */
 #define DOCTOR_DOMAINS_MAX 50
-
-#define CERTIFICATE_WARN_S (14 * 86400)
 
 #define OTHERS_MAX    3	 /* MX hosts that are not this one, to connect to */
 #define ADDRESSES_MAX 16 /* of this host */
@@ -562,29 +560,16 @@ static void
 check_certificates(struct doctor *doctor)
 {
 	const struct daemon *daemon = doctor->request->daemon;
-	long long now_s = (long long)(clock_wall_ms() / 1000);
+	const struct smtpd_tls *tls = daemon->smtpd->tls;
+	struct certificate_state state;
 
-	for (size_t i = 0; i < daemon->smtpd->tls->count; i++) {
-		const struct tls_ctx *ctx = daemon->smtpd->tls->contexts[i];
-		char date[CLOCK_DATE_MAX], text[100];
-		const char *state = "ok";
-		long long end_s;
-
-		if (ctx == NULL)
+	for (size_t i = 0; i < tls->count; i++) {
+		if (tls->contexts[i] == NULL)
 			continue;
-		end_s = tls_ctx_expires(ctx);
-		if (end_s <= now_s)
-			state = "fail";
-		else if (end_s <= now_s + CERTIFICATE_WARN_S)
-			state = "warn";
-		(void)snprintf(text, sizeof(text), "ends %s",
-			       clock_format_rfc3339((uint64_t)end_s * 1000,
-						    date));
+		certificate_state(tls->contexts[i], clock_wall_ms(), &state);
 		doctor_say(doctor, "certificate",
-			   daemon->config->listeners[i].name, state, text,
-			   strcmp(state, "ok") == 0
-				   ? ""
-				   : "Renew it; a reload takes the new one.");
+			   daemon->config->listeners[i].name, state.state,
+			   state.text, state.advice);
 	}
 }
 

@@ -265,8 +265,10 @@ ctl_print_route(void *arg, const json_t *row)
 	(void)printf("%s (%s)", get(hop, "key"), get(hop, "config"));
 	if (get(hop, "maildir")[0] != '\0')
 		(void)printf("\n  %s\n", get(hop, "maildir"));
-	else
+	else if (get(hop, "tls")[0] != '\0')
 		(void)printf(", TLS %s\n", get(hop, "tls"));
+	else
+		(void)printf("\n");
 	if (json_is_true(json_object_get(row, "implicit_mx")))
 		(void)printf("  no MX: the domain's own address is used\n");
 	json_array_foreach(json_object_get(row, "hosts"), i, host)

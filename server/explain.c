@@ -166,6 +166,8 @@ explain_next_hop(const struct next_hop *hop)
 		[HOP_TLS_STS] = "sts",
 	};
 	json_t *targets = json_array();
+	/* a file is written, not sent */
+	bool has_tls = hop->kind != HOP_MAILDIR && hop->kind != HOP_DISCARD;
 
 	for (size_t i = 0; i < hop->target_count; i++) {
 		const struct hop_target *target = &hop->targets[i];
@@ -180,12 +182,12 @@ explain_next_hop(const struct next_hop *hop)
 							   target->host,
 							   target->port));
 	}
-	return json_pack("{s:s,s:s,s:s,s:o,s:b,s:b,s:s,s:s*,s:s*,s:s}", "kind",
+	return json_pack("{s:s,s:s,s:s,s:o,s:b,s:b,s:s*,s:s*,s:s*,s:s}", "kind",
 			 kinds[hop->kind], "key", hop->key, "domain",
 			 hop->domain, "targets", targets, "local",
 			 hop->is_local, "backup", hop->is_backup, "tls",
-			 tls[hop->tls], "maildir", hop->maildir, "user",
-			 hop->user, "config",
+			 has_tls ? tls[hop->tls] : NULL, "maildir",
+			 hop->maildir, "user", hop->user, "config",
 			 hop->config_at != NULL ? hop->config_at : "default");
 }
 
@@ -364,7 +366,9 @@ explain_print_hop(const json_t *recipient)
 	json_array_foreach(json_object_get(hop, "targets"), index, target)(void)
 		printf("%s%s", index == 0 ? " " : ", ",
 		       json_string_value(target));
-	(void)printf(", TLS %s (%s)\n", get(hop, "tls"), get(hop, "config"));
+	if (get(hop, "tls")[0] != '\0')
+		(void)printf(", TLS %s", get(hop, "tls"));
+	(void)printf(" (%s)\n", get(hop, "config"));
 }
 
 void

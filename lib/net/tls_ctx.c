@@ -103,6 +103,7 @@ read_pairs(struct tls_ctx *ctx, const struct tls_files *files,
 
 		if (ctx->expires == 0 || expires < ctx->expires)
 			ctx->expires = expires;
+		ctx->is_self_signed |= tls_pair_is_self_signed(pairs[i]);
 	}
 	/* OpenSSL keeps one certificate for each kind of key and takes the
 	 * one that the client knows: the second would take the first's place */
@@ -376,6 +377,12 @@ long long
 tls_ctx_expires(const struct tls_ctx *ctx)
 {
 	return ctx->expires;
+}
+
+bool
+tls_ctx_is_self_signed(const struct tls_ctx *ctx)
+{
+	return ctx->is_self_signed;
 }
 
 static void *

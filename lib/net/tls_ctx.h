@@ -105,6 +105,10 @@ void tls_ctx_unref(struct tls_ctx *ctx); /* NULL is fine */
  * 0 for a client's. */
 long long tls_ctx_expires(const struct tls_ctx *ctx);
 
+/* Did nobody but its owner sign one of the server's certificates? Then no
+ * client can verify it. False for a client's context. */
+bool tls_ctx_is_self_signed(const struct tls_ctx *ctx);
+
 /*
  * Makes a key and a self-signed certificate for name in the two files (0600,
  * 0644), ECDSA P-256, ten years. Existing files are not overwritten

@@ -234,6 +234,13 @@ tls_pair_expires(const struct tls_pair *pair)
 	return (long long)timegm(&end);
 }
 
+bool
+tls_pair_is_self_signed(const struct tls_pair *pair)
+{
+	return X509_NAME_cmp(X509_get_subject_name(pair->leaf),
+			     X509_get_issuer_name(pair->leaf)) == 0;
+}
+
 /* ------------------------------------------------------------------ trust */
 
 static bool

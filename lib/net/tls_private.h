@@ -55,9 +55,10 @@ struct tls_site {
 
 struct tls_ctx {
 	SSL_CTX *ssl;
-	atomic_uint refs;  /* a worker makes it, the loop uses it */
-	long long expires; /* see tls_ctx_expires */
-	bool is_verified;  /* client: an unverified peer fails the handshake */
+	atomic_uint refs;    /* a worker makes it, the loop uses it */
+	long long expires;   /* see tls_ctx_expires */
+	bool is_self_signed; /* see tls_ctx_is_self_signed */
+	bool is_verified; /* client: an unverified peer fails the handshake */
 	/* server: instead of the certificates in ssl, for these names */
 	struct tls_site *sites;
 	size_t site_count;
@@ -105,6 +106,9 @@ void tls_pair_done(struct tls_pair *pair);
 
 /* Seconds since 1970 when the certificate ends; 0: it does not say. */
 long long tls_pair_expires(const struct tls_pair *pair);
+
+/* Is it its own issuer? */
+bool tls_pair_is_self_signed(const struct tls_pair *pair);
 
 /*
  * Trusts every certificate in a PEM file.

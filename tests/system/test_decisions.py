@@ -206,3 +206,22 @@ def test_no_reply_is_longer_than_a_line_may_be(matrix):
         reply = talk.say(f"RCPT TO:<{local}@{domain}>")
         assert reply.code == 550
         assert all(len(line) <= 510 for line in reply.lines)
+
+
+def test_a_maildir_has_no_tls_to_explain(relay):
+    relay.domain("lists.example", deliver="smtp:127.0.0.2:25")
+    words = ("explain", "--client", "192.0.2.9", "--from", "eve@else.example",
+             "--to")
+    relay.write()
+    for _ in range(2):  # without a daemon, then with one
+        row = relay.ctl(*words, "anna@local.example", json=True).row
+        hop = row["recipients"][0]["next_hop"]
+        assert hop["kind"] == "maildir" and "tls" not in hop
+        assert "TLS" not in relay.ctl(*words, "anna@local.example").out
+        hop = relay.ctl(*words, "news@lists.example",
+                        json=True).row["recipients"][0]["next_hop"]
+        assert hop["tls"] == "opportunistic"
+        out = relay.ctl(*words, "news@lists.example").out
+        assert ", TLS opportunistic (" in out
+        if relay.process is None:
+            relay.start()

@@ -40,7 +40,8 @@ def healthy(relay, names):
     return relay
 
 
-def test_a_relay_in_good_health_has_nothing_but_ok(relay, names, make_sink):
+def test_a_relay_in_good_health_has_nothing_but_ok(relay, names, make_sink,
+                                                   authority):
     sink = make_sink()
     names.host(NAME, relay.host)
     names.host("mx2.example", sink.host)
@@ -50,8 +51,8 @@ def test_a_relay_in_good_health_has_nothing_but_ok(relay, names, make_sink):
     relay.set("queue", port=sink.port)
     names.set("local.example", "TXT", '"v=spf1 mx -all"')
     names.set("_dmarc.local.example", "TXT", '"v=DMARC1; p=none"')
-    # the tests' certificates live for two days
-    relay.sections["tls"] = {}
+    pair = authority.issue(relay.folder / "long", NAME, days=40)
+    relay.set("tls", certificate=pair.chain, key=pair.key)
     relay.start()
     relay.add_user()
     found, rows = checks(relay)
@@ -248,3 +249,46 @@ def test_a_connection_that_is_tried_holds_up_no_end(
     healthy.stop()
     process.stdout.close()
     process.wait()
+
+
+# ------------------------------------------------------------ certificates
+
+
+def certificate_warnings(relay):
+    return [text for text in relay.ctl("status", json=True).row["warnings"]
+            if "certificate" in text]
+
+
+def test_a_certificate_that_nobody_can_verify_is_warned_of(relay):
+    relay.sections["tls"] = {}
+    relay.start()
+    warning, = certificate_warnings(relay)  # one certificate, many listeners
+    assert warning.startswith("the certificate of mx, submission, submissions "
+                              "is self-signed, ends 20")
+    assert "get one for hostname from an authority" in warning
+    assert f"warning: {warning}" in relay.ctl("status").out
+    _, rows = checks(relay, code=1)
+    row, = [row for row in rows
+            if (row["check"], row["about"]) == ("certificate", "mx")]
+    assert row["state"] == "warn" and "self-signed" in row["text"]
+    assert "authority" in row["advice"]
+    assert not [row for row in rows if row["check"] == "warning"
+                and "certificate" in row["text"]], "once is enough"
+
+
+@pytest.mark.parametrize("days, words", [
+    (40, None), (13, " ends 20"), (-1, " has ended 20")])
+def test_the_end_of_a_certificate_is_warned_of(relay, authority, days, words):
+    relay.start()
+    pair = authority.issue(relay.folder / "soon", NAME, days=days)
+    relay.set("tls", certificate=pair.chain, key=pair.key)
+    assert relay.reload().code == 0
+    told = certificate_warnings(relay)
+    if words is None:
+        assert told == []
+        return
+    warning, = told
+    assert words in warning and "self-signed" not in warning
+    assert "Renew it" in warning
+    found, _ = checks(relay, code=1)
+    assert found["certificate", "mx"] == ("warn" if days > 0 else "fail")

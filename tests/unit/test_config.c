@@ -434,7 +434,7 @@ START_TEST(a_file_that_is_not_there_is_an_error_of_its_name)
 			 -EINVAL);
 	ck_assert_str_eq(buf_text(&errors),
 			 "gone.conf: cannot read \"gone.conf\": No such file "
-			 "or directory\n");
+			 "or directory; `ostlerctl setup` writes one\n");
 	buf_clear(&errors);
 	ck_assert_int_eq(config_load(".", &config, &errors, &warnings),
 			 -EINVAL);

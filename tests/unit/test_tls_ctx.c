@@ -83,6 +83,7 @@ START_TEST(a_made_certificate_serves_and_lasts_ten_years)
 	left_days = (tls_ctx_expires(ctx) - (long long)time(NULL)) / 86400;
 	ck_assert_int_ge(left_days, 3649);
 	ck_assert_int_le(left_days, 3650);
+	ck_assert(tls_ctx_is_self_signed(ctx));
 	ck_assert_ptr_eq(tls_ctx_ref(ctx), ctx);
 	tls_ctx_unref(ctx);
 	tls_ctx_unref(ctx);

@@ -36,10 +36,10 @@ class Authority:
                  "-subj", "/CN=lab authority", "-keyout", self.key,
                  "-out", self.file)
 
-    def issue(self, folder, *names, kind="ec"):
+    def issue(self, folder, *names, kind="ec", days=2):
         """A certificate for these names, in a new folder or a used one.
 
-        kind: of its key, ec or rsa."""
+        kind: of its key, ec or rsa; days: below 0, it has ended already."""
         folder.mkdir(exist_ok=True)
         self.serial += 1
         key, request, chain = (folder / f for f in
@@ -52,7 +52,7 @@ class Authority:
         _openssl("req", "-new", "-newkey", kind, "-pkeyopt", option, "-nodes",
                  "-subj", f"/CN={names[0]}", "-keyout", key, "-out", request)
         _openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey",
-                 self.key, "-set_serial", self.serial, "-days", "2",
+                 self.key, "-set_serial", self.serial, "-days", days,
                  "-extfile", extensions, "-out", chain)
         return Certificate(chain, key)
 
