@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/str.h"
 #include "server/config.h"
 #include "server/ctl.h"
 #include "server/daemon.h"
@@ -102,6 +103,21 @@ print_command(size_t i)
 	(void)printf("ostlerctl(8) tells the rest.\n");
 }
 
+/* Words go to the daemon as JSON. One that cannot would be left out there, and
+ * a filter that is left out fits all mail. */
+static bool
+are_words(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++) {
+		if (str_is_utf8(str_of(argv[i])))
+			continue;
+		(void)fprintf(stderr, "ostlerctl: word %d is not UTF-8\n",
+			      i + 1);
+		return false;
+	}
+	return true;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -135,6 +151,8 @@ main(int argc, char **argv)
 	}
 	ctl.argc = argc - at;
 	ctl.argv = argv + at;
+	if (!are_words(ctl.argc, ctl.argv))
+		return EXIT_USAGE;
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (strcmp(commands[i].name, argv[at]) != 0)
 			continue;

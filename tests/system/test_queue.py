@@ -52,6 +52,17 @@ def test_list_filters_by_domain_sender_and_state(waiting):
     assert all(i in text for i in one.values())
 
 
+def test_a_filter_that_cannot_be_said_is_no_filter(waiting):
+    """Latin-1, from a terminal or a script of yesterday."""
+    for words in (("--domain", "far.example", "--sender", b"\xe9@far.example"),
+                  ("--sender", b"\xe9@far.example"),
+                  (waiting.ids["bob"], b"\xe9")):
+        answer = waiting.ctl("queue", "remove", *words)
+        assert answer.code == 64, answer.out
+        assert "UTF-8" in answer.err
+    assert ids(waiting.queue()) == set(waiting.ids.values())
+
+
 def test_json_is_one_object_a_line_with_the_promised_names(waiting):
     answer = waiting.ctl("queue", "list", json=True)
     lines = answer.out.splitlines()
