@@ -6,7 +6,8 @@
 
 #include "lib/str.h"
 
-/* A line's content as it may be sent: printable, ASCII unless has_utf8. */
+/* A line's content as it may be sent and shown: printable, ASCII unless
+ * has_utf8. */
 static void
 reply_clean(char *text, bool has_utf8)
 {
@@ -15,7 +16,11 @@ reply_clean(char *text, bool has_utf8)
 	for (char *c = text; *c != '\0'; c++) {
 		unsigned char byte = (unsigned char)*c;
 
-		if (byte < ' ' || byte == 0x7f || (byte > 0x7f && !has_utf8))
+		/* U+0080 to U+009F: some terminals obey them */
+		if (has_utf8 && byte == 0xc2 && (unsigned char)c[1] < 0xa0)
+			c[0] = c[1] = '?';
+		else if (byte < ' ' || byte == 0x7f ||
+			 (byte > 0x7f && !has_utf8))
 			*c = '?';
 	}
 }

@@ -50,6 +50,21 @@ START_TEST(a_line_never_exceeds_512_octets)
 }
 END_TEST
 
+START_TEST(what_a_terminal_might_obey_is_not_kept)
+{
+	static const char wire[] = "550 a\x1b[2J b\xc2\x9b"
+				   "2J c\xc2\xa0 d\x7f\r\n";
+	struct smtp_reply reply;
+
+	smtp_reply_init(&reply);
+	ck_assert_uint_eq(smtp_reply_feed(&reply, wire, sizeof(wire) - 1),
+			  sizeof(wire) - 1);
+	ck_assert_str_eq(smtp_reply_text(&reply),
+			 "550 a?[2J b??2J c\xc2\xa0 d?");
+	smtp_reply_done(&reply);
+}
+END_TEST
+
 START_TEST(utf8_is_written_only_to_those_who_asked_for_it)
 {
 	struct status status;
@@ -279,6 +294,7 @@ END_TEST
 
 UNIT_MAIN("smtp_reply", tcase_add_test(tc, a_reply_is_one_line_with_both_codes);
 	  tcase_add_test(tc, a_line_never_exceeds_512_octets);
+	  tcase_add_test(tc, what_a_terminal_might_obey_is_not_kept);
 	  tcase_add_test(tc, utf8_is_written_only_to_those_who_asked_for_it);
 	  tcase_add_loop_test(tc, a_reply_is_the_same_at_every_split, 0,
 			      (int)COUNT(replies));
