@@ -28,6 +28,7 @@ struct listener {
 	uint16_t port;	 /* as bound: never the 0 that lets the kernel choose */
 	char *unix_path; /* owns; NULL: TCP */
 	int fd;		 /* until started, then the handle has it */
+	bool is_given;	 /* by systemd, whose file it is and stays */
 	bool is_started;
 	bool is_wanted; /* mark of a running reload */
 	union {
@@ -144,7 +145,8 @@ listener_bind(struct listener *listener, struct err *err)
 
 	listener->fd = notify_take_socket(&listener->ip, listener->port,
 					  listener->unix_path);
-	if (listener->fd >= 0)
+	listener->is_given = listener->fd >= 0;
+	if (listener->is_given)
 		return 0;
 	if (listener->unix_path != NULL) {
 		listener->fd =
@@ -181,7 +183,7 @@ static void
 listener_close(struct listener *listener)
 {
 	list_remove(&listener->link);
-	if (listener->unix_path != NULL)
+	if (listener->unix_path != NULL && !listener->is_given)
 		(void)unlink(listener->unix_path); /* or it stays: harmless */
 	if (listener->is_started) {
 		uv_close(&listener->uv.handle, on_closed);

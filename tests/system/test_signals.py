@@ -2,6 +2,7 @@
 """Reload, stop, status: what signals do to those who are connected."""
 
 import json
+import os
 import signal
 import socket
 import ssl
@@ -225,6 +226,32 @@ def test_systemd_is_told_of_each_state(relay, folder):
         relay.signal(signal.SIGTERM)
         told("STOPPING=1")
     assert relay.ended() == 0
+
+
+def test_a_socket_of_systemd_is_left_to_it(relay):
+    """It listens on, and starts us when the next client comes."""
+    path = str(relay.submit_socket)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        inherited = os.dup(listener.fileno())
+        # descriptor 3, and the process id that the variables are for
+        relay.before = [
+            "bash", "-c", 'exec 3<&"$0" && LISTEN_PID=$$ LISTEN_FDS=1 '
+            'exec "$@"', str(inherited)]
+        relay.pass_fds = [inherited]
+        for _ in range(2):
+            relay.start()
+            with Talk(path) as talk:
+                assert talk.greeting.code == 220
+            relay.stop()
+            assert os.path.exists(path)
+        # nor does a reload that drops the listener take it away
+        relay.start()
+        del relay.listeners["local"]
+        assert relay.reload().code == 0
+        assert os.path.exists(path)
+        os.close(inherited)
 
 
 def test_the_text_log_is_one_event_a_line(relay):

@@ -103,6 +103,7 @@ class Relay:
         self.routes = {}
         self.certificates = {}
         self.before = []  # words that run the program, and become it
+        self.pass_fds = ()  # descriptors that it inherits
         self.extra = ""  # raw text at the end of the file
 
     # ------------------------------------------------------ configuration
@@ -151,7 +152,7 @@ class Relay:
             self.process = subprocess.Popen(
                 [*self.before, OSTLERD, "-c", self.conf],
                 stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log,
+                stdout=log, stderr=log, pass_fds=self.pass_fds,
                 env=dict(ENVIRONMENT, **self.environment))
         return self
 
