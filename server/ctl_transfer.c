@@ -234,8 +234,8 @@ print_counts(const struct ctl *ctl, const char *verb, uint64_t count,
 			     (unsigned long long)count,
 			     (unsigned long long)failed);
 	else
-		(void)printf("%s: %llu messages, %llu failed\n", verb,
-			     (unsigned long long)count,
+		(void)printf("%s: %llu message%s, %llu failed\n", verb,
+			     (unsigned long long)count, count == 1 ? "" : "s",
 			     (unsigned long long)failed);
 }
 
