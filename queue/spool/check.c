@@ -45,17 +45,16 @@ check_tell(struct check *check, bool is_damage, const char *kind,
 
 /* ------------------------------------------------------------- set aside */
 
-/* A name nothing has in corrupt/ yet: what was set aside stays. */
-static bool
-free_name(struct check *check, const char *as, char *to, size_t size)
+bool
+check_free_name(struct check *check, const char *as, char to[CHECK_ASIDE_MAX])
 {
 	for (unsigned i = 0; i < ASIDE_NAMES; i++) {
 		struct stat st;
 
 		if (i == 0)
-			(void)snprintf(to, size, "%s", as);
+			(void)snprintf(to, CHECK_ASIDE_MAX, "%s", as);
 		else
-			(void)snprintf(to, size, "%s.%u", as, i);
+			(void)snprintf(to, CHECK_ASIDE_MAX, "%s.%u", as, i);
 		if (fstatat(check->spool.door.corrupt_fd, to, &st,
 			    AT_SYMLINK_NOFOLLOW) < 0 &&
 		    errno == ENOENT)
@@ -81,12 +80,12 @@ check_set_aside(struct check *check, int from_dir, const char *from,
 		const char *as, char out[CHECK_REPAIR_MAX])
 {
 	int to_dir = check->spool.door.corrupt_fd, rc = -EEXIST;
-	char name[96];
+	char name[CHECK_ASIDE_MAX];
 
 	out[0] = '\0';
 	if (!check->outer->is_repair)
 		return;
-	if (free_name(check, as, name, sizeof(name)))
+	if (check_free_name(check, as, name))
 		rc = disk_rename(from_dir, from, to_dir, name);
 	if (rc == 0)
 		rc = disk_sync(to_dir);
@@ -100,12 +99,12 @@ check_keep_bytes(struct check *check, const void *bytes, size_t len,
 		 const char *as, char out[CHECK_REPAIR_MAX])
 {
 	int to_dir = check->spool.door.corrupt_fd, fd = -EEXIST, rc;
-	char name[96];
+	char name[CHECK_ASIDE_MAX];
 
 	out[0] = '\0';
 	if (!check->outer->is_repair)
 		return 0;
-	if (free_name(check, as, name, sizeof(name)))
+	if (check_free_name(check, as, name))
 		fd = disk_open(to_dir, name, O_WRONLY | O_CREAT | O_EXCL);
 	rc = fd < 0 ? fd : disk_write(fd, bytes, len, 0);
 	if (rc == 0)
@@ -115,6 +114,26 @@ check_keep_bytes(struct check *check, const void *bytes, size_t len,
 	if (rc == 0)
 		rc = disk_sync(to_dir);
 	say(out, name, rc);
+	return rc;
+}
+
+int
+check_keep_states(struct check *check, const struct entry *entry,
+		  char out[CHECK_REPAIR_MAX])
+{
+	char name[SPOOL_ID_MAX], as[32], nothing[] = "", *states;
+	struct file_text none = {.states = nothing};
+	int rc;
+
+	out[0] = '\0';
+	if (!check->outer->is_repair)
+		return 0;
+	states = load_all_states(&check->spool, entry, &none, &rc);
+	(void)snprintf(as, sizeof(as), "%s.states",
+		       spool_id_format(entry->id, name));
+	if (rc == 0 || rc == -EBADMSG)
+		rc = check_keep_bytes(check, states, strlen(states), as, out);
+	free(states);
 	return rc;
 }
 
@@ -346,7 +365,8 @@ check_missing(struct check *check, struct err *err)
 
 	for (uint32_t handle = 1; handle < index->handles; handle++) {
 		struct entry *entry = index_at(index, handle);
-		char name[SPOOL_ID_MAX], repair[CHECK_REPAIR_MAX] = "";
+		char name[SPOOL_ID_MAX], repair[CHECK_REPAIR_MAX];
+		int rc;
 
 		if (entry->id == 0 ||
 		    (entry->flags & (ENTRY_IN_FILE | ENTRY_FOUND |
@@ -354,25 +374,11 @@ check_missing(struct check *check, struct err *err)
 		    check->is_unlisted[files_folder(entry->id)])
 			continue;
 		spool_id_format(entry->id, name);
-		if (check->outer->is_repair) {
-			char nothing[] = "";
-			struct file_text none = {.states = nothing};
-			char as[32], *states;
-			int rc;
-
-			states = load_all_states(&check->spool, entry, &none,
-						 &rc);
-			(void)snprintf(as, sizeof(as), "%s.states", name);
-			if (rc == 0 || rc == -EBADMSG)
-				rc = check_keep_bytes(check, states,
-						      strlen(states), as,
-						      repair);
-			free(states);
-			if (rc < 0)
-				return err_set(err, rc, "spool: states of %s",
-					       name);
+		rc = check_keep_states(check, entry, repair);
+		if (rc < 0)
+			return err_set(err, rc, "spool: states of %s", name);
+		if (check->outer->is_repair)
 			check->is_log_damaged = true;
-		}
 		check_tell(check, CHECK_DAMAGE, "missing", "log", entry->id,
 			   repair, "message %s has states and is nowhere",
 			   name);
@@ -431,6 +437,7 @@ spool_check(const char *dir, struct spool_check *outer, struct err *err)
 	door_close(&check->spool.door);
 	free(check->ranges);
 	free(check->batches);
+	free(check->unread);
 	free(check);
 	return rc;
 }

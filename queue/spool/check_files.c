@@ -40,7 +40,10 @@ put_right(struct check *check, int folder_fd, const char *name, uint64_t id,
 	files_name(id, to);
 	if (fstatat(msg_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return false;
-	rc = files_make_folder(&check->spool.files, files_folder(id));
+	/* free is only what is known to be */
+	rc = errno == ENOENT ? 0 : -errno;
+	if (rc == 0)
+		rc = files_make_folder(&check->spool.files, files_folder(id));
 	if (rc == 0)
 		rc = disk_rename(folder_fd, name, msg_fd, to);
 	if (rc == 0)
@@ -170,6 +173,7 @@ set_file_aside(struct check *check, uint64_t id, struct entry *entry,
 {
 	char repair[CHECK_REPAIR_MAX], name[SPOOL_ID_MAX];
 	char file[FILES_NAME_MAX], shown[FILES_NAME_MAX + 8];
+	int rc;
 
 	files_name(id, file);
 	(void)snprintf(shown, sizeof(shown), "msg/%s", file);
@@ -183,6 +187,9 @@ set_file_aside(struct check *check, uint64_t id, struct entry *entry,
 	if (entry == NULL)
 		return 0;
 	/* its states in the log are nobody's any more */
+	rc = entry->notes != NULL ? check_keep_states(check, entry, repair) : 0;
+	if (rc < 0)
+		return err_set(err, rc, "spool: states of %s", shown);
 	entry->flags |= ENTRY_DAMAGED;
 	check->is_log_damaged = true;
 	return 0;
@@ -205,6 +212,23 @@ not_read(struct check *check, uint64_t id, int rc, struct err *err)
 	return 0;
 }
 
+/* kind_out  what is wrong with it if -EBADMSG is returned */
+static int
+load_whole(struct check *check, uint64_t id, struct file_text *out,
+	   const char **kind_out)
+{
+	int rc = files_load(check->spool.files.fd, id, out);
+
+	*kind_out = "file";
+	if (rc < 0)
+		return rc;
+	*kind_out = "body";
+	rc = check_body(check, &out->head);
+	if (rc < 0)
+		file_text_done(out);
+	return rc;
+}
+
 static int
 check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 {
@@ -214,6 +238,7 @@ check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 	char name[FILES_NAME_MAX], shown[FILES_NAME_MAX + 8];
 	char repair[CHECK_REPAIR_MAX] = "";
 	struct file_text text;
+	const char *kind;
 	int rc;
 
 	(void)snprintf(shown, sizeof(shown), "msg/%s", files_name(id, name));
@@ -229,19 +254,21 @@ check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 	}
 	if (entry != NULL)
 		entry->flags |= ENTRY_FOUND;
-	rc = files_load(check->spool.files.fd, id, &text);
+	rc = load_whole(check, id, &text, &kind);
+	if (rc == -EIO) {
+		rc = check_unread(check, id);
+		if (rc == 0)
+			return 0;
+		if (rc > 0)
+			rc = load_whole(check, id, &text, &kind);
+	}
 	if (rc == -EBADMSG)
-		return set_file_aside(
-			check, id, entry, "file",
-			"its envelope is damaged, or its end is missing", err);
-	if (rc < 0)
-		return not_read(check, id, rc, err);
-	rc = check_body(check, &text.head);
-	if (rc < 0)
-		file_text_done(&text);
-	if (rc == -EBADMSG)
-		return set_file_aside(check, id, entry, "body",
-				      "its body is damaged", err);
+		return set_file_aside(check, id, entry, kind,
+				      strcmp(kind, "body") == 0
+					      ? "its body is damaged"
+					      : "its envelope is damaged, or "
+						"its end is missing",
+				      err);
 	if (rc < 0)
 		return not_read(check, id, rc, err);
 	file_text_trim(&text, entry != NULL && entry->notes != NULL

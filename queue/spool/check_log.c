@@ -56,11 +56,20 @@ on_report(void *arg, bool is_error, const char *file, const char *text)
 {
 	struct check *check = arg;
 	char shown[300];
+	uint32_t slot;
 
 	(void)snprintf(shown, sizeof(shown), "log/%s", file);
-	check_tell(check, is_error, "segment", shown, 0, "", "%s", text);
-	if (is_error)
+	if (is_error && segment_parse_name(file, &slot)) {
+		check->unread = mem_append(check->unread, check->unread_count,
+					   sizeof(*check->unread));
+		check->unread[check->unread_count++] = slot;
 		check->is_log_damaged = true;
+	}
+	check_tell(check, is_error, "segment", shown, 0,
+		   is_error && check->outer->is_repair
+			   ? "set aside when all that holds is saved"
+			   : "",
+		   "%s", text);
 }
 
 static void
@@ -323,9 +332,9 @@ salvage_unknown(struct check *check, struct segment *segment)
 	struct batch_head head;
 
 	if (segment->bytes < FORMAT_BLOCK || count == 0 ||
-	    disk_read(segment->fd, block, sizeof(block), 0) < 0 ||
-	    is_zero(block, sizeof(block)) ||
-	    batch_decode(block, check->recovery.tag, segment->bytes, &head))
+	    (disk_read(segment->fd, block, sizeof(block), 0) == 0 &&
+	     (is_zero(block, sizeof(block)) ||
+	      batch_decode(block, check->recovery.tag, segment->bytes, &head))))
 		return;
 	for (size_t i = 0; i < count; i++) {
 		struct record_place places[PLACES_MAX];

@@ -169,6 +169,23 @@ begin_anew(struct check *check, struct err *err)
 	return 0;
 }
 
+/* What could not be read may be one day, by somebody with more patience. */
+static int
+set_unread_aside(struct check *check, struct err *err)
+{
+	char name[SEGMENT_NAME_MAX], said[CHECK_REPAIR_MAX];
+
+	for (size_t i = 0; i < check->unread_count; i++) {
+		(void)segment_name(check->unread[i], name);
+		check_set_aside(check, check->spool.door.log_fd, name, name,
+				said);
+		if (said[0] == '!')
+			return err_text(err, -EIO, "spool: log/%s: %s", name,
+					said + 1);
+	}
+	return 0;
+}
+
 int
 check_renew(struct check *check, struct err *err)
 {
@@ -177,6 +194,8 @@ check_renew(struct check *check, struct err *err)
 
 	if (rc == 0)
 		rc = begin_anew(check, err);
+	if (rc == 0)
+		rc = set_unread_aside(check, err);
 	if (rc < 0)
 		return rc;
 	outer->in_files += outer->in_log;

@@ -23,6 +23,9 @@ struct view {
 	struct segment *segment;
 	uint64_t segno;	    /* 0: no batch of ours in it */
 	uint64_t first_seq; /* of its first good batch */
+	/* from the first byte to behind the last that cannot be read */
+	uint32_t hole_at, hole_end;
+	bool is_told; /* of the hole */
 };
 
 struct reader {
@@ -148,12 +151,28 @@ open_segments(struct recovery *recovery, struct err *err)
 
 /* ------------------------------------------------------------ first look */
 
-static int
-read_segment(struct reader *reader, const struct segment *segment,
-	     struct err *err)
+static void
+tell_hole(struct reader *reader, struct view *view, unsigned bytes)
 {
+	char name[SEGMENT_NAME_MAX], text[80];
+
+	if (bytes == 0 || view->is_told)
+		return;
+	view->is_told = true;
+	(void)snprintf(text, sizeof(text),
+		       "%u bytes from %" PRIu32 " on cannot be read", bytes,
+		       view->hole_at);
+	reader->recovery->report(reader->recovery->arg, true,
+				 segment_name(view->segment->slot, name), text);
+}
+
+static int
+read_segment(struct reader *reader, struct view *view, struct err *err)
+{
+	const struct segment *segment = view->segment;
 	char name[SEGMENT_NAME_MAX];
 	int rc = disk_read(segment->fd, reader->bytes, segment->bytes, 0);
+	unsigned bytes = 0;
 
 	if (rc == 0)
 		return 0;
@@ -167,11 +186,21 @@ read_segment(struct reader *reader, const struct segment *segment,
 			return err_set(err, rc, "spool: log/%s",
 				       segment_name(segment->slot, name));
 		memset(reader->bytes + at, 0, FORMAT_BLOCK);
-		reader->recovery->report(reader->recovery->arg, true,
-					 segment_name(segment->slot, name),
-					 "a block cannot be read");
+		if (view->hole_end == 0)
+			view->hole_at = at;
+		if (view->hole_end < at + FORMAT_BLOCK)
+			view->hole_end = at + FORMAT_BLOCK;
+		bytes += FORMAT_BLOCK;
 	}
+	tell_hole(reader, view, bytes);
 	return 0;
+}
+
+/* Whether some of these bytes may have been more than they seem. */
+static bool
+has_hole(const struct view *view, uint32_t at, uint32_t end)
+{
+	return view->hole_at < end && view->hole_end > at;
 }
 
 /*
@@ -195,7 +224,7 @@ look(struct reader *reader, struct view *view, struct err *err)
 		view->first_seq = head.seq;
 		return 0;
 	}
-	rc = read_segment(reader, segment, err);
+	rc = read_segment(reader, view, err);
 	for (uint32_t at = 0; rc == 0 && at < segment->bytes;
 	     at += FORMAT_BLOCK) {
 		if (!batch_decode(reader->bytes + at, reader->recovery->tag,
@@ -223,15 +252,15 @@ static int
 find_head(struct reader *reader, struct err *err)
 {
 	struct recovery *recovery = reader->recovery;
-	const struct view *view;
 	struct batch_head head;
+	struct view *view;
 	uint32_t at = 0;
 	int rc;
 
 	if (reader->count == 0 || reader->views[reader->count - 1].segno == 0)
 		return 0;
 	view = &reader->views[reader->count - 1];
-	rc = read_segment(reader, view->segment, err);
+	rc = read_segment(reader, view, err);
 	if (rc < 0)
 		return rc;
 	recovery->next_segno = view->segno + 2;
@@ -531,7 +560,8 @@ replay_segment(struct reader *reader, size_t which)
 		is_bad = false;
 		if (!is_whole(reader, at, &head) && !MUTANT(GROUP_IN_PARTS)) {
 			if (!has_later(reader, which, at + head.bytes,
-				       head.seq))
+				       head.seq) &&
+			    !has_hole(view, at, at + head.bytes))
 				return; /* torn: nobody was told 250 for it */
 			recovery->damage(recovery->arg, segment, at,
 					 head.bytes);
@@ -545,8 +575,10 @@ replay_segment(struct reader *reader, size_t which)
 		recovery->last_bytes = head.bytes;
 		at += head.bytes;
 	}
-	/* the next segment goes on with another seq: some are missing */
-	if (limit != UINT64_MAX && is_bad && limit > reader->last_seq + 1)
+	/* the next segment goes on with another seq: some are missing; or
+	 * nobody knows what stood there */
+	if (is_bad && ((limit != UINT64_MAX && limit > reader->last_seq + 1) ||
+		       has_hole(view, bad_from, segment->bytes)))
 		recovery->damage(recovery->arg, segment, bad_from,
 				 segment->bytes - bad_from);
 }
@@ -567,7 +599,7 @@ replay(struct reader *reader, struct err *err)
 			list_push(&recovery->free, &view->segment->link);
 			continue;
 		}
-		rc = read_segment(reader, view->segment, err);
+		rc = read_segment(reader, view, err);
 		if (rc < 0)
 			return rc;
 		view->segment->segno = view->segno;

@@ -247,14 +247,15 @@ class Relay:
 
     # ------------------------------------------------------------ control
 
-    def ctl(self, *words, json=False, input=None):
-        """Runs ostlerctl; its answer."""
+    def ctl(self, *words, json=False, input=None, environment=None):
+        """Runs ostlerctl; its answer. environment: besides ours."""
         if not self.conf.exists():
             self.write()
         done = subprocess.run(
             [OSTLERCTL, "-c", self.conf, *(["--json"] if json else []),
              *words],
-            input=input, capture_output=True, timeout=120, env=ENVIRONMENT)
+            input=input, capture_output=True, timeout=120,
+            env=dict(ENVIRONMENT, **(environment or {})))
         done.stderr = done.stderr.decode(errors="replace")
         for report in REPORTS:
             assert report not in done.stderr, done.stderr

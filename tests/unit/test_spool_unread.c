@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: ISC */
+/* A check that cannot read or write what it needs: it forgets nothing. */
+#include <dirent.h>
+#include <errno.h>
+
+#include "tests/unit/spool_damage.h"
+
+START_TEST(a_repair_does_not_begin_when_a_folder_cannot_be_listed)
+{
+	char folder[300], away[300];
+	struct said said;
+	uint32_t before;
+
+	damage_record_body(); /* else the log is not written again */
+	file_of(ids[SMALL]);
+	*strrchr(path, '/') = '\0';
+	snprintf(folder, sizeof(folder), "%s", path);
+	snprintf(away, sizeof(away), "%s", in_spool("away"));
+	ck_assert_int_eq(rename(folder, away), 0);
+	write_file(folder, "");
+	before = tree();
+	check_spool(false, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_ptr_nonnull(strstr(said.kinds, "folder damage|"));
+	ck_assert_ptr_null(strstr(said.kinds, "missing damage|"));
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, -ENOTDIR);
+	ck_assert_uint_eq(tree(), before);
+
+	ck_assert_int_eq(unlink(folder), 0);
+	ck_assert_int_eq(rename(away, folder), 0);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_uint_eq(open_and_look(false), EVERY & ~BIT(2));
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, ids[SMALL])->states, "tried\n");
+	box_close(&box);
+}
+END_TEST
+
+/* -------------------------------------------- what cannot be read for now */
+
+static struct {
+	const char *name; /* in the file's */
+	unsigned left;	  /* calls until the one that fails */
+	int error;
+} refused;
+
+static int
+refusing_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	if (strstr(name, refused.name) != NULL && refused.left-- == 0) {
+		errno = refused.error;
+		return -1;
+	}
+	return disk_calls_real.openat(dir, name, flags, mode);
+}
+
+static const struct {
+	unsigned left;
+	int error;
+} refusals[] = {{0, EMFILE}, {1, EMFILE}, {0, ENFILE},
+		{1, ENFILE}, {0, EIO},	  {1, EIO}};
+
+START_TEST(a_file_that_cannot_be_read_for_now_is_not_damaged)
+{
+	struct disk_calls calls = disk_calls_real;
+	char name[SPOOL_ID_MAX];
+	struct said said;
+	uint32_t before;
+
+	before = tree();
+	calls.openat = refusing_openat;
+	refused.name = spool_id_format(ids[SMALL], name);
+	disk_use(&calls);
+	for (int is_repair = 0; is_repair < 2; is_repair++) {
+		refused.left = refusals[_i].left;
+		refused.error = refusals[_i].error;
+		check_spool(is_repair != 0, &said);
+		ck_assert_int_eq(said.rc, is_repair ? -refused.error : 0);
+		ck_assert_str_eq(said.kinds, is_repair ? "" : "file damage|");
+	}
+	disk_use(NULL);
+	ck_assert_uint_eq(tree(), before);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_uint_eq(said.check.damages, 0);
+	ck_assert_uint_eq(open_and_look(false), EVERY);
+}
+END_TEST
+
+static int
+refusing_renameat(int dir, const char *from, int to_dir, const char *to)
+{
+	(void)dir;
+	(void)from;
+	(void)to_dir;
+	(void)to;
+	errno = ENOSPC;
+	return -1;
+}
+
+START_TEST(a_repair_ends_when_a_damaged_file_cannot_be_set_aside)
+{
+	struct disk_calls calls = disk_calls_real;
+	struct said said;
+	uint32_t before;
+
+	damage_file_body();
+	before = tree();
+	calls.renameat = refusing_renameat;
+	disk_use(&calls);
+	check_spool(true, &said);
+	disk_use(NULL);
+	ck_assert_int_lt(said.rc, 0);
+	ck_assert_uint_eq(tree(), before);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_uint_eq(open_and_look(false), EVERY & ~BIT(SMALL));
+}
+END_TEST
+
+static size_t refused_len; /* of a read */
+
+static ssize_t
+refusing_pread(int fd, void *to, size_t len, off_t at)
+{
+	if (len != refused_len)
+		return pread(fd, to, len, at);
+	errno = EIO;
+	return -1;
+}
+
+static const struct {
+	void (*damage)(void);
+	const char *state;   /* that cannot be read, NULL: all can */
+	const char *refused; /* file that cannot be made */
+	const char *told;    /* when nothing is in the way any more */
+} hindered[] = {
+	{damage_record_body, "tried once", NULL, "batch damage|"},
+	{damage_record_body, "tried", NULL, "batch damage|"},
+	{remove_file, "tried", NULL, "missing damage|"},
+	{remove_file, NULL, ".states", "missing damage|"},
+	{damage_record_body, NULL, "segment-", "batch damage|"},
+};
+
+START_TEST(a_repair_forgets_nothing_that_it_could_not_read_or_keep)
+{
+	struct disk_calls calls = disk_calls_real;
+	bool is_file = hindered[_i].damage != remove_file;
+	struct said said;
+
+	hindered[_i].damage();
+	calls.pread = refusing_pread;
+	calls.openat = refusing_openat;
+	refused_len = hindered[_i].state != NULL
+			      ? RECORD_HEADER + strlen(hindered[_i].state)
+			      : 0;
+	refused.name = hindered[_i].refused != NULL ? hindered[_i].refused
+						    : "no such name";
+	refused.left = 0;
+	refused.error = ENOSPC;
+	disk_use(&calls);
+	check_spool(true, &said);
+	disk_use(NULL);
+	ck_assert_int_eq(said.rc, refused_len != 0 ? -EIO : -ENOSPC);
+
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_msg(strstr(said.kinds, hindered[_i].told) != NULL, "%s",
+		      said.kinds);
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, ids[0])->states, "tried once\n");
+	if (is_file)
+		ck_assert_str_eq(box_find(&box, ids[SMALL])->states, "tried\n");
+	box_close(&box);
+	if (!is_file) {
+		char name[SPOOL_ID_MAX], aside[SPOOL_ID_MAX + 16], text[16];
+		int fd;
+
+		snprintf(aside, sizeof(aside), "corrupt/%s.states",
+			 spool_id_format(ids[SMALL], name));
+		fd = open(in_spool(aside), O_RDONLY);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(disk_read(fd, text, 6, 0), 0);
+		close(fd);
+		ck_assert_int_eq(memcmp(text, "tried\n", 6), 0);
+	}
+}
+END_TEST
+
+/* ---------------------------------------------------------- bad sectors */
+
+static struct {
+	ino_t inode;
+	off_t at, end;
+} sector;
+
+static ssize_t
+losing_pread(int fd, void *to, size_t len, off_t at)
+{
+	struct stat st;
+
+	if (at < sector.end && at + (off_t)len > sector.at &&
+	    fstat(fd, &st) == 0 && st.st_ino == sector.inode) {
+		errno = EIO;
+		return -1;
+	}
+	return pread(fd, to, len, at);
+}
+
+/* From now on bytes of the file in path cannot be read. */
+static void
+lose(off_t at, off_t end)
+{
+	static struct disk_calls calls;
+	struct stat st;
+
+	ck_assert_int_eq(stat(path, &st), 0);
+	sector.inode = st.st_ino;
+	sector.at = at;
+	sector.end = end;
+	calls = disk_calls_real;
+	calls.pread = losing_pread;
+	disk_use(&calls);
+}
+
+static bool
+is_in_corrupt(ino_t inode)
+{
+	DIR *dir = opendir(in_spool("corrupt"));
+	bool is_there = false;
+
+	ck_assert_ptr_nonnull(dir);
+	for (struct dirent *item = readdir(dir); item != NULL;
+	     item = readdir(dir))
+		is_there |= item->d_ino == inode;
+	closedir(dir);
+	return is_there;
+}
+
+static void
+lose_body_of_file(void)
+{
+	(void)file_of(ids[SMALL]);
+	lose(8192, 12288);
+}
+
+/* States 1 to 200, of which some fill a whole block. */
+static void
+lose_state_lines(void)
+{
+	char line[80];
+	struct stat st;
+	off_t at;
+
+	(void)file_of(ids[SMALL + 1]);
+	ck_assert_int_eq(stat(path, &st), 0);
+	at = (st.st_size + 4095) / 4096 * 4096;
+	for (uint32_t i = 1; i <= 200; i++) {
+		char text[16];
+		int len = snprintf(text, sizeof(text), "state %03u", i);
+
+		append(path, line,
+		       file_state_encode(ids[SMALL + 1], i, text, (size_t)len,
+					 line));
+	}
+	lose(at, at + 4096);
+}
+
+static void
+lose_record(void)
+{
+	off_t at = (off_t)record_of(2);
+
+	lose(at + RECORD_HEADER + 300, at + RECORD_HEADER + 301);
+}
+
+/* The only batch of a segment's last use begins there. */
+static void
+lose_batch_header(void)
+{
+	off_t at = (off_t)record_of(0);
+
+	lose(at - BATCH_HEADER, at);
+}
+
+static const struct {
+	const char *name;
+	void (*damage)(void);
+	const char *kind; /* that is told */
+	unsigned left;	  /* of the messages, after a repair */
+} losses[] = {
+	{"a body", lose_body_of_file, "unread damage|", EVERY & ~BIT(SMALL)},
+	{"state lines", lose_state_lines, "unread damage|", EVERY},
+	{"a record", lose_record, "segment damage|", EVERY & ~BIT(2)},
+	{"a batch's header", lose_batch_header, "segment damage|",
+	 EVERY & ~BIT(0)},
+};
+
+START_TEST(a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it)
+{
+	struct said said;
+	ino_t inode;
+
+	losses[_i].damage();
+	inode = sector.inode;
+	check_spool(false, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_msg(strstr(said.kinds, losses[_i].kind) != NULL, "%s: %s",
+		      losses[_i].name, said.kinds);
+	ck_assert_uint_eq(said.check.repaired, 0);
+	check_spool(true, &said);
+	ck_assert_msg(said.rc == 0, "%s", said.err.text);
+	ck_assert_uint_eq(said.check.damages, said.check.repaired);
+	ck_assert(is_in_corrupt(inode));
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_msg(said.check.damages == 0, "%s", said.kinds);
+	disk_use(NULL);
+	ck_assert_msg(open_and_look(false) == losses[_i].left, "%s",
+		      losses[_i].name);
+	if (losses[_i].damage != lose_state_lines)
+		return;
+	box_open(&box);
+	ck_assert_ptr_nonnull(
+		strstr(box_find(&box, ids[SMALL + 1])->states, "state 200\n"));
+	box_close(&box);
+}
+END_TEST
+
+UNIT_MAIN(
+	"spool_unread", tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc,
+		       a_repair_does_not_begin_when_a_folder_cannot_be_listed);
+	tcase_add_loop_test(tc,
+			    a_file_that_cannot_be_read_for_now_is_not_damaged,
+			    0, (int)COUNT(refusals));
+	tcase_add_test(tc,
+		       a_repair_ends_when_a_damaged_file_cannot_be_set_aside);
+	tcase_add_loop_test(
+		tc, a_repair_forgets_nothing_that_it_could_not_read_or_keep, 0,
+		(int)COUNT(hindered));
+	tcase_add_loop_test(
+		tc, a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it,
+		0, (int)COUNT(losses));)
