@@ -1,74 +1,16 @@
 /* SPDX-License-Identifier: ISC */
-#include "queue/deliver/session.h"
+#include "queue/deliver/session_internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "auth/auth_client.h"
 #include "lib/mem.h"
-#include "lib/net/stream.h"
 #include "lib/net/tls_ctx.h"
-#include "lib/wire/smtp_data.h"
-#include "queue/deliver/body.h"
-#include "queue/deliver/secret.h"
-#include "queue/deliver/smtp_caps.h"
-#include "queue/deliver/token.h"
-#include "queue/deliver/watch.h"
 #include "queue/envelope.h"
 
-#define SESSION_PIECE	     (64 * 1024)
 #define SESSION_HANDSHAKE_MS 60000 /* TLS, three messages each way */
-
-enum session_state {
-	SESSION_TALKING,   /* the conversation decides what happens */
-	SESSION_HANDSHAKE, /* TLS is being set up */
-	SESSION_LOGIN,	   /* a worker thinks about the login */
-	SESSION_BODY,	   /* the message is on its way */
-	SESSION_IDLE,	   /* nothing to do; the owner knows */
-	SESSION_LEAVING,   /* QUIT was said; nobody owns it */
-	SESSION_OVER,	   /* the owner was told SESSION_CLOSED */
-};
-
-struct session {
-	struct list link; /* while leaving */
-	uv_loop_t *loop;
-	session_fn *on_event;
-	void *owner;
-	enum session_state state;
-	struct session_key key;
-	char *user, *hostname, *password_file; /* own */
-	const char *const *mechanisms;
-	struct tls_ctx *tls_ctx;   /* shares */
-	struct security *security; /* shares */
-
-	struct stream *stream;
-	struct smtp_client *client;
-	struct auth_client *auth;   /* of a login that is going on */
-	struct secret_read *secret; /* the same */
-	struct token_wait *token;   /* the same */
-	char *token_command;	    /* owns; NULL: none */
-	struct tokens *tokens;	    /* lent */
-	bool has_old_token;
-	unsigned replies; /* seen by the deadline */
-	unsigned bodies;  /* begun, as the client counts them */
-	bool is_secured;
-	bool has_tls_failed;
-	char tls_version[16];
-	const char *verify_error; /* static; NULL: none */
-	unsigned messages;
-	const struct delivery_watch *watch; /* lent, or NULL */
-	struct watch_lines said, heard;
-	bool is_sending; /* a message's results are awaited */
-
-	struct body body;
-	struct smtp_data_encoder encoder;
-	bool waits_drained, waits_bytes;
-};
-
-static void session_go_on(struct session *session);
 
 bool
 session_key_equal(const struct session_key *a, const struct session_key *b)
@@ -85,19 +27,6 @@ session_key_equal(const struct session_key *a, const struct session_key *b)
 }
 
 /* ------------------------------------------------------------ the end */
-
-static void
-session_stop_login(struct session *session)
-{
-	if (session->secret != NULL)
-		secret_cancel(session->secret);
-	session->secret = NULL;
-	if (session->token != NULL)
-		tokens_cancel(session->token);
-	session->token = NULL;
-	auth_client_free(session->auth);
-	session->auth = NULL;
-}
 
 static void
 session_free(struct session *session)
@@ -186,109 +115,7 @@ session_over(struct session *session)
 	session_tell(session, SESSION_CLOSED);
 }
 
-/* ------------------------------------------------------------ the login */
-
-static void
-on_answer(void *owner, const struct auth_client_answer *answer)
-{
-	struct session *session = owner;
-	bool is_first = smtp_client_want(session->client) == CLIENT_WANTS_LOGIN;
-
-	session->state = SESSION_TALKING;
-	switch (answer->result) {
-	case AUTH_CLIENT_SEND:
-		if (is_first)
-			smtp_client_login(session->client, answer->mechanism,
-					  answer->data);
-		else
-			smtp_client_login_step(session->client,
-					       answer->data != NULL
-						       ? answer->data
-						       : "");
-		break;
-	case AUTH_CLIENT_FAILED:
-		smtp_client_fail(session->client,
-				 is_first ? CAUSE_AUTH_NOT_OFFERED
-					  : CAUSE_AUTH_FAILED,
-				 "login as '%s': %s", session->user,
-				 answer->reason != NULL ? answer->reason
-							: "failed");
-		break;
-	}
-	session_go_on(session);
-}
-
-static void
-session_begin_auth(struct session *session, const char *password,
-		   const char *token)
-{
-	struct auth_client_start start = {
-		.offered = smtp_client_caps(session->client)->mechanisms,
-		.mechanisms = session->mechanisms,
-		.user = session->user,
-		.password = password,
-		.token = token,
-		.port = session->key.port,
-		.host = session->key.host,
-		/* nobody listens between us and this very host */
-		.is_secure = session->is_secured ||
-			     session->key.ip.family == IP_NONE ||
-			     ip_is_loopback(&session->key.ip),
-	};
-
-	session->auth =
-		auth_client_begin(session->loop, &start, on_answer, session);
-}
-
-static void
-on_secret(void *owner, const char *secret, const struct err *err)
-{
-	struct session *session = owner;
-
-	session->secret = NULL;
-	if (secret != NULL) {
-		session_begin_auth(session, secret, NULL);
-		return;
-	}
-	session->state = SESSION_TALKING;
-	smtp_client_fail(session->client, CAUSE_CONFIGURATION, "%s", err->text);
-	session_go_on(session);
-}
-
-static void
-on_token(void *owner, const char *token, bool is_cached, const char *why)
-{
-	struct session *session = owner;
-
-	session->token = NULL;
-	session->has_old_token = is_cached;
-	if (token != NULL) {
-		session_begin_auth(session, NULL, token);
-		return;
-	}
-	session->state = SESSION_TALKING;
-	smtp_client_fail(session->client, CAUSE_CONFIGURATION, "%s", why);
-	session_go_on(session);
-}
-
-static void
-session_login(struct session *session)
-{
-	session->state = SESSION_LOGIN;
-	stream_set_deadline(session->stream, 0); /* our turn */
-	if (session->token_command != NULL)
-		session->token =
-			tokens_get(session->tokens, session->token_command,
-				   on_token, session);
-	else if (session->password_file != NULL)
-		session->secret =
-			secret_read_file(session->loop, session->password_file,
-					 on_secret, session);
-	else
-		session_begin_auth(session, "", NULL);
-}
-
-static void
+void
 session_flush(struct session *session)
 {
 	struct buf *out = smtp_client_out(session->client);
@@ -303,133 +130,6 @@ session_flush(struct session *session)
 	buf_wipe(out); /* may have been a password */
 	stream_set_deadline(session->stream,
 			    smtp_client_timeout_ms(session->client));
-}
-
-/* ------------------------------------------------------------ the body */
-
-/* With their dots. Returns true when it should wait. */
-static bool
-session_encode(struct session *session, const uint8_t *bytes, size_t len)
-{
-	bool waits = false;
-
-	while (len != 0) {
-		struct str run;
-		size_t used =
-			smtp_data_encode(&session->encoder, bytes, len, &run);
-
-		waits = stream_write(session->stream, run.at, run.len);
-		bytes += used;
-		len -= used;
-	}
-	return waits;
-}
-
-/* What smtp_client_chunk announces goes right behind its announcement. The
- * last one is out of the body's state at once: replies come next. */
-static bool
-session_chunk(struct session *session, const uint8_t *bytes, size_t len,
-	      bool is_last)
-{
-	bool waits;
-
-	smtp_client_chunk(session->client, len, is_last);
-	session_flush(session);
-	waits = len != 0 && stream_write(session->stream, bytes, len);
-	if (is_last)
-		session->state = SESSION_TALKING;
-	return waits;
-}
-
-/* Sends these bytes. Returns true when it should wait. */
-static bool
-session_piece(struct session *session, const uint8_t *bytes, size_t len)
-{
-	bool waits;
-
-	stream_set_deadline(session->stream,
-			    smtp_client_timeout_ms(session->client));
-	stream_cork(session->stream);
-	if (smtp_client_is_chunked(session->client))
-		waits = session_chunk(session, bytes, len,
-				      body_is_over(&session->body));
-	else
-		waits = session_encode(session, bytes, len);
-	stream_uncork(session->stream);
-	return waits;
-}
-
-/* The body stays open: another transaction may need it once more. */
-static void
-session_body_end(struct session *session)
-{
-	if (smtp_client_is_chunked(session->client)) {
-		(void)session_chunk(session, NULL, 0, true);
-		return;
-	}
-	session->state = SESSION_TALKING;
-	smtp_client_body_sent(session->client,
-			      smtp_data_encode_end(&session->encoder));
-}
-
-static void
-on_bytes(void *owner, int status, const uint8_t *bytes, size_t len)
-{
-	struct session *session = owner;
-	struct err err = ERR_INIT;
-
-	session->waits_bytes = false;
-	/* the server refused a chunk meanwhile, and a transaction for other
-	 * recipients has begun: that reads from the beginning */
-	if (smtp_client_want(session->client) != CLIENT_WANTS_BODY)
-		return;
-	if (status < 0) {
-		/* without its end the message does not exist over there */
-		(void)err_set(&err, status, "the message cannot be read");
-		smtp_client_fail(session->client, CAUSE_SPOOL, "%s", err.text);
-	} else if (len == 0) {
-		session_body_end(session);
-	} else {
-		session->waits_drained = session_piece(session, bytes, len);
-	}
-	session_go_on(session);
-}
-
-/* Sends what the stream takes, as long as the conversation wants more.
- * Returns false when something has to happen first. */
-static bool
-session_body(struct session *session)
-{
-	while (!session->waits_drained && !session->waits_bytes &&
-	       smtp_client_want(session->client) == CLIENT_WANTS_BODY) {
-		const uint8_t *bytes;
-		size_t len;
-
-		switch (body_next(&session->body, SESSION_PIECE, &bytes,
-				  &len)) {
-		case BODY_BYTES:
-			session->waits_drained =
-				session_piece(session, bytes, len);
-			break;
-		case BODY_LATER:
-			session->waits_bytes = true;
-			break;
-		case BODY_END:
-			session_body_end(session);
-			break;
-		}
-	}
-	return smtp_client_want(session->client) != CLIENT_WANTS_BODY;
-}
-
-static void
-session_body_begin(struct session *session)
-{
-	session->bodies = smtp_client_bodies(session->client);
-	session->state = SESSION_BODY;
-	session->waits_drained = session->waits_bytes = false;
-	memset(&session->encoder, 0, sizeof(session->encoder));
-	body_rewind(&session->body);
 }
 
 /* ------------------------------------------------------------ going on */
@@ -528,20 +228,9 @@ session_idle(struct session *session)
 	enum session_event event =
 		session->is_sending ? SESSION_DONE : SESSION_READY;
 
-	if (smtp_client_is_logged_in(session->client) &&
-	    session->auth != NULL) {
-		bool is_complete = auth_client_is_complete(session->auth);
-
-		session_stop_login(session);
-		if (!is_complete) {
-			smtp_client_fail(session->client, CAUSE_AUTH_FAILED,
-					 "the server accepted the login of "
-					 "'%s' without proving that it knows "
-					 "the password",
-					 session->user);
-			session_over(session);
-			return;
-		}
+	if (!session_check_login(session)) {
+		session_over(session);
+		return;
 	}
 	if (session_is_ahead(session))
 		return;
@@ -551,18 +240,7 @@ session_idle(struct session *session)
 	session_tell(session, event);
 }
 
-static void
-session_step(struct session *session)
-{
-	struct str challenge = str_of(smtp_client_challenge(session->client));
-
-	session->state = SESSION_LOGIN;
-	stream_set_deadline(session->stream, 0); /* our turn */
-	auth_client_step(session->auth, challenge);
-}
-
-/* Does what can be done now; tells the owner at most once, last. */
-static void
+void
 session_go_on(struct session *session)
 {
 	for (;;) {
@@ -579,7 +257,7 @@ session_go_on(struct session *session)
 			session_login(session);
 			return;
 		case CLIENT_WANTS_STEP:
-			session_step(session);
+			session_login_step(session);
 			return;
 		case CLIENT_WANTS_MESSAGE:
 			session_idle(session);
@@ -587,10 +265,10 @@ session_go_on(struct session *session)
 		case CLIENT_WANTS_BODY:
 			if (session->bodies !=
 			    smtp_client_bodies(session->client))
-				session_body_begin(session);
+				session_begin_body(session);
 			if (session_feed(session))
 				break; /* a reply before the dot */
-			if (!session_body(session))
+			if (!session_send_body(session))
 				return;
 			break;
 		case CLIENT_WANTS_CLOSE:
@@ -747,7 +425,7 @@ session_new(const struct session_opts *opts, struct stream *stream,
 	session->tls_ctx =
 		opts->tls_ctx != NULL ? tls_ctx_ref(opts->tls_ctx) : NULL;
 	session->security = security_ref(opts->security);
-	session->body.on_bytes = on_bytes;
+	session->body.on_bytes = session_on_bytes;
 	session->body.owner = session;
 	client.hostname = session->hostname;
 	client.has_login = session->user != NULL;
