@@ -19,6 +19,10 @@ struct save_job {
 	struct buf text;
 	uint64_t max_bytes; /* 0: the file is replaced */
 	int status;
+	/* makes the text first; NULL: it is there */
+	void (*fill)(void *arg, struct buf *out);
+	void (*free_arg)(void *arg);
+	void *fill_arg;
 };
 
 struct file_saver {
@@ -119,6 +123,8 @@ save_run(struct work_job *job)
 {
 	struct save_job *save = container_of(job, struct save_job, job);
 
+	if (save->fill != NULL)
+		save->fill(save->fill_arg, &save->text);
 	save->status = save->max_bytes == 0 ? replace(save->path, &save->text)
 					    : append(save->path, &save->text,
 						     save->max_bytes);
@@ -140,27 +146,43 @@ save_free(struct work_job *job)
 {
 	struct save_job *save = container_of(job, struct save_job, job);
 
+	if (save->free_arg != NULL)
+		save->free_arg(save->fill_arg);
 	buf_done(&save->text);
 	free(save->path);
 	free(save);
 }
 
-static void
-save_start(struct file_saver *saver, struct buf *text, uint64_t max_bytes)
+static struct save_job *
+save_new(struct file_saver *saver)
 {
 	struct save_job *save = mem_zalloc(sizeof(*save));
 
 	assert(saver->running == NULL);
 	save->saver = saver;
 	save->path = mem_strdup(saver->path);
-	save->text = *text;
-	buf_init(text, text->max_bytes);
-	save->max_bytes = max_bytes;
 	save->job.run = save_run;
 	save->job.done = save_done;
 	save->job.free_job = save_free;
+	return save;
+}
+
+static void
+save_start(struct file_saver *saver, struct save_job *save)
+{
 	saver->running = save;
 	work_start(saver->loop, &save->job, NULL);
+}
+
+static void
+save_text(struct file_saver *saver, struct buf *text, uint64_t max_bytes)
+{
+	struct save_job *save = save_new(saver);
+
+	save->text = *text;
+	buf_init(text, text->max_bytes);
+	save->max_bytes = max_bytes;
+	save_start(saver, save);
 }
 
 struct file_saver *
@@ -196,7 +218,21 @@ file_saver_is_busy(const struct file_saver *saver)
 void
 file_saver_replace(struct file_saver *saver, struct buf *text)
 {
-	save_start(saver, text, 0);
+	save_text(saver, text, 0);
+}
+
+void
+file_saver_write(struct file_saver *saver, size_t max_bytes,
+		 void (*fill)(void *arg, struct buf *out),
+		 void (*free_arg)(void *arg), void *arg)
+{
+	struct save_job *save = save_new(saver);
+
+	buf_init(&save->text, max_bytes);
+	save->fill = fill;
+	save->free_arg = free_arg;
+	save->fill_arg = arg;
+	save_start(saver, save);
 }
 
 void
@@ -204,7 +240,7 @@ file_saver_append(struct file_saver *saver, struct buf *text,
 		  uint64_t max_bytes)
 {
 	assert(max_bytes != 0);
-	save_start(saver, text, max_bytes);
+	save_text(saver, text, max_bytes);
 }
 
 int

@@ -35,6 +35,18 @@ bool file_saver_is_busy(const struct file_saver *saver);
 void file_saver_replace(struct file_saver *saver, struct buf *text);
 
 /*
+ * The same with a text that is made in the worker, so that a long one does not
+ * hold up the loop.
+ *
+ * fill       writes the text; must touch nothing but arg
+ * free_arg   on the loop, last
+ * max_bytes  of the text; what does not fit is for fill to notice
+ */
+void file_saver_write(struct file_saver *saver, size_t max_bytes,
+		      void (*fill)(void *arg, struct buf *out),
+		      void (*free_arg)(void *arg), void *arg);
+
+/*
  * Adds text to the file, not yet durably; it is called PATH.1 first when it
  * would grow beyond max_bytes by that. text: takes what it holds.
  */

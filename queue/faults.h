@@ -28,6 +28,7 @@ enum fault_kind {
 	FAULT_CERTIFICATE,   /* ours ends, or has ended */
 	FAULT_DISK,	     /* the spool is short of it, or cannot write */
 	FAULT_DIGEST,	     /* the postmaster cannot be reached */
+	FAULT_STS,	     /* no MTA-STS policy can be read, of any domain */
 	FAULT_KINDS
 };
 const char *fault_kind_name(enum fault_kind kind); /* "login" */

@@ -14,6 +14,7 @@
 #include "lib/net/tls_ctx.h"
 #include "queue/faults.h"
 #include "queue/queue.h"
+#include "queue/route/sts.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/queue_json.h"
@@ -46,7 +47,7 @@ struct admin {
 	uint64_t left_out; /* alerts, since the last one */
 	struct rates rates;
 	bool was_short;
-	uint64_t digests_failed;
+	uint64_t digests_failed, policies_failed;
 };
 
 /* --------------------------------------------------------------- words */
@@ -390,6 +391,20 @@ check_certificates(struct admin *admin, uint64_t now_ms)
 }
 
 static void
+check_policies(struct admin *admin, uint64_t now_ms)
+{
+	struct faults *faults = queue_faults(admin->daemon->queue);
+	struct sts_stats stats;
+
+	sts_stats(queue_sts(admin->daemon->queue), &stats);
+	if (stats.broken[0] == '\0')
+		faults_over(faults, FAULT_STS, NULL, now_ms);
+	else if (stats.failed != admin->policies_failed)
+		faults_met(faults, FAULT_STS, "", stats.broken, now_ms);
+	admin->policies_failed = stats.failed;
+}
+
+static void
 on_check(uv_timer_t *timer)
 {
 	struct admin *admin = timer->data;
@@ -403,6 +418,7 @@ on_check(uv_timer_t *timer)
 	counts_now(daemon, counts);
 	rates_note(&admin->rates, counts);
 	check_certificates(admin, now_ms);
+	check_policies(admin, now_ms);
 	if (accepting != QUEUE_ACCEPTS)
 		faults_met(faults, FAULT_DISK, daemon->config->spool,
 			   accepting == QUEUE_SHORT

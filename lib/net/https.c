@@ -247,8 +247,11 @@ fetch_run(struct work_job *job)
 	if (atomic_load(&fetch->is_cancelled))
 		return; /* nobody waits any more */
 	atomic_store(&fetch->has_begun, true);
-	if (find_program(path, &err) < 0) {
+	rc = find_program(path, &err);
+	if (rc < 0) {
 		fail_ours(fetch, err.text);
+		/* built without: as it was meant */
+		fetch->is_ours = rc != -ENOSYS;
 		return;
 	}
 	if (pipe2(ends, O_CLOEXEC) < 0) {

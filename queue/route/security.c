@@ -303,6 +303,12 @@ on_policy(void *owner, const struct sts_answer *answer)
 	if (policy != NULL && policy->mode != STS_NONE &&
 	    (policy->mode == STS_ENFORCE || query->tls != HOP_TLS_REQUIRED))
 		security = security_of_policy(query, policy);
+	else if (answer->is_busy)
+		/* else whoever keeps us busy could take policies away */
+		security = security_refused(
+			SECURITY_STS, query->host->name, CAUSE_STS_FAILED,
+			"the MTA-STS policy of %s could not be read yet: %s",
+			query->domain, answer->why);
 	else if (query->tls == HOP_TLS_STS)
 		security = security_refused(
 			SECURITY_STS, query->host->name, CAUSE_TLS_POLICY,

@@ -12,15 +12,10 @@
 #include "lib/list.h"
 #include "lib/lru.h"
 #include "lib/mem.h"
-#include "lib/net/https.h"
 #include "queue/route/resolver.h"
 
-#define STS_DOMAINS_MAX 4096
-#define STS_FLIGHTS_MAX 256 /* policies that are read at once */
-#define STS_FILE_MAX	((size_t)64 << 20)
-#define STS_TIMEOUT_MS	60000	     /* RFC 8461, 3.3 */
-#define STS_RETRY_MS	(300 * 1000) /* RFC 8461, 3.3: after a failure */
-#define STS_REFRESH_S	86400	     /* read again when older: RFC 8461, 10.2 */
+#define STS_FILE_MAX ((size_t)64 << 20)
+#define STS_BUSY_MS  1000 /* nobody was asked: ask again soon */
 
 /* What is remembered of a domain. */
 struct sts_domain {
@@ -33,10 +28,12 @@ struct sts_domain {
 	uint64_t retry_ms; /* boot clock; 0: the last time went well */
 };
 
-/* A policy on its way. */
+/* A policy on its way: its addresses are looked up, it waits for its turn to
+ * be read, it is read. */
 struct sts_flight {
 	struct sts *sts;
-	struct list link;
+	struct list link;  /* in the order of their beginning */
+	uint64_t until_ms; /* the loop's clock: who waits must go on */
 	char domain[ADDR_DOMAIN_MAX + 1];
 	char host[ADDR_DOMAIN_MAX + 16];
 	char id[STS_ID_MAX + 1];
@@ -65,9 +62,17 @@ struct sts {
 	struct lru domains;
 	struct list flights;
 	size_t flight_count;
+	uv_timer_t *timer; /* the first flight's end; frees itself */
 	struct file_saver *saver;
 	bool is_unsaved; /* something changed since the last write began */
 	uint64_t fetched, failed;
+	char broken[256]; /* nothing can be read at all, and why */
+};
+
+static const struct sts_reader https_reader = {
+	https_get,
+	https_has_begun,
+	https_cancel,
 };
 
 static uint64_t
@@ -124,18 +129,47 @@ domain_policy(const struct sts *sts, const struct sts_domain *domain)
 	return domain->policy;
 }
 
-static void
-sts_save(struct sts *sts)
-{
-	struct list *node;
-	struct buf text;
+/* The policies that count, for a worker to write down. */
+struct sts_copy {
+	size_t count;
+	struct sts_named {
+		char *name;		   /* owns */
+		struct sts_policy *policy; /* shares; counted on the loop */
+	} * list;			   /* owns */
+};
 
-	if (file_saver_is_busy(sts->saver)) {
-		sts->is_unsaved = true;
-		return;
+/* In a worker: policies do not change once they are in the table. */
+static void
+copy_write(void *arg, struct buf *out)
+{
+	const struct sts_copy *copy = arg;
+
+	for (size_t i = 0; i < copy->count; i++)
+		sts_policy_format(copy->list[i].policy, copy->list[i].name,
+				  out);
+}
+
+static void
+copy_free(void *arg)
+{
+	struct sts_copy *copy = arg;
+
+	for (size_t i = 0; i < copy->count; i++) {
+		free(copy->list[i].name);
+		sts_policy_unref(copy->list[i].policy);
 	}
-	sts->is_unsaved = false;
-	buf_init(&text, STS_FILE_MAX);
+	free(copy->list);
+	free(copy);
+}
+
+static struct sts_copy *
+copy_new(const struct sts *sts)
+{
+	struct sts_copy *copy = mem_zalloc(sizeof(*copy));
+	struct list *node;
+
+	copy->list =
+		mem_zalloc((sts->domains.count + 1) * sizeof(copy->list[0]));
 	for (node = sts->domains.used.next; node != &sts->domains.used;
 	     node = node->next) {
 		const struct sts_domain *domain =
@@ -143,11 +177,26 @@ sts_save(struct sts *sts)
 				     struct sts_domain, entry);
 		struct sts_policy *policy = domain_policy(sts, domain);
 
-		if (policy != NULL)
-			sts_policy_format(policy, domain->name, &text);
+		if (policy == NULL)
+			continue;
+		copy->list[copy->count++] = (struct sts_named){
+			.name = mem_strdup(domain->name),
+			.policy = sts_policy_ref(policy),
+		};
 	}
-	file_saver_replace(sts->saver, &text);
-	buf_done(&text);
+	return copy;
+}
+
+static void
+sts_save(struct sts *sts)
+{
+	if (file_saver_is_busy(sts->saver)) {
+		sts->is_unsaved = true;
+		return;
+	}
+	sts->is_unsaved = false;
+	file_saver_write(sts->saver, STS_FILE_MAX, copy_write, copy_free,
+			 copy_new(sts));
 }
 
 static void
@@ -188,7 +237,7 @@ sts_load(struct sts *sts, const char *file)
 /* ------------------------------------------------------------ the answers */
 
 static void
-query_answer(struct sts_query *query)
+query_answer(struct sts_query *query, bool is_busy)
 {
 	struct sts *sts = query->sts;
 	const struct sts_domain *domain = domain_find(sts, query->domain);
@@ -206,6 +255,12 @@ query_answer(struct sts_query *query)
 
 	(void)str_copy(why, sizeof(why), str_of(answer.why));
 	answer.why = why;
+	if (is_busy && policy == NULL) {
+		answer.is_busy = true;
+		answer.why = "too many others are being read";
+		answer.expires_ms =
+			resolver_now_ms(sts->resolver) + STS_BUSY_MS;
+	}
 	list_remove(&query->link);
 	free(query);
 	on_answer(owner, &answer);
@@ -220,21 +275,37 @@ flight_free(struct sts_flight *flight)
 	if (flight->v6 != NULL)
 		resolver_cancel(flight->v6);
 	if (flight->fetch != NULL)
-		https_cancel(flight->fetch);
+		flight->sts->opts.reader->cancel(flight->fetch);
 	list_remove(&flight->link);
-	flight->sts->flight_count--;
+	if (--flight->sts->flight_count == 0)
+		(void)uv_timer_stop(flight->sts->timer);
 	free(flight);
 }
 
-/* The policy is there (taken), or why not; all who wait are told. */
+/* It is over; all who wait are told what there is now. */
+static void
+flight_tell(struct sts_flight *flight, bool is_busy)
+{
+	struct list waiting;
+	struct list *node;
+
+	list_init(&waiting);
+	for (node = list_pop(&flight->waiting); node != NULL;
+	     node = list_pop(&flight->waiting))
+		list_push(&waiting, node);
+	flight_free(flight);
+	for (node = list_pop(&waiting); node != NULL; node = list_pop(&waiting))
+		query_answer(container_of(node, struct sts_query, link),
+			     is_busy);
+}
+
+/* The policy is there (taken), or why not. */
 static void
 flight_end(struct sts_flight *flight, struct sts_policy *policy,
 	   const char *why)
 {
 	struct sts *sts = flight->sts;
 	struct sts_domain *domain = domain_get(sts, flight->domain);
-	struct list waiting;
-	struct list *node;
 
 	if (policy != NULL) {
 		(void)str_copy(policy->id, sizeof(policy->id),
@@ -253,13 +324,68 @@ flight_end(struct sts_flight *flight, struct sts_policy *policy,
 			resolver_now_ms(sts->resolver) + STS_RETRY_MS;
 		sts->failed++;
 	}
-	list_init(&waiting);
-	for (node = list_pop(&flight->waiting); node != NULL;
-	     node = list_pop(&flight->waiting))
-		list_push(&waiting, node);
-	flight_free(flight);
-	for (node = list_pop(&waiting); node != NULL; node = list_pop(&waiting))
-		query_answer(container_of(node, struct sts_query, link));
+	flight_tell(flight, false);
+}
+
+/* ----------------------------------------------------------- the time limit */
+
+static uint64_t
+sts_wait_ms(const struct sts *sts)
+{
+	return sts->opts.wait_ms != 0 ? sts->opts.wait_ms : STS_WAIT_MS;
+}
+
+static void on_time(uv_timer_t *timer);
+
+static void
+sts_set_timer(struct sts *sts)
+{
+	const struct sts_flight *first;
+	uint64_t now_ms = uv_now(sts->loop);
+
+	if (list_is_empty(&sts->flights))
+		return;
+	first = container_of(sts->flights.next, struct sts_flight, link);
+	(void)uv_timer_start(sts->timer, on_time,
+			     first->until_ms > now_ms ? first->until_ms - now_ms
+						      : 0,
+			     0);
+}
+
+/* Who reads slowly, or is not found, is the domain's concern, and remembered
+ * as its failure; that it never had its turn is ours. */
+static void
+flight_late(struct sts_flight *flight)
+{
+	const struct sts_reader *reader = flight->sts->opts.reader;
+	char why[256];
+
+	if (flight->fetch != NULL && !reader->has_begun(flight->fetch)) {
+		flight_tell(flight, true);
+		return;
+	}
+	(void)snprintf(why, sizeof(why),
+		       "https://%.80s: no policy within a "
+		       "minute",
+		       flight->host);
+	flight_end(flight, NULL, why);
+}
+
+static void
+on_time(uv_timer_t *timer)
+{
+	struct sts *sts = timer->data;
+
+	while (!list_is_empty(&sts->flights)) {
+		struct sts_flight *first =
+			container_of(sts->flights.next, struct sts_flight,
+				     link);
+
+		if (first->until_ms > uv_now(sts->loop))
+			break;
+		flight_late(first);
+	}
+	sts_set_timer(sts);
 }
 
 /* ------------------------------------------------------------- the flight */
@@ -283,6 +409,8 @@ on_reply(void *owner, const struct https_reply *reply)
 	char why[256];
 
 	flight->fetch = NULL;
+	(void)snprintf(flight->sts->broken, sizeof(flight->sts->broken), "%s",
+		       reply->is_ours ? reply->why : "");
 	if (!reply->is_good) {
 		(void)snprintf(why, sizeof(why), "https://%.80s: %.160s",
 			       flight->host, reply->why);
@@ -300,6 +428,7 @@ static void
 flight_fetch(struct sts_flight *flight)
 {
 	const struct sts_opts *opts = &flight->sts->opts;
+	uint64_t now_ms = uv_now(flight->sts->loop);
 	struct https_request request = {
 		.host = flight->host,
 		.path = "/.well-known/mta-sts.txt",
@@ -308,7 +437,10 @@ flight_fetch(struct sts_flight *flight)
 		.port = opts->port != 0 ? opts->port : 443,
 		.ca = opts->ca,
 		.max_bytes = STS_TEXT_MAX,
-		.timeout_ms = STS_TIMEOUT_MS,
+		/* 0 would be forever to those who read it */
+		.timeout_ms = flight->until_ms > now_ms
+				      ? flight->until_ms - now_ms
+				      : 1,
 	};
 	char why[256];
 
@@ -319,8 +451,8 @@ flight_fetch(struct sts_flight *flight)
 		flight_end(flight, NULL, why);
 		return;
 	}
-	flight->fetch =
-		https_get(flight->sts->loop, &request, on_reply, flight);
+	flight->fetch = opts->reader->get(flight->sts->loop, &request, on_reply,
+					  flight);
 }
 
 static void
@@ -383,8 +515,10 @@ flight_get(struct sts *sts, const char *domain, const char *id)
 		       domain);
 	(void)str_copy(flight->id, sizeof(flight->id), str_of(id));
 	list_init(&flight->waiting);
+	flight->until_ms = uv_now(sts->loop) + sts_wait_ms(sts);
 	list_push(&sts->flights, &flight->link);
 	sts->flight_count++;
+	sts_set_timer(sts);
 	flight->v4 = resolver_ask(sts->resolver, flight->host, DNS_A, 0, on_v4,
 				  flight);
 	flight->v6 = resolver_ask(sts->resolver, flight->host, DNS_AAAA, 0,
@@ -424,23 +558,26 @@ on_txt(void *owner, struct dns_set *set)
 	struct sts_policy *policy = domain_policy(sts, domain);
 	struct sts_flight *flight = NULL;
 	char id[STS_ID_MAX + 1];
-	bool is_same, is_young;
+	bool is_same, is_young, is_busy = false;
 
 	query->txt = NULL;
 	query->txt_expires_ms = set->expires_ms;
 	if (!find_id(set, id)) {
 		/* that it is gone takes no policy away: RFC 8461, 3.1 */
-		query_answer(query);
+		query_answer(query, false);
 		return;
 	}
 	is_same = policy != NULL && strcmp(policy->id, id) == 0;
 	is_young = is_same && wall_s(sts) < policy->fetched_s + STS_REFRESH_S &&
 		   wall_s(sts) < policy->fetched_s + policy->max_age_s / 2 + 1;
 	if (!is_young && (domain == NULL || domain->retry_ms <= now_ms ||
-			  strcmp(domain->failed_id, id) != 0))
+			  strcmp(domain->failed_id, id) != 0)) {
 		flight = flight_get(sts, query->domain, id);
+		is_busy = flight == NULL;
+	}
 	if (flight == NULL || is_same)
-		query_answer(query); /* at most it is read again for others */
+		/* at most it is read again for others */
+		query_answer(query, is_busy);
 	else
 		list_push(&flight->waiting, &query->link);
 }
@@ -480,6 +617,8 @@ sts_configure(struct sts *sts, const struct sts_opts *opts)
 
 	sts->opts = *opts;
 	sts->opts.ca = mem_strdup(opts->ca);
+	if (sts->opts.reader == NULL)
+		sts->opts.reader = &https_reader;
 	free(old);
 }
 
@@ -493,10 +632,19 @@ sts_new(uv_loop_t *loop, const struct sts_opts *opts, struct resolver *resolver,
 	sts->resolver = resolver;
 	list_init(&sts->flights);
 	lru_init(&sts->domains, STS_DOMAINS_MAX, domain_free);
+	sts->timer = mem_zalloc(sizeof(*sts->timer));
+	(void)uv_timer_init(loop, sts->timer);
+	sts->timer->data = sts;
 	sts->saver = file_saver_new(loop, file, on_saved, sts);
 	sts_configure(sts, opts);
 	sts_load(sts, file);
 	return sts;
+}
+
+static void
+on_timer_closed(uv_handle_t *handle)
+{
+	free(handle);
 }
 
 void
@@ -513,6 +661,7 @@ sts_free(struct sts *sts)
 		assert(list_is_empty(&flight->waiting));
 		flight_free(flight);
 	}
+	uv_close((uv_handle_t *)sts->timer, on_timer_closed);
 	file_saver_free(sts->saver);
 	lru_done(&sts->domains);
 	free((char *)(uintptr_t)sts->opts.ca);
@@ -525,4 +674,5 @@ sts_stats(const struct sts *sts, struct sts_stats *out)
 	out->domains = sts->domains.count;
 	out->fetched = sts->fetched;
 	out->failed = sts->failed;
+	out->broken = sts->broken;
 }
