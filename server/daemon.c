@@ -472,6 +472,9 @@ daemon_abandon(struct daemon *daemon)
 {
 	for (size_t i = 0; i < 4; i++)
 		uv_signal_stop(&daemon->signals[i]);
+	/* those that take connections already would go on without a smtpd */
+	if (daemon->listeners != NULL)
+		listeners_stop(daemon->listeners);
 	control_free(daemon->control);
 	daemon->control = NULL;
 	if (daemon->queue != NULL)

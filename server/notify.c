@@ -65,7 +65,9 @@ notify_matches(int fd, const struct ip *ip, uint16_t port,
 
 	if (unix_path != NULL)
 		return sd_is_socket_unix(fd, SOCK_STREAM, 1, unix_path, 0) > 0;
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+	/* one of the same address may be for datagrams */
+	if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0 ||
+	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
 		return false;
 	bound = ip_from_sockaddr((struct sockaddr *)&sa, &bound_port);
 	return bound_port == port && ip_equal(&bound, ip);

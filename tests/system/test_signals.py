@@ -228,18 +228,23 @@ def test_systemd_is_told_of_each_state(relay, folder):
     assert relay.ended() == 0
 
 
+def pass_socket(relay, passed):
+    """As systemd does: descriptor 3, and the process that it is for."""
+    inherited = os.dup(passed.fileno())
+    relay.before = [
+        "bash", "-c", 'exec 3<&"$0" && LISTEN_PID=$$ LISTEN_FDS=1 '
+        'exec "$@"', str(inherited)]
+    relay.pass_fds = [inherited]
+    return inherited
+
+
 def test_a_socket_of_systemd_is_left_to_it(relay):
     """It listens on, and starts us when the next client comes."""
     path = str(relay.submit_socket)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        inherited = os.dup(listener.fileno())
-        # descriptor 3, and the process id that the variables are for
-        relay.before = [
-            "bash", "-c", 'exec 3<&"$0" && LISTEN_PID=$$ LISTEN_FDS=1 '
-            'exec "$@"', str(inherited)]
-        relay.pass_fds = [inherited]
+        inherited = pass_socket(relay, listener)
         for _ in range(2):
             relay.start()
             with Talk(path) as talk:
@@ -251,6 +256,16 @@ def test_a_socket_of_systemd_is_left_to_it(relay):
         del relay.listeners["local"]
         assert relay.reload().code == 0
         assert os.path.exists(path)
+        os.close(inherited)
+
+
+def test_a_socket_of_systemd_for_datagrams_is_none_of_ours(relay):
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(relay.submission)
+        inherited = pass_socket(relay, datagrams)
+        relay.start()
+        with Talk(relay.submission) as talk:
+            assert talk.greeting.code == 220
         os.close(inherited)
 
 
