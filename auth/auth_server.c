@@ -20,7 +20,6 @@
 #define AUTH_REASON_MAX	 256
 #define AUTH_OFFERS	 8
 #define AUTH_EXTERNAL	 "EXTERNAL"
-#define AUTH_NAMES_MAX	 16
 #define AUTH_PLUGIN	 "ostler"
 
 /* libsasl2 keeps its options per process, so there is one of these. Written
@@ -56,6 +55,8 @@ struct auth_exchange {
 	uint8_t binding_data[AUTH_BINDING_MAX];
 	bool is_external; /* by the names, without libsasl2 */
 	char *names[AUTH_NAMES_MAX];
+	char *logins[AUTH_NAMES_MAX]; /* of the names; NULL: not listed */
+	bool is_listed;		      /* an operator's list made the logins */
 	size_t name_count;
 
 	/* the worker's */
@@ -572,9 +573,10 @@ exchange_has_login(const struct auth_exchange *exchange, const char *name)
 	 */
 	if (str_starts_nocase(str_of(name), "unix:"))
 		return false;
-	/* the authority says who there is; a daemon for passwords cannot */
+	/* a daemon for passwords cannot say who there is, and an authority
+	 * signs for more purposes than this: the operator has to */
 	if (!server->has_database)
-		return true;
+		return exchange->is_listed;
 	if (has_realm)
 		return false; /* another spelling of somebody's login */
 	rc = sasl_server_new("smtp", server->hostname, server->realm, NULL,
@@ -606,16 +608,17 @@ static enum auth_result
 exchange_external(struct auth_exchange *exchange, struct str wanted)
 {
 	for (size_t i = 0; i < exchange->name_count; i++) {
-		const char *name = exchange->names[i];
+		const char *login = exchange->logins[i];
 
-		if (wanted.len != 0 && !str_is(wanted, name))
+		if (login == NULL ||
+		    (wanted.len != 0 && !str_is(wanted, login)))
 			continue;
-		if (exchange_has_login(exchange, name)) {
-			exchange->login = mem_strdup(name);
+		if (exchange_has_login(exchange, login)) {
+			exchange->login = mem_strdup(login);
 			return AUTH_OK;
 		}
 		if (wanted.len != 0)
-			return exchange_deny(exchange, name,
+			return exchange_deny(exchange, login,
 					     "no such login here");
 	}
 	if (wanted.len != 0)
@@ -705,8 +708,10 @@ exchange_unref(struct auth_exchange *exchange)
 	mem_free_secret(exchange->input);
 	free(exchange->challenge);
 	free(exchange->login);
-	for (size_t i = 0; i < exchange->name_count; i++)
+	for (size_t i = 0; i < exchange->name_count; i++) {
 		free(exchange->names[i]);
+		free(exchange->logins[i]);
+	}
 	server_unref(exchange->server);
 	free(exchange);
 }
@@ -761,6 +766,25 @@ exchange_bind(struct auth_exchange *exchange, const struct auth_start *start)
 	};
 }
 
+static void
+exchange_take_names(struct auth_exchange *exchange,
+		    const struct auth_start *start)
+{
+	const char *const *names = start->names;
+
+	exchange->is_listed = start->logins != NULL;
+	for (size_t i = 0;
+	     names != NULL && i < AUTH_NAMES_MAX && names[i] != NULL; i++) {
+		const char *login =
+			start->logins != NULL ? start->logins[i] : names[i];
+
+		exchange->names[i] = mem_strdup(names[i]);
+		if (login != NULL)
+			exchange->logins[i] = mem_strdup(login);
+		exchange->name_count++;
+	}
+}
+
 struct auth_exchange *
 auth_begin(struct auth_server *server, const struct auth_start *start,
 	   auth_fn *on_answer, void *owner)
@@ -778,11 +802,7 @@ auth_begin(struct auth_server *server, const struct auth_start *start,
 	exchange->has_input = start->has_initial;
 	exchange_bind(exchange, start);
 	exchange->is_external = str_is_nocase(start->mechanism, AUTH_EXTERNAL);
-	for (const char *const *name = start->names;
-	     name != NULL && *name != NULL &&
-	     exchange->name_count < AUTH_NAMES_MAX;
-	     name++)
-		exchange->names[exchange->name_count++] = mem_strdup(*name);
+	exchange_take_names(exchange, start);
 	if (start->has_initial)
 		exchange->input = str_is(start->initial, "=")
 					  ? mem_strdup("")

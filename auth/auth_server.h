@@ -83,6 +83,7 @@ struct auth_answer {
 typedef void auth_fn(void *owner, const struct auth_answer *answer);
 
 #define AUTH_BINDING_MAX 64
+#define AUTH_NAMES_MAX	 16
 
 struct auth_start {
 	struct str mechanism;
@@ -94,17 +95,20 @@ struct auth_start {
 	const uint8_t *binding;	  /* channel binding, or NULL */
 	size_t binding_len;	  /* at most AUTH_BINDING_MAX */
 	const char *binding_type; /* "tls-exporter"; static */
-	/* NULL-terminated: the names in the client's verified certificate, for
-	 * EXTERNAL; NULL: it has none */
+	/* NULL-terminated, the first AUTH_NAMES_MAX count: the names in the
+	 * client's verified certificate, for EXTERNAL; NULL: it has none */
 	const char *const *names;
+	/* Of each name the login that the operator listed for it, NULL: he
+	 * did not; or NULL: a name is a login itself */
+	const char *const *logins;
 };
 
 /*
  * Borrows start (copies). The exchange is the owner's until auth_free.
  *
  * EXTERNAL logs in as the first name of the certificate that is a login here;
- * who asks for a name gets that one or none. Without a login database (another
- * pwcheck_method) each name that the authority certified is a login.
+ * who asks for a login gets that one or none. Without a login database (another
+ * pwcheck_method) only a listed name is one.
  */
 struct auth_exchange *auth_begin(struct auth_server *server,
 				 const struct auth_start *start,

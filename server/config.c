@@ -6,6 +6,7 @@
 
 #include "queue/bounce/classify.h"
 #include "queue/bounce/texts.h"
+#include "server/client_logins.h"
 
 struct config *
 config_ref(struct config *config)
@@ -78,6 +79,8 @@ config_unref(struct config *config)
 	free(config->tls.client_ca);
 	free(config->tls.ca);
 	free(config->tls.client_crl);
+	free(config->tls.client_logins);
+	client_logins_free(config->tls.logins);
 	free(config->tls.minimum);
 	free(config->queue.retry_s);
 	free(config->queue.alert_command);

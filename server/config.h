@@ -86,6 +86,8 @@ struct config {
 		char *certificate, *key, *client_ca, *client_crl, *minimum;
 		char *second_certificate, *second_key; /* NULL: none */
 		char *ca; /* for what we connect to; NULL: the system's */
+		char *client_logins; /* a file; NULL: names are logins */
+		struct client_logins *logins; /* owns: what it says */
 		uint64_t watch_ms; /* between two looks at them; 0: never */
 	} tls;			   /* certificate NULL: one is made */
 

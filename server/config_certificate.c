@@ -99,7 +99,7 @@ config_certificate_set(struct config *config,
 size_t
 config_certificate_files(const struct config *config, const char ***out)
 {
-	size_t count = 0, max = 6 + 4 * (config->listener_count +
+	size_t count = 0, max = 7 + 4 * (config->listener_count +
 					 config->certificate_count);
 	const char **paths = mem_zalloc(max * sizeof(*paths));
 	const char *all[] = {config->tls.certificate,
@@ -107,7 +107,8 @@ config_certificate_files(const struct config *config, const char ***out)
 			     config->tls.second_certificate,
 			     config->tls.second_key,
 			     config->tls.client_ca,
-			     config->tls.client_crl};
+			     config->tls.client_crl,
+			     config->tls.client_logins};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i] != NULL)

@@ -89,6 +89,7 @@ const struct key config_keys[] = {
 {"tls", "ca",          KEY_PATH, NULL, CONFIG(tls.ca), 0, 0, NULL},
 {"tls", "client_ca",   KEY_PATH, NULL, CONFIG(tls.client_ca), 0, 0, NULL},
 {"tls", "client_crl",  KEY_PATH, NULL, CONFIG(tls.client_crl), 0, 0, NULL},
+{"tls", "client_logins", KEY_PATH, NULL, CONFIG(tls.client_logins), 0, 0, NULL},
 {"tls", "minimum",     KEY_CHOICE, "1.2", CONFIG(tls.minimum), 0, 0,
 	" 1.2 1.3 "},
 

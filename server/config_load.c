@@ -832,6 +832,8 @@ load_all(struct load *load)
 	load_policy(load);
 	load_retry(load);
 	config_load_reports(config, &load->scan, read_file, &load->report);
+	config_load_client_logins(config, &load->scan, read_file,
+				  &load->report);
 	config_check(config, &load->scan, &load->report);
 }
 

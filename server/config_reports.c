@@ -14,9 +14,11 @@
 #include "queue/bounce/rules.h"
 #include "queue/bounce/rules_builtin.h"
 #include "queue/bounce/texts.h"
+#include "server/client_logins.h"
 
 struct reports {
 	struct config *config;
+	const char *section; /* that the keys are of */
 	const struct scan *scan;
 	scan_read_fn *read_file;
 	struct config_report *report;
@@ -46,7 +48,7 @@ static char *
 read_text(struct reports *reports, const char *key, const char *path,
 	  size_t max)
 {
-	const char *at = scan_place(reports->scan, "report", key, 0);
+	const char *at = scan_place(reports->scan, reports->section, key, 0);
 	struct err err = ERR_INIT;
 	size_t len;
 	char *text = reports->read_file(path, max, &len, &err);
@@ -142,7 +144,7 @@ void
 config_load_reports(struct config *config, const struct scan *scan,
 		    scan_read_fn *read_file, struct config_report *report)
 {
-	struct reports reports = {config, scan, read_file, report};
+	struct reports reports = {config, "report", scan, read_file, report};
 
 	load_rules(&reports);
 	load_texts(&reports);
@@ -153,4 +155,25 @@ config_load_reports(struct config *config, const struct scan *scan,
 		config_error(report, scan_place(scan, "report", "language", 0),
 			     "language \"%s\": there are no texts in it",
 			     config->report.language);
+}
+
+void
+config_load_client_logins(struct config *config, const struct scan *scan,
+			  scan_read_fn *read_file, struct config_report *report)
+{
+	struct reports reports = {config, "tls", scan, read_file, report};
+	const char *path = config->tls.client_logins;
+	struct err err = ERR_INIT;
+	char *text;
+
+	if (path == NULL)
+		return;
+	text = read_text(&reports, "client_logins", path,
+			 CLIENT_LOGINS_BYTES_MAX);
+	if (text == NULL)
+		return;
+	config->tls.logins = client_logins_read(text, path, &err);
+	if (config->tls.logins == NULL)
+		tell_mistake(&reports, path, &err);
+	free(text);
 }

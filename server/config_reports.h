@@ -18,4 +18,9 @@
 void config_load_reports(struct config *config, const struct scan *scan,
 			 scan_read_fn *read_file, struct config_report *report);
 
+/* The same for tls.client_logins. */
+void config_load_client_logins(struct config *config, const struct scan *scan,
+			       scan_read_fn *read_file,
+			       struct config_report *report);
+
 #endif

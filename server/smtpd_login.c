@@ -11,6 +11,7 @@
 #include "lib/net/stream.h"
 #include "lib/str.h"
 #include "lib/work.h"
+#include "server/client_logins.h"
 
 static void
 session_log_auth(struct smtpd_session *s, bool is_ok, const char *login,
@@ -151,11 +152,24 @@ session_refuse_auth(struct smtpd_session *s, const struct smtpd_env *env,
 	return smtpd_proto_auth_refused(&s->proto, env, &refusal, out);
 }
 
+/* What tls.client_logins says of the names; NULL: there is no such list. */
+static const char *const *
+listed_logins(const struct config *config, const char *const *names,
+	      const char *to[AUTH_NAMES_MAX])
+{
+	if (config->tls.logins == NULL)
+		return NULL;
+	for (size_t i = 0; i < AUTH_NAMES_MAX && names[i] != NULL; i++)
+		to[i] = client_logins_find(config->tls.logins, names[i]);
+	return to;
+}
+
 enum smtpd_effect
 session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
 		   const struct smtp_auth *auth, struct buf *out)
 {
 	uint8_t binding[AUTH_BINDING_MAX];
+	const char *logins[AUTH_NAMES_MAX];
 	struct stream_tls_info tls;
 	struct auth_start start = {
 		.mechanism = str_of(auth->mechanism),
@@ -177,8 +191,10 @@ session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
 				       &start.binding_type);
 	if (start.binding_len != 0)
 		start.binding = binding;
-	if (s->has_certificate && stream_tls_info(s->stream, &tls))
+	if (s->has_certificate && stream_tls_info(s->stream, &tls)) {
 		start.names = tls.names;
+		start.logins = listed_logins(s->config, tls.names, logins);
+	}
 	stream_local(s->stream, &start.local, &start.local_port);
 	(void)str_copy(s->mechanism, sizeof(s->mechanism), start.mechanism);
 	s->wait = WAIT_AUTH;

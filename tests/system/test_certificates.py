@@ -276,6 +276,70 @@ def test_external_failures_slow_down_like_all_others(secure, authority,
     assert any(row.get("failures") == 2 for row in rows), rows
 
 
+def test_a_list_says_which_login_a_certificate_is(secure, authority, folder):
+    relay = secure.relay
+    people = folder / "people"
+    people.write_text("# name: login\nLaptop 7: anna\ncarl@local.example\n"
+                      "gone: nobody\n")
+    relay.set("tls", client_logins=people)
+    relay.set("limits", auth_lock="0")
+    relay.start()
+    laptop = authority.issue_client(folder / "laptop", "/CN=Laptop 7")
+    oks = 0
+    for subject, addresses, asked, login in (
+            ("/CN=Laptop 7", (), "", "anna"),
+            ("/CN=Laptop 7", (), "anna", "anna"),
+            ("/CN=x", ("carl@local.example",), "", "carl@local.example"),
+            # a login, but the list does not have it
+            ("/CN=anna", (), "", None),
+            # in the list, but no login
+            ("/CN=gone", (), "", None),
+            ("/CN=Laptop 7", (), "carl@local.example", None)):
+        pair = authority.issue_client(folder / "one", subject, *addresses)
+        with secure(pair) as talk:
+            reply = talk.external(asked)
+            assert (reply.code == 235) == (login is not None), subject
+        if login is not None:
+            oks += 1
+            assert relay.wait_event("auth", oks,
+                                    result="ok")[-1]["user"] == login
+    # the list is looked at like the certificates, and at each reload
+    people.write_text("Laptop 7: carl@local.example\n")
+    assert relay.reload().code == 0
+    with secure(laptop) as talk:
+        assert talk.external("").code == 235
+    assert relay.wait_event("auth", oks + 1, result="ok")[-1]["user"] == \
+        "carl@local.example"
+    people.write_text("Laptop 7: anna\nLaptop 7: carl\n")
+    answer = relay.reload()
+    assert answer.code != 0
+    assert f"{people}:2: the name stands in another line already" in answer.err
+
+
+def test_without_a_database_only_listed_names_log_in(secure, authority,
+                                                     folder):
+    relay = secure.relay
+    relay.set("auth", options=["pwcheck_method=saslauthd",
+                               "saslauthd_path=/nonexistent/mux"])
+    relay.set("limits", auth_lock="0")
+    relay.launch()
+    assert relay.ended() == 78
+    assert "tls.client_logins must list who logs in by certificate" in \
+        relay.log_text()
+    people = folder / "people"
+    people.write_text("anna\nshop.local.example: shop\n")
+    relay.set("tls", client_logins=people)
+    relay.start()
+    for subject, code in (("/CN=anna", 235), ("/CN=shop.local.example", 235),
+                          ("/CN=carl", 535), ("/CN=unix:root", 535),
+                          ("/CN=shop", 535)):
+        pair = authority.issue_client(folder / "one", subject)
+        with secure(pair) as talk:
+            assert talk.external("").code == code, subject
+    assert [row["user"] for row in relay.wait_event(
+        "auth", 2, result="ok")] == ["anna", "shop"]
+
+
 def test_a_login_that_is_removed_has_no_certificate_any_more(
         secure, authority, folder):
     relay = secure.relay

@@ -232,22 +232,38 @@ static const char *const two_names[] = {"x@example.org", "b@example.org", NULL};
 static const char *const one_name[] = {"anna", NULL};
 static const char *const realm_name[] = {"anna@ostler", NULL};
 
+/* What an operator's list makes of them. */
+static const char *const not_listed[] = {NULL, NULL};
+static const char *const listed_second[] = {NULL, "anna", NULL};
+static const char *const listed_nobody[] = {"nobody", "anna", NULL};
+static const char *const listed_unix[] = {"unix:root", NULL};
+
 static const struct {
 	const char *const *names;
 	const char *initial; /* base64; NULL: none, it comes as an answer */
 	enum auth_result result;
 	const char *login;
+	const char *const *logins;
 } externals[] = {
-	{one_name, "=", AUTH_OK, "anna"},
-	{one_name, NULL, AUTH_OK, "anna"},
-	{one_name, "YW5uYQ==", AUTH_OK, "anna"},
-	{one_name, "YkBleGFtcGxlLm9yZw==", AUTH_DENIED, "anna"},
-	{two_names, "=", AUTH_OK, "b@example.org"},
-	{two_names, "YkBleGFtcGxlLm9yZw==", AUTH_OK, "b@example.org"},
-	{two_names, "eEBleGFtcGxlLm9yZw==", AUTH_DENIED, "x@example.org"},
-	{realm_name, "=", AUTH_DENIED, "anna@ostler"},
-	{one_name, "!", AUTH_BAD_DATA, NULL},
-	{NULL, "=", AUTH_DENIED, NULL},
+	{one_name, "=", AUTH_OK, "anna", NULL},
+	{one_name, NULL, AUTH_OK, "anna", NULL},
+	{one_name, "YW5uYQ==", AUTH_OK, "anna", NULL},
+	{one_name, "YkBleGFtcGxlLm9yZw==", AUTH_DENIED, "anna", NULL},
+	{two_names, "=", AUTH_OK, "b@example.org", NULL},
+	{two_names, "YkBleGFtcGxlLm9yZw==", AUTH_OK, "b@example.org", NULL},
+	{two_names, "eEBleGFtcGxlLm9yZw==", AUTH_DENIED, "x@example.org", NULL},
+	{realm_name, "=", AUTH_DENIED, "anna@ostler", NULL},
+	{one_name, "!", AUTH_BAD_DATA, NULL, NULL},
+	{NULL, "=", AUTH_DENIED, NULL, NULL},
+	{one_name, "=", AUTH_DENIED, "anna", not_listed},
+	{two_names, "=", AUTH_OK, "anna", listed_second},
+	{two_names, "YW5uYQ==", AUTH_OK, "anna", listed_second},
+	/* the name is a login, but not this certificate's */
+	{two_names, "YkBleGFtcGxlLm9yZw==", AUTH_DENIED, "x@example.org",
+	 listed_second},
+	/* a list makes no logins of those that a database does not have */
+	{two_names, "=", AUTH_OK, "anna", listed_nobody},
+	{one_name, "=", AUTH_DENIED, "anna", listed_unix},
 };
 
 struct external_talk {
@@ -338,6 +354,7 @@ START_TEST(a_certificate_is_its_first_name_that_is_a_login)
 		.has_initial = initial != NULL,
 		.initial = str_of(initial != NULL ? initial : ""),
 		.names = externals[_i].names,
+		.logins = externals[_i].logins,
 	};
 	struct external_talk talk = {.answers = 0};
 	struct auth_exchange *exchange;
