@@ -128,6 +128,25 @@ settled_before(struct queue *queue, uint64_t id)
 	list_push(&queue->orphans, &orphan->link);
 }
 
+/*
+ * What is told of the future was noted by a clock that was wrong: the age
+ * counts from now, and nobody knows how much of a wait is over.
+ */
+static void
+mend_times(struct envelope *envelope, uint64_t now_ms)
+{
+	if (envelope->received_ms > now_ms)
+		envelope->received_ms = now_ms;
+	for (size_t i = 0; i < envelope->recipient_count; i++) {
+		struct recipient *recipient = &envelope->recipients[i];
+
+		if (recipient->last_attempt_ms <= now_ms)
+			continue;
+		recipient->last_attempt_ms = now_ms;
+		recipient->next_try_ms = 0;
+	}
+}
+
 static void
 on_found(void *owner, const struct spool_found *found)
 {
@@ -148,9 +167,7 @@ on_found(void *owner, const struct spool_found *found)
 	}
 	envelope.id = found->id;
 	envelope.size = found->body_bytes;
-	/* by a clock that was wrong: its age counts from now */
-	if (envelope.received_ms > queue_wall_ms(queue))
-		envelope.received_ms = queue_wall_ms(queue);
+	mend_times(&envelope, queue_wall_ms(queue));
 	for (size_t i = 0; i < envelope.recipient_count; i++)
 		left += recipient_is_left(&envelope.recipients[i]);
 	if (left != 0)
