@@ -153,3 +153,147 @@ def test_a_repair_goes_on_around_what_cannot_be_read(relay, far, machine):
     lost = {*files, "log2", "last2"}
     assert deliver_all(relay, far) == \
         sorted(f"{name}@far.example" for name in set(ids) - lost)
+
+
+# ----------------------------------------------------------------- bit rot
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+#: From a record's first byte to its envelope, and a batch's header before it
+#: (ostler-spool(5)).
+RECORD_HEADER = BATCH_HEADER = 64
+
+
+def place_of(relay, name, what):
+    """Where in the log this part of a message's record is, which is the first
+    of its batch."""
+    segment, at = find_in_log(relay, b"%s@far.example" % name.encode())
+    batch = at // 4096 * 4096
+    return segment, {"batch": batch + 20, "record": batch + BATCH_HEADER + 9,
+                     "body": at + 3000}[what]
+
+
+@pytest.mark.parametrize("what", ("batch", "record", "body"))
+def test_bit_rot_costs_one_message_and_is_told(relay, far, what):
+    """In the middle of the log, found by a start and by a repair before it."""
+    relay.set("queue", deliver=False)
+    relay.start()
+    names = ["before", "hit", "after"]
+    ids = {name: submit(relay, f"{name}@far.example", 20000)[0]
+           for name in names}
+    relay.kill9()
+    flip(*place_of(relay, "hit", what))
+    shutil.copytree(relay.spool, relay.folder / "as it was")
+
+    relay.set("queue", deliver=True)
+    relay.start()
+    rotten = relay.events("spool", level="error")
+    assert rotten and "damaged" in str(rotten), relay.log_text()[-3000:]
+    assert relay.status()["spool"]["corrupt"] >= 1
+    assert list((relay.spool / "corrupt").iterdir())
+    assert "set aside" in relay.ctl("status").out
+    relay.wait_empty()
+    assert deliver_all(relay, far) == ["after@far.example",
+                                       "before@far.example"]
+    relay.stop()
+
+    shutil.rmtree(relay.spool)
+    shutil.copytree(relay.folder / "as it was", relay.spool)
+    code, findings, _ = fsck(relay, "--repair")
+    assert code == 0, findings
+    # records are bound to their batch, so its header's loss is no loss
+    left = set(names if what == "batch" else ["before", "after"])
+    assert {row["id"] for row in relay.queue()} == {ids[name] for name in left}
+
+
+def test_bit_rot_below_a_running_relay_costs_what_it_hit(relay, far):
+    """Bodies that are no longer in memory are read back when their time
+    comes; what is not what was written is not sent."""
+    relay.set("queue", retry=["1h"])
+    far.on_rcpt = lambda address: "451 4.2.0 later"
+    relay.start()
+    for name in ("before", "hit", "after"):
+        submit(relay, f"{name}@far.example", 20000)
+    wait_for(lambda: len([row for row in relay.queue()
+                          if row["state"] == "deferred"]) == 3,
+             "three deferred messages")
+    flip(*place_of(relay, "hit", "body"))
+    far.on_rcpt = lambda address: None
+    assert relay.ctl("queue", "flush").code == 0
+    far.wait(2)
+    wait_for(lambda: relay.status()["spool"]["corrupt"], "word of the damage")
+    assert sorted(to for mail in far.mails for to in mail.recipients) == \
+        ["after@far.example", "before@far.example"]
+    assert list((relay.spool / "corrupt").iterdir())
+    assert "damaged" in str(relay.events("spool", level="error"))
+    submit(relay, "more@far.example")
+    far.wait(3)
+
+
+# ------------------------------------------------------------------ clocks
+
+@pytest.mark.parametrize("days", (-400, -1, 1, 400))
+def test_a_clock_that_jumps_delays_and_doubles_nothing(relay, far, machine,
+                                                       days):
+    relay.environment = machine.environment
+    relay.set("queue", retry=["1s"], expire="5d")
+    is_later = []
+    far.on_rcpt = lambda address: "451 4.2.0 later" \
+        if address.startswith("later") and not is_later else None
+    relay.start()
+    ids = []
+
+    def send(number):
+        for name in ("later", "now"):
+            ids.append(submit(relay, f"{name}{number}@far.example")[0])
+
+    send(1)
+    wait_for(lambda: any(row["state"] == "deferred" for row in relay.queue()),
+             "a deferred message")
+    machine.clock(days * DAY)
+    send(2)
+    if days < 0:  # else the first has waited for longer than it may
+        relay.wait_event("deferred", 4)
+    is_later.append(True)
+    far.wait(4)
+    is_later.clear()
+    send(3)
+    wait_for(lambda: any(row["state"] == "deferred" for row in relay.queue()),
+             "a deferred message")
+    # and back, while nobody looks
+    relay.stop()
+    machine.clock(0)
+    is_later.append(True)
+    relay.start()
+    send(4)
+    relay.wait_empty()
+    assert sorted(to for mail in far.mails for to in mail.recipients) == \
+        sorted(f"{name}{number}@far.example" for name in ("later", "now")
+               for number in range(1, 5))
+    assert len(set(ids)) == len(ids)
+
+
+# ------------------------------------------------------------ file systems
+
+def test_a_file_system_without_preallocation_is_enough(relay, far, machine):
+    relay.environment = machine.environment
+    machine.is_plain()
+    relay.start()
+    for number in range(30):
+        submit(relay, f"u{number}@far.example",
+               400000 if number % 10 == 0 else 3000)
+    far.wait(30)
+    relay.wait_empty()
+    relay.restart()
+    assert fsck_after(relay) == (0, [])
+
+
+def fsck_after(relay):
+    relay.stop()
+    return fsck(relay)[:2]
