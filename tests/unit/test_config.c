@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/mem.h"
+#include "lib/net/https.h"
 #include "queue/bounce/advice.h"
 #include "queue/bounce/classify.h"
 #include "queue/bounce/texts.h"
@@ -31,6 +32,7 @@ enter(void)
 	(void)snprintf(folder, sizeof(folder), "/tmp/ostler-config-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(chdir(folder), 0);
+	https_use_program("/bin/sh"); /* is there, as ostler-fetch would be */
 	buf_init(&errors, 1 << 20);
 	buf_init(&warnings, 1 << 20);
 }
