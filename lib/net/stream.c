@@ -16,16 +16,8 @@
 #define LINGER_MS  5000
 #define GATHER_MAX 16384 /* corked bytes; more goes out at once */
 #define RESUME_AT  (STREAM_IN_MAX / 4 * 3)
-#define OUT_MAX	   ((size_t)1 << 40) /* the owner bounds it, see stream.h */
 /* A peer that makes TLS answer and never reads is not listened to further. */
 #define TLS_UNSENT_MAX (4 * STREAM_OUT_LOW)
-
-/* Bytes that libuv sends when the socket takes them. */
-struct stream_write {
-	uv_write_t req;
-	struct stream *stream;
-	struct buf bytes;
-};
 
 static size_t count;
 
@@ -93,100 +85,16 @@ stream_fail_tls(struct stream *stream, const struct err *err)
 
 /* ---- sending ---- */
 
-size_t
-stream_unsent(const struct stream *stream)
-{
-	return buf_len(&stream->out) + buf_len(&stream->clear_out) +
-	       (stream->writing != NULL ? buf_len(&stream->writing->bytes) : 0);
-}
-
 static void stream_update_reading(struct stream *stream);
 
-static void
-on_written(uv_write_t *req, int status)
+void
+stream_on_sent(struct stream *stream)
 {
-	struct stream_write *write = req->data;
-	struct stream *stream = write->stream;
-
-	buf_done(&write->bytes);
-	free(write);
-	stream->writing = NULL;
-	if (stream->life == LIFE_CLOSING)
-		return;
-	if (status < 0) {
-		stream_fail(stream, true, status, "write");
-		return;
-	}
 	stream_flush(stream);
 	if (stream->life == LIFE_OPEN)
 		stream_update_reading(stream);
 	if (stream->life == LIFE_LINGERING)
 		stream_linger(stream);
-}
-
-/* Hands what is in out to libuv, which keeps trying. */
-static void
-start_write(struct stream *stream)
-{
-	struct stream_write *write = mem_zalloc(sizeof(*write));
-	uv_buf_t vec;
-	int rc;
-
-	write->req.data = write;
-	write->stream = stream;
-	write->bytes = stream->out;
-	buf_init(&stream->out, OUT_MAX);
-	vec.base = (char *)write->bytes.data + write->bytes.start;
-	vec.len = buf_len(&write->bytes);
-	rc = uv_write(&write->req, &stream->uv.stream, &vec, 1, on_written);
-	if (rc < 0) {
-		buf_done(&write->bytes);
-		free(write);
-		stream_fail(stream, true, rc, "write");
-		return;
-	}
-	stream->writing = write;
-}
-
-/* Sends out and then bytes, as far as the socket takes them; keeps the rest. */
-static void
-stream_send(struct stream *stream, const void *bytes, size_t len)
-{
-	size_t held = buf_len(&stream->out), from_held;
-	unsigned vecs = 0;
-	uv_buf_t vec[2];
-	int sent;
-
-	if (stream->writing != NULL || stream->life == LIFE_CONNECTING) {
-		(void)buf_add(&stream->out, bytes, len); /* fits: OUT_MAX */
-		return;
-	}
-	if (held != 0) {
-		vec[vecs].base = (char *)stream->out.data + stream->out.start;
-		vec[vecs++].len = held;
-	}
-	if (len != 0) {
-		vec[vecs].base = (char *)(uintptr_t)bytes;
-		vec[vecs++].len = len;
-	}
-	if (vecs == 0)
-		return;
-	sent = uv_try_write(&stream->uv.stream, vec, vecs);
-	if (sent < 0 && sent != UV_EAGAIN) {
-		stream_fail(stream, true, sent, "write");
-		return;
-	}
-	if (sent < 0)
-		sent = 0;
-	from_held = (size_t)sent < held ? (size_t)sent : held;
-	buf_consume(&stream->out, from_held);
-	(void)buf_add(&stream->out,
-		      (const char *)bytes + ((size_t)sent - from_held),
-		      len - ((size_t)sent - from_held));
-	if (buf_len(&stream->out) != 0)
-		start_write(stream);
-	else
-		buf_done(&stream->out);
 }
 
 /* Encrypts clear_out and then bytes; what TLS cannot take stays there. */
@@ -222,7 +130,7 @@ stream_encrypt(struct stream *stream, const void *bytes, size_t len)
 		if (len == 0)
 			buf_wipe(&stream->clear_out); /* perhaps a password */
 	}
-	(void)buf_add(&stream->clear_out, bytes, len); /* fits: OUT_MAX */
+	(void)buf_add(&stream->clear_out, bytes, len); /* fits */
 }
 
 /* Sends all that is not held back by the socket or by a handshake. */
@@ -256,7 +164,7 @@ stream_write(struct stream *stream, const void *bytes, size_t len)
 	if (len == 0)
 		return stream_unsent(stream) > STREAM_OUT_LOW;
 	if (is_held || (stream->tls != NULL && !stream->is_secured)) {
-		(void)buf_add(gather, bytes, len); /* fits: OUT_MAX */
+		(void)buf_add(gather, bytes, len); /* fits */
 	} else if (stream->tls == NULL) {
 		stream_send(stream, bytes, len);
 	} else {
@@ -596,8 +504,8 @@ stream_new(uv_loop_t *loop, stream_fn *on_event, void *owner)
 	stream->life = LIFE_OPEN;
 	list_init(&stream->soon_link);
 	buf_init(&stream->in, STREAM_IN_MAX);
-	buf_init(&stream->out, OUT_MAX);
-	buf_init(&stream->clear_out, OUT_MAX);
+	buf_init(&stream->out, STREAM_OUT_MAX);
+	buf_init(&stream->clear_out, STREAM_OUT_MAX);
 	count++;
 	return stream;
 }

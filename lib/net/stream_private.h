@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * lib/net/stream_private.h - what stream.c, stream_open.c and stream_loop.c
- * share
+ * lib/net/stream_private.h - what stream.c, stream_open.c,
+ * stream_send.c and stream_loop.c share
  *
  * For these files only; everybody else sees stream.h.
  */
@@ -105,9 +105,17 @@ void stream_loop_leave(struct stream_loop *loop);
 void stream_soon(struct stream *stream, unsigned reasons);
 void stream_forget(struct stream *stream); /* no deadline, nothing soon */
 
+/* The owner bounds what it writes, see stream.h. */
+#define STREAM_OUT_MAX ((size_t)1 << 40)
+
+/* stream_send.c: sends out and then bytes, as far as the socket takes them;
+ * keeps the rest */
+void stream_send(struct stream *stream, const void *bytes, size_t len);
+
 /* stream.c */
 struct stream *stream_new(uv_loop_t *loop, stream_fn *on_event, void *owner);
-void stream_ready(struct stream *stream); /* connected */
+void stream_ready(struct stream *stream);   /* connected */
+void stream_on_sent(struct stream *stream); /* all that libuv had */
 void stream_on_soon(struct stream *stream);
 void stream_on_deadline(struct stream *stream);
 void stream_fail(struct stream *stream, bool is_broken, int code,
