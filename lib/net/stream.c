@@ -147,7 +147,7 @@ stream_flush(struct stream *stream)
 		return;
 	stream_send(stream, "", 0);
 	if (stream->life == LIFE_OPEN && stream->wants_drained &&
-	    stream_unsent(stream) == 0)
+	    !stream_is_sending(stream) && stream_unsent(stream) == 0)
 		stream_soon(stream, SOON_DRAINED);
 }
 
@@ -575,6 +575,12 @@ on_closed(uv_handle_t *handle)
 	count--;
 }
 
+void
+stream_on_socket_back(struct stream *stream)
+{
+	uv_close(&stream->uv.handle, on_closed);
+}
+
 static void
 stream_destroy(struct stream *stream)
 {
@@ -586,7 +592,11 @@ stream_destroy(struct stream *stream)
 	buf_wipe(&stream->clear_out);
 	tls_engine_free(stream->tls);
 	stream->tls = NULL;
-	uv_close(&stream->uv.handle, on_closed);
+	if (stream->is_reading)
+		(void)uv_read_stop(&stream->uv.stream); /* always 0 */
+	stream->is_reading = false;
+	if (!stream_socket_is_lent(stream))
+		stream_on_socket_back(stream);
 }
 
 /*
@@ -599,7 +609,7 @@ stream_linger(struct stream *stream)
 {
 	int fd;
 
-	if (stream_unsent(stream) != 0) {
+	if (stream_is_sending(stream) || stream_unsent(stream) != 0) {
 		stream_update_reading(stream);
 		return;
 	}

@@ -14,7 +14,8 @@
  * in libuv's close callback. Loop thread only.
  *
  * An idle plain connection holds no buffer at all. What the owner writes
- * within one event leaves in one system call (and one TLS record) after it.
+ * within one event leaves in one system call (and one TLS record) after it;
+ * on a busy loop another thread may make that call.
  */
 #ifndef OSTLER_LIB_NET_STREAM_H
 #define OSTLER_LIB_NET_STREAM_H
@@ -118,8 +119,9 @@ void stream_start_tls(struct stream *stream, struct tls_ctx *ctx,
  */
 void stream_start_tls_behind(struct stream *stream, struct tls_ctx *ctx);
 
-#define STREAM_NAMES_MAX 16 /* of a client's certificate; others are left out  \
-			     */
+#define STREAM_NAMES_MAX                                                       \
+	16 /* of a client's certificate; others are left out                   \
+	    */
 
 /* The same for a client that knows more about its peer than a name; what peer
  * points to is borrowed. */
@@ -182,7 +184,8 @@ void stream_set_owner(struct stream *stream, stream_fn *on_event, void *owner);
  */
 void stream_close(struct stream *stream);
 
-/* The same without sending what is left. NULL is fine. */
+/* The same without sending what is left; what a thread was given may still
+ * go. NULL is fine. */
 void stream_abort(struct stream *stream);
 
 /* How many streams are open or closing in this process. */

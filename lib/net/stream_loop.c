@@ -4,6 +4,7 @@
 
 #include "lib/mem.h"
 #include "lib/net/stream_private.h"
+#include "lib/net/writers.h"
 
 #define DEADLINE_GRAIN_MS 10 /* deadlines this close share a wake-up */
 
@@ -129,6 +130,12 @@ stream_forget(struct stream *stream)
 		(void)uv_idle_stop(&stream->loop->idle);
 }
 
+static void
+on_prepare(uv_prepare_t *prepare)
+{
+	stream_send_turn(prepare->data);
+}
+
 struct stream_loop *
 stream_loop_enter(uv_loop_t *uv)
 {
@@ -147,17 +154,25 @@ stream_loop_enter(uv_loop_t *uv)
 	loop = mem_alloc(sizeof(*loop)); /* the areas need no zeros */
 	loop->loop = uv;
 	loop->streams = 1;
-	loop->handles = 2;
+	loop->handles = 3;
 	loop->armed = 0;
 	loop->wake_ms = 0;
 	heap_init(&loop->deadlines);
 	list_init(&loop->soon);
+	loop->sends = loop->sends_before = 0;
+	loop->writers = NULL;
+	loop->has_no_writers = loop->is_due = false;
+	list_init(&loop->given);
 	list_push(&loops, &loop->link);
-	(void)uv_timer_init(uv, &loop->timer); /* these two never fail */
+	(void)uv_timer_init(uv, &loop->timer); /* these never fail */
 	(void)uv_idle_init(uv, &loop->idle);
+	(void)uv_prepare_init(uv, &loop->prepare);
 	loop->timer.data = loop;
 	loop->idle.data = loop;
+	loop->prepare.data = loop;
+	(void)uv_prepare_start(&loop->prepare, on_prepare);
 	uv_unref((uv_handle_t *)&loop->timer);
+	uv_unref((uv_handle_t *)&loop->prepare);
 	return loop;
 }
 
@@ -167,6 +182,8 @@ stream_loop_leave(struct stream_loop *loop)
 	if (--loop->streams != 0)
 		return;
 	list_remove(&loop->link);
+	writers_free(loop->writers);
+	uv_close((uv_handle_t *)&loop->prepare, on_closed);
 	uv_close((uv_handle_t *)&loop->timer, on_closed);
 	uv_close((uv_handle_t *)&loop->idle, on_closed);
 }

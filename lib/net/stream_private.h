@@ -18,6 +18,7 @@
 
 struct stream_write;
 struct tls_engine;
+struct writers;
 
 /*
  * What all streams of one loop share; exists while there is one.
@@ -29,7 +30,7 @@ struct stream_loop {
 	uv_loop_t *loop;
 	struct list link; /* on the list of all */
 	size_t streams;	  /* open or closing */
-	unsigned handles; /* of the two below, not yet closed */
+	unsigned handles; /* of the three below, not yet closed */
 
 	uv_timer_t timer;
 	struct heap deadlines;
@@ -38,6 +39,14 @@ struct stream_loop {
 
 	uv_idle_t idle;	  /* runs while soon is not empty */
 	struct list soon; /* streams with an event for the next turn */
+
+	uv_prepare_t prepare;	 /* once in each turn: stream_send_turn */
+	unsigned sends;		 /* in this turn */
+	unsigned sends_before;	 /* in the one before */
+	struct writers *writers; /* owns; NULL: not needed yet */
+	bool has_no_writers;	 /* nor will there be any */
+	bool is_due;		 /* writers got something in this turn */
+	struct list given;	 /* stream_writes that they may have */
 
 	uint8_t arrived[STREAM_IN_MAX]; /* what libuv reads into */
 	uint8_t clear[STREAM_IN_MAX];	/* what TLS decrypts into */
@@ -79,7 +88,7 @@ struct stream {
 				empty. Within one callback only */
 	size_t view_len;
 	struct buf out;		      /* bytes for the socket */
-	struct stream_write *writing; /* those that libuv has */
+	struct stream_write *writing; /* those on their way */
 	struct tls_engine *tls;
 	struct buf clear_out; /* TLS: not yet encrypted (cork, handshake) */
 	struct err *error;
@@ -99,7 +108,9 @@ struct stream {
 	bool is_finished : 1; /* lingering: our FIN was sent */
 };
 
-/* stream_loop.c; lends as long as a stream counts in it */
+/* ---- stream_loop.c ---- */
+
+/* Lends as long as a stream counts in it. */
 struct stream_loop *stream_loop_enter(uv_loop_t *loop);
 void stream_loop_leave(struct stream_loop *loop);
 void stream_soon(struct stream *stream, unsigned reasons);
@@ -108,14 +119,32 @@ void stream_forget(struct stream *stream); /* no deadline, nothing soon */
 /* The owner bounds what it writes, see stream.h. */
 #define STREAM_OUT_MAX ((size_t)1 << 40)
 
-/* stream_send.c: sends out and then bytes, as far as the socket takes them;
- * keeps the rest */
+/* ---- stream_send.c ---- */
+
+/* Sends out and then bytes, as far as the socket takes them; keeps the rest. */
 void stream_send(struct stream *stream, const void *bytes, size_t len);
 
-/* stream.c */
+/* Is something on its way that was sent before? Then stream_on_sent, or a
+ * failure, comes. */
+bool stream_is_sending(struct stream *stream);
+
+/* May a thread be using the socket? Then stream_on_socket_back comes for a
+ * closing stream. */
+bool stream_socket_is_lent(struct stream *stream);
+
+/* A turn of the loop begins. */
+void stream_send_turn(struct stream_loop *loop);
+
+/* From how many sends in a turn on threads help, and how many of them; for
+ * tests, before the first stream. */
+void stream_send_tune(unsigned from_sends, unsigned count);
+
+/* ---- stream.c ---- */
+
 struct stream *stream_new(uv_loop_t *loop, stream_fn *on_event, void *owner);
-void stream_ready(struct stream *stream);   /* connected */
-void stream_on_sent(struct stream *stream); /* all that libuv had */
+void stream_ready(struct stream *stream); /* connected */
+void stream_on_sent(struct stream *stream);
+void stream_on_socket_back(struct stream *stream);
 void stream_on_soon(struct stream *stream);
 void stream_on_deadline(struct stream *stream);
 void stream_fail(struct stream *stream, bool is_broken, int code,

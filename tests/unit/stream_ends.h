@@ -4,11 +4,15 @@
  *
  * Each end records what happened to it ("connected data eof") and what it
  * received; its behaviour is set in plain fields before the loop runs.
+ *
+ * With ENDS_BY_THREADS what they send goes through threads from the first
+ * byte on, as it does on a busy loop.
  */
 #ifndef OSTLER_TESTS_UNIT_STREAM_ENDS_H
 #define OSTLER_TESTS_UNIT_STREAM_ENDS_H
 
 #include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +22,7 @@
 
 #include "lib/buf.h"
 #include "lib/net/stream.h"
+#include "lib/net/stream_private.h"
 #include "lib/net/tls_ctx.h"
 #include "tests/unit/unit.h"
 
@@ -114,6 +119,9 @@ ends_init(void)
 					ENDS_PATIENCE_MS, 0),
 			 0);
 	uv_unref((uv_handle_t *)&ends_guard);
+#ifdef ENDS_BY_THREADS
+	stream_send_tune(0, 3);
+#endif
 	for (size_t i = 0; i < COUNT(ends); i++) {
 		memset(ends[i], 0, sizeof(*ends[i]));
 		buf_init(&ends[i]->got, (size_t)1 << 30);
@@ -156,6 +164,18 @@ static void __attribute__((unused)) ends_pair(void)
 			 0);
 	stream_start(left.stream);
 	stream_start(right.stream);
+}
+
+/* What was written leaves at once, or when a thread has come round to it. */
+static void __attribute__((unused)) ends_await_sent(struct stream *stream)
+{
+#ifdef ENDS_BY_THREADS
+	while (stream_unsent(stream) != 0) {
+		(void)uv_run(&ends_loop, UV_RUN_NOWAIT);
+		(void)sched_yield();
+	}
+#endif
+	ck_assert_uint_eq(stream_unsent(stream), 0);
 }
 
 #define ends_assert_got(end, text)                                             \

@@ -411,7 +411,7 @@ START_TEST(corked_bytes_arrive_together)
 	(void)stream_write(left.stream, "250 b\r\n", 7);
 	ck_assert_uint_eq(stream_unsent(left.stream), 14);
 	stream_uncork(left.stream);
-	ck_assert_uint_eq(stream_unsent(left.stream), 0);
+	ends_await_sent(left.stream);
 	ends_run_until(right.seen[STREAM_DATA] == 1);
 	ends_assert_got(&right, "250-a\r\n250 b\r\n");
 	ends_done();
@@ -509,9 +509,10 @@ START_TEST(after_the_peers_end_writing_goes_on)
 	end_close(&right);
 	for (size_t len = 0; len < 9;) {
 		char reply[16];
-		ssize_t got = recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+		ssize_t got;
 
 		(void)uv_run(&ends_loop, UV_RUN_NOWAIT);
+		got = recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
 		if (got < 0)
 			ck_assert_int_eq(errno, EAGAIN);
 		else
@@ -570,8 +571,12 @@ START_TEST(a_last_reply_survives_input_that_nobody_reads)
 	}
 	ck_assert(!is_reset);
 	ck_assert_mem_eq(reply, "552 too big\r\n", 13);
-	/* our end came behind it, and with the client's all is gone */
-	ck_assert_int_eq(recv(fd, reply, sizeof(reply), 0), 0);
+	/* our end comes behind it, and with the client's all is gone */
+	for (ssize_t got = -1; got != 0;) {
+		(void)uv_run(&ends_loop, UV_RUN_NOWAIT);
+		got = recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+		ck_assert(got == 0 || (got < 0 && errno == EAGAIN));
+	}
 	ck_assert_uint_eq(stream_count(), 1);
 	(void)close(fd);
 	ends_run_until(stream_count() == 0);
@@ -731,6 +736,7 @@ START_TEST(another_owner_can_take_over)
 	ends_run_until(right.seen[STREAM_DATA] == 1);
 	ck_assert_int_eq(write(fds[1], "b", 1), 1);
 	ends_run_until(left.seen[STREAM_DATA] == 1);
+	ends_await_sent(left.stream);
 	ck_assert_int_eq(read(fds[1], echo, sizeof(echo)), 1);
 	ck_assert_str_eq(echo, "b");
 	(void)close(fds[1]);
@@ -808,6 +814,108 @@ START_TEST(a_connection_attempt_can_be_closed)
 }
 END_TEST
 
+enum ending { ENDING_CLOSE, ENDING_ABORT, ENDING_PEER, ENDING_TURN };
+
+/* Whatever ends a stream while its bytes are on their way, they are sent
+ * whole or not at all, and all memory comes back. */
+START_TEST(a_stream_may_end_right_behind_a_write)
+{
+	for (unsigned round = 0; round < 400; round++) {
+		bool has_turned = round % 2 == 0;
+		size_t len;
+
+		ends_pair();
+		(void)stream_write(left.stream, "250 ok\r\n", 8);
+		if (has_turned) /* the turn in which it is given to a thread */
+			(void)uv_run(&ends_loop, UV_RUN_NOWAIT);
+		switch ((enum ending)_i) {
+		case ENDING_CLOSE:
+			end_close(&left);
+			break;
+		case ENDING_ABORT:
+			stream_abort(left.stream);
+			left.stream = NULL;
+			break;
+		case ENDING_PEER:
+			stream_abort(right.stream);
+			right.stream = NULL;
+			(void)stream_write(left.stream, "250 ok\r\n", 8);
+			ends_run_until(left.seen[STREAM_EOF] +
+					       left.seen[STREAM_FAILED] !=
+				       0);
+			break;
+		case ENDING_TURN:
+			break;
+		}
+		if (right.stream != NULL)
+			ends_run_until(
+				left.stream != NULL
+					? buf_len(&right.got) == 8
+					: right.seen[STREAM_EOF] +
+							  right.seen
+								  [STREAM_FAILED] !=
+						  0);
+		len = buf_len(&right.got);
+		ck_assert(len == 8 || (len == 0 && (_i == ENDING_ABORT ||
+						    _i == ENDING_PEER)));
+		ends_done();
+	}
+}
+END_TEST
+
+static unsigned heard;
+
+static void
+on_many(void *owner, enum stream_event event)
+{
+	struct stream **stream = owner;
+	size_t len;
+
+	ck_assert_int_eq(event, STREAM_DATA);
+	(void)stream_bytes(*stream, &len);
+	stream_consume(*stream, len);
+	(void)stream_write(*stream, "250 ok\r\n", 8);
+	heard++;
+}
+
+/* Few replies a turn are sent at once; a turn with many calls threads. */
+START_TEST(threads_help_only_a_busy_loop)
+{
+	enum { MOST = 60 };
+	unsigned count = _i == 0 ? 10 : MOST;
+	struct stream *streams[MOST];
+	int peers[MOST];
+
+	ends_init();
+	stream_send_tune(16, 2);
+	for (unsigned i = 0; i < count; i++) {
+		int fds[2];
+
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+		peers[i] = fds[1];
+		ck_assert_int_eq(stream_from_fd(&ends_loop, fds[0], on_many,
+						&streams[i], &streams[i]),
+				 0);
+		stream_start(streams[i]);
+		ck_assert_int_eq(write(peers[i], "NOOP\r\n", 6), 6);
+	}
+	heard = 0;
+	ends_run_until(heard == count);
+	(void)uv_run(&ends_loop, UV_RUN_NOWAIT);
+	ck_assert(streams[0]->loop->writers == NULL ? _i == 0 : _i == 1);
+	for (unsigned i = 0; i < count; i++) {
+		char reply[9] = "";
+
+		ck_assert_int_eq(recv(peers[i], reply, 8, MSG_WAITALL), 8);
+		ck_assert_str_eq(reply, "250 ok\r\n");
+		stream_abort(streams[i]);
+		(void)close(peers[i]);
+	}
+	ends_run_until(stream_count() == 0);
+	ends_done();
+}
+END_TEST
+
 START_TEST(an_idle_connection_stays_small)
 {
 	/* what 10,000 of them cost is measured elsewhere; this one is here so
@@ -851,4 +959,7 @@ UNIT_MAIN(
 	tcase_add_loop_test(tc, the_owner_may_close_in_any_event, 0,
 			    2 * (int)COUNT(closing_events));
 	tcase_add_loop_test(tc, a_connection_attempt_can_be_closed, 0, 2);
+	tcase_add_loop_test(tc, a_stream_may_end_right_behind_a_write,
+			    ENDING_CLOSE, ENDING_TURN + 1);
+	tcase_add_loop_test(tc, threads_help_only_a_busy_loop, 0, 2);
 	tcase_add_test(tc, an_idle_connection_stays_small);)
