@@ -297,3 +297,125 @@ def test_a_file_system_without_preallocation_is_enough(relay, far, machine):
 def fsck_after(relay):
     relay.stop()
     return fsck(relay)[:2]
+
+
+class Volume:
+    """A file system of the spool's own that can turn against us."""
+
+    def __init__(self, folder, place):
+        self.image, self.place = folder / "image", place
+        self.is_mounted = False
+        place.mkdir(mode=0o700)
+        with open(self.image, "wb") as file:
+            file.truncate(192 << 20)
+        self._run("mkfs.ext4", "-q", "-F", "-E", "root_owner=%d:%d"
+                  % (os.geteuid(), os.getegid()), self.image)
+        self.mount()
+        place.chmod(0o700)
+        shutil.rmtree(place / "lost+found")
+
+    @staticmethod
+    def _run(*words):
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"{words[0]}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def mount(self):
+        self._run("mount", "-o", "loop,errors=remount-ro", self.image,
+                  self.place)
+        self.is_mounted = True
+
+    def unmount(self):
+        if self.is_mounted:
+            subprocess.run(["umount", self.place], check=True)
+            self.is_mounted = False
+
+    def fail(self):
+        """As after an error in its own data: read-only until it is checked."""
+        device = self._run("findmnt", "-no", "SOURCE", self.place)
+        switch = f"/sys/fs/ext4/{os.path.basename(device)}/trigger_fs_error"
+        if not os.access(switch, os.W_OK):
+            pytest.skip(f"no {switch}")
+        with open(switch, "w") as file:
+            file.write("1\n")
+
+    def mend(self):
+        self.unmount()
+        subprocess.run(["fsck.ext4", "-fy", self.image], capture_output=True)
+        self.mount()
+
+
+@pytest.fixture
+def volume(relay, folder):
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    made = Volume(folder, relay.spool)
+    yield made
+    if relay.process is not None:
+        relay.kill9()
+    made.unmount()
+
+
+def hand_in(relay, size):
+    """What a message is answered; 421 as well if nobody listens."""
+    try:
+        with Talk(relay.mx) as talk:
+            if talk.greeting.code == 220:
+                talk.ehlo()
+                talk.mail("anna@local.example", "new@far.example")
+                return talk.data(mails.message(
+                    (b"x" * 70 + b"\r\n") * (size // 72 + 1))).code
+            return talk.greeting.code
+    except OSError:
+        return 421
+
+
+@pytest.mark.parametrize("what", ("mail", "deliveries"))
+def test_a_file_system_that_turns_read_only_loses_no_mail(relay, far, volume,
+                                                          what):
+    """Met by new mail, or by what is noted of deliveries."""
+    is_later = [True]
+    far.on_rcpt = lambda address: "451 4.2.0 later" \
+        if address.startswith("old") and is_later else None
+    relay.set("queue", retry=["1h"])
+    relay.start()
+    for number in range(5):
+        submit(relay, f"old{number}@far.example",
+               400000 if number == 0 else 3000)
+    wait_for(lambda: len([row for row in relay.queue()
+                          if row["state"] == "deferred"]) == 5,
+             "five deferred messages")
+    volume.fail()
+    if what == "mail":
+        assert hand_in(relay, 400000) == 451  # a file of its own
+        assert hand_in(relay, 3000) == 451
+        assert hand_in(relay, 3000) in (451, 421)
+    else:
+        is_later.clear()
+        relay.ctl("queue", "flush")
+        far.wait(1)
+        # its end cannot be noted; the next one cannot either
+        wait_for(lambda: hand_in(relay, 3000) in (451, 421) and
+                 relay.process.poll() is not None, "the end")
+    assert relay.ended() == 75
+    reasons = [row["reason"] for row in relay.events("spool", level="error")]
+    assert any("Read-only file system" in reason for reason in reasons)
+    assert any("no more mail is accepted" in reason for reason in reasons)
+    assert relay.wait_event("stop")[-1]["reason"] == \
+        "the spool can no longer be trusted"
+
+    # it does not come up on what it could not write to, and says why
+    relay.launch()
+    assert relay.ended() == 71
+    refused = relay.events("start", level="error")
+    assert "Read-only file system" in refused[-1]["reason"]
+
+    volume.mend()
+    is_later.clear()
+    assert {f"old{number}@far.example" for number in range(5)} == \
+        set(deliver_all(relay, far))
+    assert hand_in(relay, 3000) == 250
+    far.wait(6)
+    assert relay.status()["spool"]["corrupt"] == 0
+    relay.stop()
