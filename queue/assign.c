@@ -75,7 +75,7 @@ legs_settle(struct message *message, struct leg *keep)
 		}
 		leg->recipients = sum.recipients;
 		leg->is_warned = sum.is_warned;
-		leg_set_attempts(queue, leg, sum.attempts);
+		schedule_set_attempts(&queue->schedule, leg, sum.attempts);
 		if (leg->state == LEG_NEW)
 			leg_wait(queue, leg, sum.next_ms);
 	}

@@ -114,7 +114,6 @@ struct queue {
 				was open */
 
 	uint64_t accepted, delivered, bounced, expired, deferrals;
-	uint64_t deferred; /* legs that were tried and wait */
 
 	bool is_closing;
 	bool is_cut; /* the drain is over */
@@ -191,7 +190,6 @@ uint64_t queue_boot_of(const struct queue *queue, uint64_t wall_ms);
 /* Around every change of an entry: memory is counted. */
 void queue_count_out(struct queue *queue, const struct entry *entry);
 void queue_count_in(struct queue *queue, const struct entry *entry);
-void leg_set_attempts(struct queue *queue, struct leg *leg, uint32_t attempts);
 /* Out of the schedule and, unless it is the embedded one, out of memory. */
 void leg_end(struct queue *queue, struct leg *leg);
 /* Waits for its next attempt, or is held. */

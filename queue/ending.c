@@ -399,7 +399,8 @@ run_finish(struct run *run)
 		} else {
 			leg->recipients = sum.recipients;
 			leg->is_warned = sum.is_warned;
-			leg_set_attempts(queue, leg, sum.attempts);
+			schedule_set_attempts(&queue->schedule, leg,
+					      sum.attempts);
 			queue_count_out(queue, entry);
 			leg_explain(leg, message);
 			queue_count_in(queue, entry);

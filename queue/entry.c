@@ -141,9 +141,12 @@ attempts_most(const struct envelope *envelope)
 {
 	uint32_t most = 0;
 
-	for (size_t i = 0; i < envelope->recipient_count; i++)
-		if (envelope->recipients[i].attempts > most)
-			most = envelope->recipients[i].attempts;
+	for (size_t i = 0; i < envelope->recipient_count; i++) {
+		const struct recipient *recipient = &envelope->recipients[i];
+
+		if (recipient_is_left(recipient) && recipient->attempts > most)
+			most = recipient->attempts;
+	}
 	return most;
 }
 

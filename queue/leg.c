@@ -25,20 +25,12 @@ queue_count_in(struct queue *queue, const struct entry *entry)
 }
 
 void
-leg_set_attempts(struct queue *queue, struct leg *leg, uint32_t attempts)
-{
-	queue->deferred -= leg->attempts != 0;
-	queue->deferred += attempts != 0;
-	leg->attempts = attempts;
-}
-
-void
 leg_end(struct queue *queue, struct leg *leg)
 {
 	struct entry *entry = leg->entry;
 
 	schedule_drop(&queue->schedule, leg);
-	leg_set_attempts(queue, leg, 0);
+	schedule_set_attempts(&queue->schedule, leg, 0);
 	leg->is_down = false;
 	leg->recipients = 0;
 	if (leg == &entry->leg)
@@ -125,12 +117,11 @@ leg_route(struct queue *queue, struct leg *leg)
 
 /* What its recipients say, before anybody works on it. */
 static void
-leg_learn(struct queue *queue, struct leg *leg, const struct envelope *envelope,
+leg_learn(struct leg *leg, const struct envelope *envelope,
 	  uint64_t *out_next_ms)
 {
 	const struct recipient *first = NULL;
 	enum category category;
-	uint32_t attempts = leg->attempts;
 
 	*out_next_ms = UINT64_MAX;
 	leg->is_warned = true;
@@ -147,8 +138,6 @@ leg_learn(struct queue *queue, struct leg *leg, const struct envelope *envelope,
 				  envelope->sender[0] == '\0' ||
 				  recipient->notify == NOTIFY_NEVER;
 	}
-	leg->attempts = 0;
-	leg_set_attempts(queue, leg, attempts);
 	if (first->last_reply != NULL)
 		leg->why = reason_new(first->last_reply);
 	if (first->category != NULL &&
@@ -166,7 +155,7 @@ entry_begin(struct queue *queue, struct envelope *envelope, bool is_new)
 	entry_index_add(&queue->index, entry);
 	if (entry->id > queue->max_id)
 		queue->max_id = entry->id;
-	leg_learn(queue, &entry->leg, envelope, &next_ms);
+	leg_learn(&entry->leg, envelope, &next_ms);
 	queue_count_in(queue, entry);
 	leg_wait(queue, &entry->leg, next_ms);
 	if (!is_new || entry->is_held)

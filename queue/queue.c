@@ -310,13 +310,14 @@ void
 queue_stats(const struct queue *queue, struct queue_stats *out)
 {
 	const uint64_t *counts = queue->schedule.counts;
+	const uint64_t *tried = queue->schedule.tried;
 
 	memset(out, 0, sizeof(*out));
 	out->messages = queue->index.count;
 	out->queued = counts[LEG_QUEUED] + counts[LEG_WAITING];
 	out->active = counts[LEG_ACTIVE] + counts[LEG_SETTLING];
 	out->held = counts[LEG_HELD];
-	out->deferred = queue->deferred;
+	out->deferred = tried[LEG_QUEUED] + tried[LEG_WAITING];
 	out->accepted = queue->accepted;
 	out->delivered = queue->delivered;
 	out->bounced = queue->bounced;

@@ -298,6 +298,26 @@ schedule_wakeup(const struct schedule *schedule)
 
 /* --------------------------------------------------------- moving legs */
 
+/* sign  1: it is in its state from now on; -1: it was until now */
+static void
+leg_count(struct schedule *schedule, const struct leg *leg, int sign)
+{
+	if (leg->state == LEG_NEW)
+		return;
+	schedule->counts[leg->state] += (uint64_t)sign;
+	if (leg->attempts != 0)
+		schedule->tried[leg->state] += (uint64_t)sign;
+}
+
+void
+schedule_set_attempts(struct schedule *schedule, struct leg *leg,
+		      uint32_t attempts)
+{
+	leg_count(schedule, leg, -1);
+	leg->attempts = attempts;
+	leg_count(schedule, leg, 1);
+}
+
 /* Out of where its state says that it is; the one way from state to state. */
 static void
 leg_move(struct schedule *schedule, struct leg *leg, enum leg_state to)
@@ -305,11 +325,9 @@ leg_move(struct schedule *schedule, struct leg *leg, enum leg_state to)
 	struct destination *at = leg->destination;
 	enum leg_state from = (enum leg_state)leg->state;
 
-	if (from != LEG_NEW)
-		schedule->counts[from]--;
-	if (to != LEG_NEW)
-		schedule->counts[to]++;
+	leg_count(schedule, leg, -1);
 	leg->state = to;
+	leg_count(schedule, leg, 1);
 	switch (from) {
 	case LEG_QUEUED:
 		heap_remove(&schedule->due, &leg->due);

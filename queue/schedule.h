@@ -62,6 +62,7 @@ struct schedule {
 	bool was_idle; /* the turn before took from ready_idle */
 	unsigned connections;
 	uint64_t counts[LEG_STATES];
+	uint64_t tried[LEG_STATES]; /* those among them with attempts */
 	struct hash_seed seed;
 	struct destination **slots; /* hash table of destinations */
 	size_t slot_count, destination_count;
@@ -109,6 +110,10 @@ void schedule_offer(struct schedule *schedule, struct leg *leg, const char *key,
  * room, to be sent back to wait, when `is_down` says so.
  */
 struct leg *schedule_next(struct schedule *schedule, bool *out_is_down);
+
+/* How often its recipients were tried. */
+void schedule_set_attempts(struct schedule *schedule, struct leg *leg,
+			   uint32_t attempts);
 
 void schedule_start(struct schedule *schedule, struct leg *leg);  /* ACTIVE */
 void schedule_settle(struct schedule *schedule, struct leg *leg); /* SETTLING */

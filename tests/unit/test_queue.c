@@ -270,6 +270,26 @@ START_TEST(a_restart_in_between_keeps_what_became_of_each)
 }
 END_TEST
 
+START_TEST(who_was_not_tried_is_not_deferred_after_a_restart)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "ok@a.test", "hang@b.test");
+	settle_down_hanging(&world, 1);
+	/* a second message is durable: so is what became of the first */
+	SEND(&world, AUTHOR, "hang@c.test");
+	world.opts.deliver = false;
+	world_close(&world, 0);
+	box_open(&world);
+	run_until_set(&world, &world.is_loaded);
+	ck_assert_uint_eq(stats_of(&world).messages, 2);
+	ck_assert_uint_eq(stats_of(&world).queued, 2);
+	ck_assert_uint_eq(stats_of(&world).deferred, 0);
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(waiting_mail_follows_a_changed_policy)
 {
 	struct world world;
@@ -524,4 +544,5 @@ UNIT_MAIN(
 	tcase_add_test(tc, closing_cuts_what_does_not_end_and_keeps_it);
 	tcase_add_test(tc, a_put_that_is_given_up_leaves_nothing);
 	tcase_add_test(tc, ten_thousand_messages_pass_within_their_limits);
-	tcase_add_test(tc, memory_of_waiting_mail_is_counted_and_small);)
+	tcase_add_test(tc, memory_of_waiting_mail_is_counted_and_small);
+	tcase_add_test(tc, who_was_not_tried_is_not_deferred_after_a_restart);)

@@ -20,6 +20,9 @@ START_TEST(what_is_held_stays_until_it_is_released)
 	settle_down(&world);
 	ck_assert_uint_eq(peer.started, 1);
 	ck_assert_uint_eq(stats_of(&world).held, 1);
+	/* what status subtracts: it is not among the queued ones */
+	ck_assert_uint_eq(stats_of(&world).queued, 0);
+	ck_assert_uint_eq(stats_of(&world).deferred, 0);
 	world_reopen(&world);
 	settle_down(&world);
 	ck_assert_uint_eq(stats_of(&world).held, 1);
