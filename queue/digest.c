@@ -13,6 +13,7 @@
 
 #define DIGEST_FILE "digest"
 #define FILE_HEAD   "ostler-digest 1"
+#define FILE_MAX    (3 * SHEET_FILE_MAX) /* waiting, written, sent */
 
 struct digest {
 	struct queue *queue;
@@ -22,6 +23,11 @@ struct digest {
 	uint64_t due_ms;      /* of the next one, wall clock */
 	struct sheet sent;    /* told by the one on its way */
 	uint64_t sent_id;     /* 0: none is */
+
+	/* What no file has yet. A write that fails takes it away again: who
+	 * brought it hears so, and comes back with it. */
+	struct sheet arriving; /* for the next write */
+	struct sheet written;  /* in the one that runs */
 
 	struct list tickets;
 	uint64_t changes; /* counts what differs from the file */
@@ -43,9 +49,12 @@ save(struct digest *digest)
 
 	if (file_saver_is_busy(digest->saver))
 		return; /* with the next one */
-	buf_init(&text, SHEET_FILE_MAX);
+	buf_init(&text, FILE_MAX);
 	(void)buf_addf(&text, FILE_HEAD "\n");
+	sheet_merge(&digest->written, &digest->arriving);
+	/* read again, the two are one */
 	sheet_write(&digest->waiting, &text);
+	sheet_write(&digest->written, &text);
 	if (digest->sent_id != 0) {
 		char id[SPOOL_ID_MAX];
 
@@ -71,19 +80,38 @@ static void send_now(struct digest *digest);
 static void take_back(struct digest *digest);
 
 static void
+log_unsaved(int status)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "digest");
+	log_text(&line, "file", DIGEST_FILE);
+	log_text(&line, "reason", uv_strerror(status));
+	log_end(&line);
+}
+
+/* What the write brought is in the file now, or nowhere. A period from the
+ * first failure on, the next digest is due. */
+static void
+note_written(struct digest *digest, int status)
+{
+	if (status < 0)
+		sheet_done(&digest->written);
+	else
+		sheet_merge(&digest->waiting, &digest->written);
+	if (digest->due_ms == 0 && sheet_total(&digest->waiting) != 0)
+		digest->due_ms = queue_wall_ms(digest->queue);
+}
+
+static void
 on_saved(void *arg, int status)
 {
 	struct digest *digest = arg;
 	struct list done, *node;
 
-	if (status < 0) {
-		struct log_line line;
-
-		log_begin(&line, LOG_LEVEL_ERROR, "digest");
-		log_text(&line, "file", DIGEST_FILE);
-		log_text(&line, "reason", uv_strerror(status));
-		log_end(&line);
-	}
+	if (status < 0)
+		log_unsaved(status);
+	note_written(digest, status);
 	list_init(&done);
 	while (!list_is_empty(&digest->tickets)) {
 		struct digest_ticket *ticket =
@@ -104,11 +132,14 @@ on_saved(void *arg, int status)
 	}
 	if (digest->changes != digest->saving)
 		save(digest);
+	queue_kick(digest->queue); /* for its time */
 	for (node = list_pop(&done); node != NULL; node = list_pop(&done)) {
 		struct digest_ticket *ticket =
 			container_of(node, struct digest_ticket, link);
 
-		ticket->on_done(ticket, status);
+		/* the file may say less than it could of a digest that
+		 * ended: it is told again then, never forgotten */
+		ticket->on_done(ticket, ticket->is_settled ? 0 : status);
 	}
 }
 
@@ -120,7 +151,7 @@ read_file(struct digest *digest, const char *path, struct err *err)
 	struct buf text;
 	int rc;
 
-	buf_init(&text, 2 * SHEET_FILE_MAX);
+	buf_init(&text, FILE_MAX);
 	rc = file_load(path, &text);
 	if (rc == -ENOENT) {
 		buf_done(&text);
@@ -154,14 +185,6 @@ static uint64_t
 period_ms(const struct digest *digest)
 {
 	return digest->queue->digest_s * 1000;
-}
-
-/* What waits is due a period after its first failure. */
-static void
-note_due(struct digest *digest)
-{
-	if (digest->due_ms == 0 && digest->waiting.first_ms != 0)
-		digest->due_ms = queue_wall_ms(digest->queue);
 }
 
 static void
@@ -280,6 +303,9 @@ digest_tick(struct digest *digest)
 		take_back(digest);
 		save(digest);
 	}
+	/* by a clock that was wrong: a period from now on */
+	if (digest->due_ms > queue_wall_ms(queue))
+		digest->due_ms = queue_wall_ms(queue);
 	/* a write that runs would not know of the id */
 	if (queue_wall_ms(queue) >= digest_wakeup_ms(digest) &&
 	    !file_saver_is_busy(digest->saver) &&
@@ -304,10 +330,9 @@ digest_add(struct digest *digest, const struct sheet_item *item,
 					     : "null sender");
 	log_text(&line, "category", category_name(item->category));
 	log_end(&line);
-	sheet_add(&digest->waiting, item);
-	note_due(digest);
+	sheet_add(&digest->arriving, item);
+	ticket->is_settled = false;
 	wait_for_disk(digest, ticket);
-	queue_kick(digest->queue);
 }
 
 void
@@ -325,6 +350,7 @@ digest_settled(struct digest *digest, uint64_t id, const char *why,
 		sheet_done(&digest->sent);
 		digest->sent_id = 0;
 	}
+	ticket->is_settled = true;
 	wait_for_disk(digest, ticket);
 	queue_kick(digest->queue);
 }
@@ -380,6 +406,8 @@ digest_free(struct digest *digest)
 	file_saver_free(digest->saver);
 	sheet_done(&digest->waiting);
 	sheet_done(&digest->sent);
+	sheet_done(&digest->arriving);
+	sheet_done(&digest->written);
 	free(digest->last_why);
 	free(digest);
 }

@@ -13,6 +13,7 @@
 #ifndef OSTLER_QUEUE_DIGEST_H
 #define OSTLER_QUEUE_DIGEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/err.h"
@@ -33,10 +34,12 @@ void digest_free(struct digest *digest); /* NULL is fine */
 struct digest_ticket {
 	struct list link; /* private */
 	uint64_t number;
+	bool is_settled; /* private: of digest_settled */
 	void (*on_done)(struct digest_ticket *ticket, int status);
 };
 
-/* Writes it down; on_done comes later, always. item: borrows. */
+/* Writes it down; on_done comes later, always: 0, or a negative errno when
+ * the disk refused it, and then it was not added. item: borrows. */
 void digest_add(struct digest *digest, const struct sheet_item *item,
 		struct digest_ticket *ticket);
 
@@ -45,6 +48,8 @@ void digest_add(struct digest *digest, const struct sheet_item *item,
  * next one.
  *
  * why  NULL: delivered; else what the last host said
+ * on_done comes later, always with 0: a file that still names the digest has
+ * it told again at worst.
  */
 void digest_settled(struct digest *digest, uint64_t id, const char *why,
 		    struct digest_ticket *ticket);

@@ -228,7 +228,7 @@ sheet_read_line(struct sheet *sheet, struct str rest)
 	if (str_is(what, "count")) {
 		if (!str_u64(cut(&rest), UINT64_MAX / 64, &count))
 			return false;
-		sheet->counts[line.why][line.category] = count;
+		sheet->counts[line.why][line.category] += count;
 		return true;
 	}
 	if (!str_u64(cut(&rest), UINT64_MAX, &line.first_ms) ||

@@ -69,7 +69,7 @@ void sheet_merge(struct sheet *sheet, struct sheet *from);
 /* Messages, of all kinds. */
 uint64_t sheet_total(const struct sheet *sheet);
 
-/* As lines of text for a file. */
+/* As lines of text for a file; the lines of two sheets read as their sum. */
 void sheet_write(const struct sheet *sheet, struct buf *out);
 
 /*

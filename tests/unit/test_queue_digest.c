@@ -4,6 +4,8 @@
  */
 #include "tests/unit/queue_world.h"
 
+#include <sys/stat.h>
+
 /* ------------------------------------------------------------ the digest */
 
 #define DIGEST_TO "domain home.test <>: postmaster@home.test\n"
@@ -145,6 +147,87 @@ START_TEST(a_digest_that_an_operator_removes_is_told_again)
 }
 END_TEST
 
+/* A folder in the file's place cannot be replaced by it. */
+static void
+file_block(const struct world *world, bool is_blocked)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/digest", world->dir);
+	(void)unlink(path);
+	if (is_blocked)
+		ck_assert_int_eq(mkdir(path, 0700), 0);
+	else
+		ck_assert_int_eq(rmdir(path), 0);
+}
+
+START_TEST(a_failure_that_the_disk_did_not_take_is_told_once)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	file_block(&world, true);
+	SEND(&world, "", "never@a.test");
+	settle_down(&world);
+	/* who failed is owed: it is tried again, and fails again */
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	file_block(&world, false);
+	advance(&world, 301);
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 1);
+	world_reopen(&world);
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 1);
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(without_anything_to_tell_no_digest_is_sent)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	world.opts.bounce_expire_s = 5 * 86400;
+	advance(&world, 1);
+	file_block(&world, true);
+	SEND(&world, "", "never@a.test");
+	settle_down(&world);
+	file_block(&world, false);
+	(void)apply(&world, QUEUE_REMOVE, &all);
+	buf_clear(&peer.log);
+	advance(&world, 2 * 86400);
+	settle_down(&world);
+	log_is("");
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_clock_that_was_ahead_does_not_keep_the_digest_back)
+{
+	struct world world;
+
+	world_init(&world);
+	world.opts.digest_s = 86400;
+	advance(&world, 1);
+	world.now_ms += 700 * UINT64_C(86400000);
+	SEND(&world, "", "never@a.test");
+	run_until(&world, is_empty);
+	world.now_ms -= 700 * UINT64_C(86400000);
+	world_reopen(&world);
+	run_until(&world, was_loaded);
+	settle_down(&world);
+	buf_clear(&peer.log);
+	advance(&world, 86400);
+	while (stats_of(&world).delivered != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	log_is(DIGEST_TO);
+	world_done(&world);
+}
+END_TEST
+
 UNIT_MAIN("queue_digest",
 	  tcase_add_test(tc,
 			 mail_of_nobody_that_fails_goes_into_a_daily_digest);
@@ -152,4 +235,8 @@ UNIT_MAIN("queue_digest",
 		  tc,
 		  reports_beyond_the_cap_of_their_sender_go_into_the_digest);
 	  tcase_add_test(tc, a_digest_that_fails_waits_for_the_next_one);
-	  tcase_add_test(tc, a_digest_that_an_operator_removes_is_told_again);)
+	  tcase_add_test(tc, a_digest_that_an_operator_removes_is_told_again);
+	  tcase_add_test(tc, a_failure_that_the_disk_did_not_take_is_told_once);
+	  tcase_add_test(tc, without_anything_to_tell_no_digest_is_sent);
+	  tcase_add_test(tc,
+			 a_clock_that_was_ahead_does_not_keep_the_digest_back);)
