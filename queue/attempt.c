@@ -66,20 +66,6 @@ run_abort(struct run *run)
 	message_unref(message);
 }
 
-void
-entry_remove(struct queue *queue, struct entry *entry)
-{
-	struct leg *leg, *next;
-
-	for (leg = &entry->leg; leg != NULL; leg = next) {
-		next = leg->next;
-		if (leg->run != NULL)
-			run_abort(leg->run);
-	}
-	spool_done(queue->spool, entry->id);
-	entry_end(queue, entry);
-}
-
 /* --------------------------------------------------------------- start */
 
 void

@@ -197,8 +197,11 @@ void leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms);
 /* A new entry from its envelope, which is taken when there is room for it.
  */
 void entry_begin(struct queue *queue, struct envelope *envelope, bool is_new);
-/* The spool need not have it any more: leaves lists and memory. */
+/* The spool need not have it any more: leaves lists and memory; runs are
+ * cut. */
 void entry_end(struct queue *queue, struct entry *entry);
+/* The same, and the spool is told. */
+void entry_remove(struct queue *queue, struct entry *entry);
 /* Puts a leg where it belongs when its time has come. */
 void leg_route(struct queue *queue, struct leg *leg);
 void limits_of(const struct next_hop *hop, struct destination_limits *out);
@@ -288,8 +291,6 @@ void run_next_hop(struct run *run, const struct policy *policy,
 		  struct next_hop *out);
 /* Cuts it: no delivery, no settlement. The leg stays as it is. */
 void run_abort(struct run *run);
-/* Takes the entry out of spool, lists and memory; runs are cut. */
-void entry_remove(struct queue *queue, struct entry *entry);
 
 /* ------------------------------------------------------------ ending.c */
 

@@ -168,6 +168,10 @@ void
 entry_end(struct queue *queue, struct entry *entry)
 {
 	listing_forget(queue, entry);
+	/* legs that wait for the envelope yet have nothing to do any more */
+	for (struct leg *leg = &entry->leg; leg != NULL; leg = leg->next)
+		if (leg->run != NULL)
+			run_abort(leg->run);
 	message_detach(entry->message);
 	while (entry->leg.next != NULL)
 		leg_end(queue, entry->leg.next);
@@ -176,4 +180,13 @@ entry_end(struct queue *queue, struct entry *entry)
 	entry_index_remove(&queue->index, entry);
 	list_remove(&entry->link);
 	entry_free(entry);
+}
+
+void
+entry_remove(struct queue *queue, struct entry *entry)
+{
+	uint64_t id = entry->id;
+
+	entry_end(queue, entry);
+	spool_done(queue->spool, id);
 }

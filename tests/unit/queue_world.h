@@ -360,6 +360,9 @@ pause_all(struct world *world, bool is_paused)
 static struct {
 	unsigned passing;	 /* syncs before those that fail */
 	unsigned syncs, renames; /* still to fail */
+	_Atomic unsigned reads;	 /* the same */
+	_Atomic bool has_gate;	 /* reads wait for it */
+	uv_sem_t gate;
 } disk_faults;
 
 static inline int
@@ -386,6 +389,35 @@ faulty_renameat(int dir, const char *from, int to_dir, const char *to)
 	return -1;
 }
 
+static inline ssize_t
+faulty_pread(int fd, void *to, size_t len, off_t at)
+{
+	if (disk_faults.has_gate) {
+		uv_sem_wait(&disk_faults.gate);
+		uv_sem_post(&disk_faults.gate); /* it stays open */
+	}
+	if (disk_faults.reads == 0)
+		return disk_calls_real.pread(fd, to, len, at);
+	disk_faults.reads--;
+	errno = EIO;
+	return -1;
+}
+
+/* Reads wait from now on, until gate_open. */
+static inline void
+gate_close(void)
+{
+	ck_assert_int_eq(uv_sem_init(&disk_faults.gate, 0), 0);
+	disk_faults.has_gate = true;
+}
+
+static inline void
+gate_open(void)
+{
+	disk_faults.has_gate = false;
+	uv_sem_post(&disk_faults.gate);
+}
+
 static inline void
 disk_make_faulty(void)
 {
@@ -395,6 +427,7 @@ disk_make_faulty(void)
 	calls = disk_calls_real;
 	calls.fdatasync = faulty_fdatasync;
 	calls.renameat = faulty_renameat;
+	calls.pread = faulty_pread;
 	disk_use(&calls);
 }
 

@@ -109,6 +109,55 @@ START_TEST(a_report_too_large_for_a_batch_is_there_before_what_it_tells_of)
 }
 END_TEST
 
+/* Waits until the states written so far are durable, and no envelope is in
+ * memory for them any more. */
+static void
+forget_envelopes(struct world *world)
+{
+	SEND(world, AUTHOR, "ok@other.test");
+	settle_down(world);
+	buf_clear(&peer.log);
+}
+
+/* One leg waits for the envelope to be delivered by, when the other one gets
+ * it to return the message. */
+START_TEST(a_bounce_overtakes_a_leg_that_waits_for_its_envelope)
+{
+	static const char *const to[] = {"later@a.test", "down@b.test", NULL};
+	struct queue_filter first = {.id_count = 1}, second = {.id_count = 1};
+	uint64_t ids[2], count = UINT64_MAX;
+	struct world world;
+
+	disk_make_faulty();
+	world_init(&world);
+	peer.is_down = true;
+	ids[0] = send_to(&world, AUTHOR, to, NOTIFY_NEVER);
+	settle_down(&world);
+	forget_envelopes(&world);
+	/* kept in memory, behind a host that is down */
+	peer.is_down = false;
+	ids[1] = SEND(&world, AUTHOR, "ok@b.test");
+	settle_down(&world);
+	ck_assert_uint_eq(stats_of(&world).messages, 2);
+	first.ids = &ids[0];
+	second.ids = &ids[1];
+	gate_close();
+	/* it gets through, and wakes the other one's leg */
+	queue_apply(world.queue, QUEUE_RETRY, &second, NULL, NULL);
+	while (stats_of(&world).messages != 1 || stats_of(&world).active != 1)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	queue_apply(world.queue, QUEUE_BOUNCE, &first, on_count, &count);
+	while (count == UINT64_MAX || stats_of(&world).active != 2)
+		uv_run(&world.loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(count, 1);
+	gate_open();
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).bounced, 2);
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
 UNIT_MAIN(
 	"queue_disk",
 	tcase_add_test(
@@ -119,4 +168,6 @@ UNIT_MAIN(
 	tcase_add_test(tc, an_order_that_the_disk_refused_is_not_carried_out);
 	tcase_add_test(
 		tc,
-		a_report_too_large_for_a_batch_is_there_before_what_it_tells_of);)
+		a_report_too_large_for_a_batch_is_there_before_what_it_tells_of);
+	tcase_add_test(tc,
+		       a_bounce_overtakes_a_leg_that_waits_for_its_envelope);)
