@@ -194,6 +194,10 @@ void queue_count_in(struct queue *queue, const struct entry *entry);
 void leg_end(struct queue *queue, struct leg *leg);
 /* Waits for its next attempt, or is held. */
 void leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms);
+/* The same after the disk failed: an order to bounce waits as well, or it
+ * would fail again at once. */
+void leg_wait_for_disk(struct queue *queue, struct leg *leg,
+		       uint64_t due_wall_ms);
 /* A new entry from its envelope, which is taken when there is room for it.
  */
 void entry_begin(struct queue *queue, struct envelope *envelope, bool is_new);

@@ -404,11 +404,8 @@ run_finish(struct run *run)
 			queue_count_out(queue, entry);
 			leg_explain(leg, message);
 			queue_count_in(queue, entry);
-			if (is_reverted && entry->is_bouncing)
-				/* at once, the disk would refuse it again */
-				schedule_wait(&queue->schedule, leg,
-					      queue_boot_of(queue,
-							    sum.next_ms));
+			if (is_reverted)
+				leg_wait_for_disk(queue, leg, sum.next_ms);
 			else
 				leg_wait(queue, leg,
 					 postponed_ms > sum.next_ms

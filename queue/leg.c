@@ -57,6 +57,16 @@ leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms)
 }
 
 void
+leg_wait_for_disk(struct queue *queue, struct leg *leg, uint64_t due_wall_ms)
+{
+	if (leg->entry->is_bouncing)
+		schedule_wait(&queue->schedule, leg,
+			      queue_boot_of(queue, due_wall_ms));
+	else
+		leg_wait(queue, leg, due_wall_ms);
+}
+
+void
 limits_of(const struct next_hop *hop, struct destination_limits *out)
 {
 	out->connections = hop->connections != 0 ? hop->connections : 1;

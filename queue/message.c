@@ -150,8 +150,8 @@ message_unreadable(struct message *message, int status, const char *why)
 		/* the last one drops the message */
 		run_abort(leg->run);
 		if (!is_lost)
-			leg_wait(queue, leg,
-				 queue_wall_ms(queue) + DISK_RETRY_MS);
+			leg_wait_for_disk(queue, leg,
+					  queue_wall_ms(queue) + DISK_RETRY_MS);
 	}
 	if (is_lost)
 		entry_end(queue, entry);

@@ -119,6 +119,30 @@ forget_envelopes(struct world *world)
 	buf_clear(&peer.log);
 }
 
+START_TEST(an_envelope_that_cannot_be_read_is_tried_again_later)
+{
+	struct world world;
+
+	disk_make_faulty();
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test", "later@b.test");
+	settle_down(&world);
+	forget_envelopes(&world);
+	disk_faults.reads = 1000;
+	/* also when it is to be returned, which waits for nothing else */
+	ck_assert_uint_eq(apply(&world, QUEUE_BOUNCE, &all), 1);
+	for (unsigned i = 0; i < 100; i++)
+		settle_down(&world);
+	ck_assert_uint_ge(disk_faults.reads, 990);
+	disk_faults.reads = 0;
+	advance(&world, 301);
+	run_until(&world, is_empty);
+	log_is("domain home.test <>: author@home.test\n");
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
 /* One leg waits for the envelope to be delivered by, when the other one gets
  * it to return the message. */
 START_TEST(a_bounce_overtakes_a_leg_that_waits_for_its_envelope)
@@ -169,5 +193,7 @@ UNIT_MAIN(
 	tcase_add_test(
 		tc,
 		a_report_too_large_for_a_batch_is_there_before_what_it_tells_of);
+	tcase_add_test(tc,
+		       an_envelope_that_cannot_be_read_is_tried_again_later);
 	tcase_add_test(tc,
 		       a_bounce_overtakes_a_leg_that_waits_for_its_envelope);)
