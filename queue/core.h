@@ -313,10 +313,9 @@ void run_finish(struct run *run);
 
 /* The spool could not give what it has of it. */
 void log_damaged(const struct entry *entry, const char *why);
-/* One line of the log; run_decide_denied's note is in it. */
-void run_log_settled(const struct run *run, const struct settlement *settled);
-/* What is final, and the first delivery after it, into the history. */
-void run_note_history(struct run *run, const struct settlement *settled);
+/* What became of all recipients of the run: into the log (with the note of
+ * run_decide_denied), the counts and the history. */
+void run_tell(struct run *run);
 
 /* ------------------------------------------------------------- learn.c */
 

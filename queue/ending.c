@@ -221,28 +221,6 @@ write_state(struct run *run, const struct settlement *settled)
 	buf_done(&line);
 }
 
-static void
-count_settled(struct queue *queue, const struct settlement *settled)
-{
-	switch (settled->state) {
-	case RCPT_DELIVERED:
-		queue->delivered++;
-		break;
-	case RCPT_FAILED:
-		queue->bounced++;
-		break;
-	case RCPT_EXPIRED:
-		queue->expired++;
-		break;
-	case RCPT_QUEUED:
-	case RCPT_HELD:
-		queue->deferrals++;
-		break;
-	case RCPT_REMOVED:
-		break;
-	}
-}
-
 /* What the envelope says of its recipients now, to the disk. */
 static void
 run_write(struct run *run)
@@ -276,12 +254,10 @@ run_commit(struct run *run)
 			recipient->last_attempt_ms = queue_wall_ms(queue);
 		if (settled->state != RCPT_QUEUED)
 			message->leg_of[settled->recipient] = NULL;
-		run_log_settled(run, settled);
-		count_settled(queue, settled);
-		run_note_history(run, settled);
 	}
 	report_make(run);
 	if (run->reports == NULL) {
+		run_tell(run);
 		run_write(run);
 		run_finish(run);
 		return;
@@ -314,7 +290,7 @@ run_revert(struct run *run, const struct report *report)
 	message->is_done = false;
 	run->is_reverted = true;
 	for (size_t i = 0; i < run->settled_count; i++) {
-		const struct settlement *settled = &run->settled[i];
+		struct settlement *settled = &run->settled[i];
 		struct recipient *recipient =
 			&message->envelope.recipients[settled->recipient];
 
@@ -322,6 +298,8 @@ run_revert(struct run *run, const struct report *report)
 			continue;
 		if (settled->state == RCPT_DELIVERED)
 			continue; /* it must not be delivered twice */
+		settled->is_owed = true;
+		settled->next_try_ms = next_ms;
 		recipient->state = RCPT_QUEUED;
 		recipient->next_try_ms = next_ms;
 		recipient->is_warned =
@@ -340,6 +318,7 @@ run_report_done(struct run *run, const struct report *report, int status)
 	run->message->reports--;
 	if (--run->reports_left != 0)
 		return;
+	run_tell(run);
 	if (!run->is_written)
 		run_write(run);
 	run_finish(run);

@@ -83,6 +83,40 @@ log_report(const struct report *report, size_t recipients)
 	log_end(&line);
 }
 
+/* ---------------------------------------------------------- the cap */
+
+static void
+cap_key(const struct run *run, char key[LIMIT_KEY_MAX])
+{
+	(void)str_copy(key, LIMIT_KEY_MAX,
+		       str_of(run->message->envelope.sender));
+	str_lower_all(key);
+}
+
+/* Was the sender told enough within the hour? */
+static bool
+is_over_cap(const struct run *run)
+{
+	struct queue *queue = run->queue;
+	char key[LIMIT_KEY_MAX];
+
+	cap_key(run, key);
+	return !limit_take(queue->reports, key, &queue->reports_per_sender, 1,
+			   queue_boot_ms(queue), NULL);
+}
+
+static void
+cap_give_back(const struct run *run)
+{
+	struct queue *queue = run->queue;
+	char key[LIMIT_KEY_MAX];
+
+	cap_key(run, key);
+	limit_give(queue->reports, key, &queue->reports_per_sender, 1);
+}
+
+/* ------------------------------------------------------- to the sender */
+
 static void
 on_put_end(void *owner, int status)
 {
@@ -92,6 +126,7 @@ on_put_end(void *owner, int status)
 
 	report->put.queue = NULL;
 	if (status < 0) {
+		cap_give_back(report->run);
 		log_begin(&line, LOG_LEVEL_ERROR, "dsn");
 		log_text(&line, "of",
 			 spool_id_format(report->run->leg->entry->id, of));
@@ -176,6 +211,8 @@ report_format(struct report *report, struct telling *telling)
 	buf_done(&text);
 }
 
+/* ------------------------------------------------------ to the digest */
+
 static void
 on_digest_done(struct digest_ticket *ticket, int status)
 {
@@ -222,18 +259,7 @@ report_to_digest(struct report *report)
 	}
 }
 
-/* Was the sender told enough within the hour? */
-static bool
-is_over_cap(const struct run *run)
-{
-	struct queue *queue = run->queue;
-	char key[LIMIT_KEY_MAX];
-
-	(void)str_copy(key, sizeof(key), str_of(run->message->envelope.sender));
-	str_lower_all(key);
-	return !limit_take(queue->reports, key, &queue->reports_per_sender, 1,
-			   queue_boot_ms(queue), NULL);
-}
+/* ------------------------------------------------------- for the run */
 
 static void
 report_begin_put(struct report *report, const struct dsn_input *input)

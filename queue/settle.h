@@ -56,6 +56,7 @@ struct settlement {
 	bool has_report;	    /* the sender is told: */
 	enum dsn_kind report;
 	enum settle_digest digest;
+	bool is_owed;	   /* the disk refused the report: tried again then */
 	bool is_late;	   /* of a delivery, because he was told of a delay */
 	bool is_each_time; /* of an expiry: each attempt ended alike, so: */
 	struct classification each_time;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What became of a recipient, for people who ask later: a line of the log,
- * and one of the history of failures.
+ * What became of a recipient, for people who ask later: a line of the log, a
+ * number, and a line of the history of failures.
  */
 #include <string.h>
 
@@ -10,12 +10,19 @@
 #include "lib/units.h"
 #include "queue/core.h"
 
+/* A failure that its sender could not be told of is none yet. */
+static enum recipient_state
+settlement_end(const struct settlement *settled)
+{
+	return settled->is_owed ? RCPT_QUEUED : settled->state;
+}
+
 /* ----------------------------------------------------------------- log */
 
 static const char *
 event_of(const struct settlement *settled)
 {
-	switch (settled->state) {
+	switch (settlement_end(settled)) {
 	case RCPT_DELIVERED:
 		return "delivered";
 	case RCPT_EXPIRED:
@@ -59,8 +66,8 @@ log_outcome(struct log_line *line, const struct outcome *outcome)
 		log_text(line, "reply", text);
 }
 
-void
-run_log_settled(const struct run *run, const struct settlement *settled)
+static void
+log_settled(const struct run *run, const struct settlement *settled)
 {
 	const struct envelope *envelope = &run->message->envelope;
 	const struct recipient *recipient =
@@ -119,8 +126,8 @@ log_damaged(const struct entry *entry, const char *why)
 /* ------------------------------------------------------------- history */
 
 /* What is final, and what shows that an address is alive after all. */
-void
-run_note_history(struct run *run, const struct settlement *settled)
+static void
+note_history(struct run *run, const struct settlement *settled)
 {
 	struct queue *queue = run->queue;
 	const struct envelope *envelope = &run->message->envelope;
@@ -143,7 +150,7 @@ run_note_history(struct run *run, const struct settlement *settled)
 		.host = str_of(outcome->host),
 	};
 
-	switch (settled->state) {
+	switch (settlement_end(settled)) {
 	case RCPT_DELIVERED:
 		if (!history_has(queue->history, address))
 			return;
@@ -167,4 +174,38 @@ run_note_history(struct run *run, const struct settlement *settled)
 	settle_words(outcome, words, sizeof(words));
 	record.words = str_of(words);
 	history_add(queue->history, &record);
+}
+
+/* -------------------------------------------------------------- numbers */
+
+static void
+count_settled(struct queue *queue, const struct settlement *settled)
+{
+	switch (settlement_end(settled)) {
+	case RCPT_DELIVERED:
+		queue->delivered++;
+		break;
+	case RCPT_FAILED:
+		queue->bounced++;
+		break;
+	case RCPT_EXPIRED:
+		queue->expired++;
+		break;
+	case RCPT_QUEUED:
+	case RCPT_HELD:
+		queue->deferrals++;
+		break;
+	case RCPT_REMOVED:
+		break;
+	}
+}
+
+void
+run_tell(struct run *run)
+{
+	for (size_t i = 0; i < run->settled_count; i++) {
+		log_settled(run, &run->settled[i]);
+		count_settled(run->queue, &run->settled[i]);
+		note_history(run, &run->settled[i]);
+	}
 }

@@ -16,9 +16,13 @@ START_TEST(a_report_that_the_disk_refused_is_owed_and_nothing_else_is)
 	ck_assert_uint_eq(disk_faults.syncs, 0);
 	ck_assert_uint_eq(stats_of(&world).messages, 1);
 	ck_assert_uint_eq(stats_of(&world).accepted, 1);
+	ck_assert_uint_eq(stats_of(&world).bounced, 0);
+	ck_assert_uint_eq(stats_of(&world).deferrals, 1);
 	log_is("mx a.test <author@home.test>: never@a.test ok@a.test\n");
 	advance(&world, 301);
 	run_until(&world, is_empty);
+	ck_assert_uint_eq(stats_of(&world).bounced, 1);
+	ck_assert_uint_eq(stats_of(&world).delivered, 2);
 	log_is("mx a.test <author@home.test>: never@a.test\n"
 	       "domain home.test <>: author@home.test\n");
 	world_done(&world);
@@ -109,6 +113,30 @@ START_TEST(a_report_too_large_for_a_batch_is_there_before_what_it_tells_of)
 }
 END_TEST
 
+START_TEST(a_report_that_the_disk_refused_does_not_count_as_told)
+{
+	struct world world;
+
+	disk_make_faulty();
+	world_init(&world);
+	world.opts.reports_per_sender = (struct units_rate){1, 3600};
+	advance(&world, 1);
+	SEND(&world, AUTHOR, "never@a.test");
+	disk_faults.syncs = 1;
+	settle_down(&world);
+	ck_assert_uint_eq(disk_faults.syncs, 0);
+	buf_clear(&peer.log);
+	advance(&world, 301);
+	run_until(&world, is_empty);
+	/* the sender hears of it, and not the postmaster */
+	log_is("mx a.test <author@home.test>: never@a.test\n"
+	       "domain home.test <>: author@home.test\n");
+	ck_assert_uint_eq(stats_of(&world).digest.waiting, 0);
+	world_done(&world);
+	disk_use(NULL);
+}
+END_TEST
+
 /* Waits until the states written so far are durable, and no envelope is in
  * memory for them any more. */
 static void
@@ -193,6 +221,8 @@ UNIT_MAIN(
 	tcase_add_test(
 		tc,
 		a_report_too_large_for_a_batch_is_there_before_what_it_tells_of);
+	tcase_add_test(tc,
+		       a_report_that_the_disk_refused_does_not_count_as_told);
 	tcase_add_test(tc,
 		       an_envelope_that_cannot_be_read_is_tried_again_later);
 	tcase_add_test(tc,
