@@ -102,7 +102,8 @@ def test_a_bad_file_keeps_the_old_configuration_and_says_why(relay):
         talk.mail("eve@else.example", "bob@local.example")
     relay.set("tls", key=relay.folder / "tls" / "key.pem")
     assert relay.reload().code == 0
-    assert relay.status()["warnings"] == []
+    assert not any("reload found errors" in one
+                   for one in relay.status()["warnings"])
 
 
 def test_hup_moves_listeners(relay):
