@@ -525,6 +525,14 @@ exchange_database_fails(struct auth_exchange *exchange)
 	return true;
 }
 
+/* What programs of this machine are called, whom the kernel names: they may
+ * send as more than a login, and nobody becomes one by a password. */
+static bool
+is_local_peer(const char *login)
+{
+	return str_starts_nocase(str_of(login), "unix:");
+}
+
 static void
 exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
 {
@@ -550,6 +558,11 @@ exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
 		exchange->login = exchange_login(exchange);
 	if (exchange->result == AUTH_OK && exchange->login == NULL)
 		exchange->result = AUTH_TEMPORARY;
+	if (exchange->result == AUTH_OK && is_local_peer(exchange->login)) {
+		exchange->result = AUTH_DENIED;
+		(void)str_copy(exchange->reason, sizeof(exchange->reason),
+			       str_of("a login cannot begin with \"unix:\""));
+	}
 	if (exchange->result != AUTH_OK && exchange->result != AUTH_CHALLENGE &&
 	    exchange->reason[0] == '\0')
 		(void)str_copy(exchange->reason, sizeof(exchange->reason),
@@ -569,9 +582,7 @@ exchange_has_login(const struct auth_exchange *exchange, const char *name)
 	int rc;
 
 	free(suffix);
-	/* what programs of this machine are called, whom no certificate makes
-	 */
-	if (str_starts_nocase(str_of(name), "unix:"))
+	if (is_local_peer(name))
 		return false;
 	/* a daemon for passwords cannot say who there is, and an authority
 	 * signs for more purposes than this: the operator has to */

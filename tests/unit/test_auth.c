@@ -195,6 +195,26 @@ START_TEST(each_mechanism_takes_the_right_password_only)
 }
 END_TEST
 
+/* ostlerctl does not make such a login; another tool may, or another database
+ * than ours have it. */
+START_TEST(nobody_becomes_a_peer_of_a_unix_socket_by_a_password)
+{
+	static const char *const all[] = {"PLAIN", "SCRAM-SHA-256"};
+	char command[256];
+	struct talk talk;
+
+	open_server();
+	(void)snprintf(command, sizeof(command),
+		       "PATH=$PATH:/usr/sbin; printf pw | saslpasswd2 -p -c "
+		       "-f %s -u ostler unix:root",
+		       database);
+	ck_assert_int_eq(system(command), 0);
+	hold_talk(&talk, all[_i], "unix:root", "pw", true);
+	ck_assert_int_eq(talk.result, AUTH_DENIED);
+	close_server();
+}
+END_TEST
+
 START_TEST(an_unknown_login_takes_as_many_steps_as_a_wrong_password)
 {
 	struct talk known, unknown;
@@ -459,6 +479,9 @@ START_TEST(logins_are_added_changed_listed_and_removed)
 END_TEST
 
 UNIT_MAIN("auth",
+	  tcase_add_loop_test(
+		  tc, nobody_becomes_a_peer_of_a_unix_socket_by_a_password, 0,
+		  2);
 	  tcase_add_loop_test(tc, each_mechanism_takes_the_right_password_only,
 			      0, (int)COUNT(cases));
 	  tcase_add_test(
