@@ -19,7 +19,9 @@
 #include "server/ctl.h"
 #include "server/daemon.h"
 
-#define CTL_ROW_MAX (4u << 20)
+/* The daemon is trusted: what one message may take at worst, with all its
+ * recipients and attempts. */
+#define CTL_ROW_MAX ((size_t)4 << 30)
 
 int
 ctl_config(struct ctl *ctl)
@@ -113,6 +115,7 @@ static int
 ctl_receive(int fd, ctl_row_fn *on_row, void *arg)
 {
 	struct buf in;
+	size_t seen = 0; /* of in, without a line's end */
 	int exit_code = -1;
 
 	buf_init(&in, CTL_ROW_MAX);
@@ -130,9 +133,11 @@ ctl_receive(int fd, ctl_row_fn *on_row, void *arg)
 			size_t len;
 			json_t *row;
 
-			newline = buf_len(&in) != 0 ? memchr(buf_bytes(&in),
-							     '\n', buf_len(&in))
-						    : NULL;
+			newline = buf_len(&in) != seen
+					  ? memchr(buf_bytes(&in) + seen, '\n',
+						   buf_len(&in) - seen)
+					  : NULL;
+			seen = newline != NULL ? 0 : buf_len(&in);
 			if (newline == NULL)
 				break;
 			len = (size_t)(newline - buf_bytes(&in));

@@ -96,6 +96,30 @@ def test_cat_gives_the_message_as_it_would_be_sent(waiting):
     assert waiting.ctl("queue", "cat", "001NG3V620001").code == 1
 
 
+def test_a_message_to_very_many_is_shown_and_exported(relay, folder):
+    """Its row alone has more than 4 MiB."""
+    domain = ".".join(["d" * 60] * 3) + ".example"
+    members = [f"{n:05}{'m' * 50}@{domain}" for n in range(5000)]
+    (folder / "aliases").write_text("all: " + ", ".join(members) + "\n")
+    relay.domain("lists.example", "discard", aliases=folder / "aliases")
+    relay.set("queue", deliver=False)
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example")
+        assert talk.say("RCPT TO:<all@lists.example> ORCPT=rfc822;"
+                        + "o" * 470).code == 250
+        name = talk.data(mails.message()).text.split()[-1]
+    answer = relay.ctl("queue", "show", name, json=True)
+    assert answer.code == 0, answer.err
+    assert len(answer.out) > 4 << 20
+    row = answer.row
+    assert [r["address"] for r in row["recipients"]] == members
+    answer = relay.ctl("queue", "export", folder / "out")
+    assert answer.code == 0, answer.err
+    assert (folder / "out" / f"{name}.json").exists()
+
+
 def test_held_mail_stays_until_it_is_released(waiting, far):
     assert waiting.ctl("queue", "hold", waiting.ids["bob"],
                        json=True).row["count"] == 1
