@@ -32,6 +32,7 @@ struct history;
 struct queue;
 struct resolver;
 struct texts;
+struct trust;
 
 /* Plain values from the configuration; copied. */
 struct queue_opts {
@@ -48,8 +49,10 @@ struct queue_opts {
 	uint64_t connect_timeout_ms, idle_connection_ms;
 	bool deliver; /* false: accept and keep */
 	bool private_targets;
-	const char *ca; /* PEM file that others' certificates are checked by;
-			   NULL: the system's. Of MTA-STS too */
+	/* Whom others' certificates are checked by: shared from now on; NULL:
+	 * the system's. And the same as a PEM file, for MTA-STS. */
+	struct trust *trust;
+	const char *ca;
 	/* Rules and texts of reports, shared from now on; NULL: as built in. */
 	struct classifier *classifier;
 	struct texts *texts;

@@ -91,7 +91,7 @@ deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
 	out->connect_timeout_ms = opts->connect_timeout_ms;
 	out->idle_connection_ms = opts->idle_connection_ms;
 	out->private_targets = opts->private_targets;
-	out->ca = opts->ca;
+	out->trust = opts->trust;
 	out->sts = queue->sts;
 	out->is_ours = opts->is_ours;
 	out->is_ours_arg = opts->is_ours_arg;

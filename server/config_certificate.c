@@ -106,6 +106,7 @@ config_certificate_files(const struct config *config, const char ***out)
 			     config->tls.key,
 			     config->tls.second_certificate,
 			     config->tls.second_key,
+			     config->tls.ca,
 			     config->tls.client_ca,
 			     config->tls.client_crl,
 			     config->tls.client_logins};

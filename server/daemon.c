@@ -18,6 +18,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/work.h"
+#include "queue/deliver/trust.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/admin.h"
@@ -82,6 +83,7 @@ daemon_check_files(const struct config *config)
 	daemon_check_file(config->tls.key);
 	daemon_check_file(config->tls.second_certificate);
 	daemon_check_file(config->tls.second_key);
+	daemon_check_file(config->tls.ca);
 	daemon_check_file(config->tls.client_ca);
 	daemon_check_file(config->tls.client_crl);
 	for (size_t i = 0; i < config->listener_count; i++) {
@@ -276,6 +278,7 @@ void
 daemon_queue_opts(struct daemon *daemon, struct queue_opts *out)
 {
 	config_queue_opts(daemon->config, out);
+	out->trust = daemon->trust;
 	out->is_ours = daemon_is_ours;
 	out->is_ours_arg = daemon;
 }
@@ -334,6 +337,12 @@ daemon_open(struct daemon *daemon, struct err *err)
 	bool was_made = false;
 	int rc;
 
+	/* the system's authorities are known to be good, and read later */
+	if (config->tls.ca != NULL) {
+		rc = trust_open(config->tls.ca, &daemon->trust, err);
+		if (rc < 0)
+			return rc;
+	}
 	rc = smtpd_tls_open(config, &tls, &was_made, err);
 	if (rc < 0)
 		return rc;
@@ -440,6 +449,8 @@ on_queue_closed(void *arg)
 	daemon->resolver = NULL;
 	auth_server_close(daemon->auth);
 	daemon->auth = NULL;
+	trust_unref(daemon->trust);
+	daemon->trust = NULL;
 	daemon_close_handles(daemon);
 }
 

@@ -28,6 +28,7 @@ struct listeners;
 struct queue;
 struct resolver;
 struct smtpd;
+struct trust;
 
 enum daemon_phase {
 	DAEMON_STARTING,
@@ -62,6 +63,7 @@ struct daemon {
 	struct queue *queue;
 	struct auth_server *auth;
 	struct smtpd *smtpd;
+	struct trust *trust; /* shares: of tls.ca; NULL: the system's */
 	struct control *control;  /* NULL: none */
 	struct admin *admin;	  /* NULL: not serving */
 	struct file_watch *watch; /* certificates; NULL: not serving */

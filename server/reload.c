@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "lib/work.h"
+#include "queue/deliver/trust.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "server/config.h"
@@ -34,6 +35,7 @@ struct reload {
 	struct config *old; /* shares: what it is compared with */
 	struct config *config;
 	struct smtpd_tls *tls;
+	struct trust *trust; /* shares */
 	bool was_made;
 	struct buf errors, warnings, changes;
 	size_t change_count;
@@ -74,6 +76,8 @@ reload_run(struct work_job *job)
 		return;
 	rc = smtpd_tls_open(reload->config, &reload->tls, &reload->was_made,
 			    &err);
+	if (rc == 0 && reload->config->tls.ca != NULL)
+		rc = trust_open(reload->config->tls.ca, &reload->trust, &err);
 	if (rc < 0) {
 		(void)buf_addf(&reload->errors, "%s: %s\n", reload->file,
 			       err.text);
@@ -139,6 +143,9 @@ reload_take(struct reload *reload)
 		log_text(&line, "reason", err.text);
 		log_end(&line);
 	}
+	trust_unref(daemon->trust);
+	daemon->trust = reload->trust;
+	reload->trust = NULL;
 	daemon_queue_opts(daemon, &queue_opts);
 	queue_configure(daemon->queue, &queue_opts, daemon->config->policy);
 	smtpd_configure(daemon->smtpd, daemon->config, reload->tls);
@@ -213,6 +220,7 @@ reload_free(struct work_job *job)
 	config_unref(reload->old);
 	config_unref(reload->config);
 	smtpd_tls_free(reload->tls);
+	trust_unref(reload->trust);
 	buf_done(&reload->changes);
 	buf_done(&reload->errors);
 	buf_done(&reload->warnings);

@@ -6,65 +6,111 @@
 #include <string.h>
 
 #include "lib/mem.h"
-#include "lib/net/tls_ctx.h"
 #include "lib/work.h"
 #include "queue/deliver/pool.h"
 #include "queue/deliver/token.h"
-#include "queue/route/resolver.h"
+#include "queue/deliver/trust.h"
 #include "queue/route/resolver.h"
 
-struct tls_job {
+/* Reading the system's authorities takes tens of milliseconds. */
+struct trust_job {
 	struct work_job job;
 	struct deliverer *deliverer;
-	struct tls_ctx *any, *verified;
+	struct trust *trust;
 	struct err error;
-	char *ca; /* owns */
 };
 
 static void
-run_tls_job(struct work_job *work)
+run_trust_job(struct work_job *work)
 {
-	struct tls_job *job = container_of(work, struct tls_job, job);
-	/* An old TLS is better than none where none would do as well; where
-	 * the operator asked for a verified peer, it is not. */
-	struct tls_client_opts any = {.minimum = "1.0"};
-	const struct tls_client_opts verified = {.is_verified = true,
-						 .minimum = "1.2",
-						 .ca = job->ca};
+	struct trust_job *job = container_of(work, struct trust_job, job);
 
 	/* what fails here fails each delivery that needs it, with the reason */
-	(void)tls_ctx_client(&verified, &job->verified, &job->error);
-	any.same_ca = job->verified;
-	(void)tls_ctx_client(&any, &job->any, &job->error);
+	(void)trust_open(NULL, &job->trust, &job->error);
 }
 
 static void
-on_tls_job(struct work_job *work)
+free_trust_job(struct work_job *work)
 {
-	struct tls_job *job = container_of(work, struct tls_job, job);
-	struct deliverer *deliverer = job->deliverer;
-	struct list *link = list_pop(&deliverer->tls_waiting);
+	struct trust_job *job = container_of(work, struct trust_job, job);
 
-	deliverer->tls_any = job->any;
-	deliverer->tls_verified = job->verified;
-	deliverer->tls_error = job->error;
-	deliverer->tls_job = NULL;
-	job->any = job->verified = NULL;
-	for (; link != NULL; link = list_pop(&deliverer->tls_waiting))
+	trust_unref(job->trust);
+	free(job);
+}
+
+/* trust: takes; NULL: whoever waits begins again */
+static void
+deliverer_take_trust(struct deliverer *deliverer, struct trust *trust)
+{
+	struct list *link = list_pop(&deliverer->trust_waiting);
+
+	trust_unref(deliverer->trust);
+	deliverer->trust = trust;
+	for (; link != NULL; link = list_pop(&deliverer->trust_waiting))
 		resolver_call_later(deliverer->resolver,
 				    container_of(link, struct resolver_later,
 						 link));
 }
 
 static void
-free_tls_job(struct work_job *work)
+on_trust_job(struct work_job *work)
 {
-	struct tls_job *job = container_of(work, struct tls_job, job);
+	struct trust_job *job = container_of(work, struct trust_job, job);
+	struct deliverer *deliverer = job->deliverer;
 
-	tls_ctx_unref(job->any);
-	tls_ctx_unref(job->verified);
-	free(job->ca);
-	free(job);
+	deliverer->trust_job = NULL;
+	deliverer->trust_error = job->error;
+	deliverer_take_trust(deliverer, job->trust);
+	job->trust = NULL;
+}
+
+static void
+deliverer_read_trust(struct deliverer *deliverer)
+{
+	struct trust_job *job;
+
+	if (deliverer->trust_job != NULL)
+		return;
+	job = mem_zalloc(sizeof(*job));
+	job->deliverer = deliverer;
+	job->job.run = run_trust_job;
+	job->job.done = on_trust_job;
+	job->job.free_job = free_trust_job;
+	deliverer->trust_job = job;
+	work_start(deliverer->loop, &job->job, NULL);
+}
+
+static void
+deliverer_drop_job(struct deliverer *deliverer)
+{
+	if (deliverer->trust_job != NULL)
+		work_detach(&deliverer->trust_job->job);
+	deliverer->trust_job = NULL;
+}
+
+bool
+deliverer_wait_trust(struct deliverer *deliverer, struct resolver_later *later)
+{
+	if (deliverer->trust != NULL || deliverer->trust_error.code != 0)
+		return false;
+	deliverer_read_trust(deliverer);
+	list_push(&deliverer->trust_waiting, &later->link);
+	return true;
+}
+
+/* Deliveries keep what they began with. */
+static void
+deliverer_configure_trust(struct deliverer *deliverer, struct trust *trust)
+{
+	const struct trust *old = deliverer->trust;
+
+	deliverer->trust_error = (struct err)ERR_INIT;
+	deliverer_drop_job(deliverer);
+	/* sessions can be resumed within one and the same */
+	if (trust != NULL && old != NULL && old->print == trust->print)
+		return;
+	deliverer_take_trust(deliverer,
+			     trust != NULL ? trust_ref(trust) : NULL);
 }
 
 struct deliverer *
@@ -78,14 +124,7 @@ deliverer_new(uv_loop_t *loop, const struct deliverer_opts *opts,
 	deliverer->spool = spool;
 	deliverer->pool = pool_new();
 	deliverer->tokens = tokens_new(loop);
-	list_init(&deliverer->tls_waiting);
-	deliverer->tls_job = mem_zalloc(sizeof(*deliverer->tls_job));
-	deliverer->tls_job->deliverer = deliverer;
-	deliverer->tls_job->ca = mem_strdup(opts->ca);
-	deliverer->tls_job->job.run = run_tls_job;
-	deliverer->tls_job->job.done = on_tls_job;
-	deliverer->tls_job->job.free_job = free_tls_job;
-	work_start(loop, &deliverer->tls_job->job, NULL);
+	list_init(&deliverer->trust_waiting);
 	deliverer_configure(deliverer, opts);
 	return deliverer;
 }
@@ -98,8 +137,9 @@ deliverer_configure(struct deliverer *deliverer,
 
 	deliverer->opts = *opts;
 	deliverer->opts.hostname = mem_strdup(opts->hostname);
-	deliverer->opts.ca = NULL; /* was read */
+	deliverer->opts.trust = NULL; /* is kept apart */
 	free(old);
+	deliverer_configure_trust(deliverer, opts->trust);
 }
 
 void
@@ -129,12 +169,10 @@ deliverer_free(struct deliverer *deliverer)
 	if (deliverer == NULL)
 		return;
 	assert(deliverer->busy == 0);
-	if (deliverer->tls_job != NULL)
-		work_detach(&deliverer->tls_job->job);
+	deliverer_drop_job(deliverer);
 	pool_free(deliverer->pool);
 	tokens_free(deliverer->tokens);
-	tls_ctx_unref(deliverer->tls_any);
-	tls_ctx_unref(deliverer->tls_verified);
+	trust_unref(deliverer->trust);
 	free((char *)(uintptr_t)deliverer->opts.hostname);
 	free(deliverer);
 }

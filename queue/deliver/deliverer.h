@@ -15,9 +15,10 @@
 #include "queue/deliver/pace.h"
 
 struct pool;
-struct tls_job;
+struct trust;
+struct trust_job;
 struct resolver;
-struct tls_ctx;
+struct resolver_later;
 struct tokens;
 
 struct deliverer {
@@ -27,17 +28,24 @@ struct deliverer {
 	struct spool *spool;
 	struct pool *pool;
 	struct tokens *tokens;
-	/* Made in a worker, for reading the CAs takes tens of milliseconds;
-	 * tls_job is NULL when that is done. Then NULL means that it could not
-	 * be made, and tls_error says why. */
-	struct tls_ctx *tls_any, *tls_verified;
-	struct err tls_error;
-	struct tls_job *tls_job;
-	struct list tls_waiting; /* deliveries, by their later.link */
+	/* The configuration's, or the system's, read when the first delivery
+	 * wants it. NULL: not yet, or it could not be, and trust_error says
+	 * why. */
+	struct trust *trust; /* shares */
+	struct err trust_error;
+	struct trust_job *trust_job; /* it is being read */
+	struct list trust_waiting;   /* deliveries, by their later.link */
 	struct marks marks;
 	struct pace pace;
 	unsigned busy; /* connections that deliveries hold */
 	uint64_t opened, reused;
 };
+
+/*
+ * Is there no trust yet, but soon? Then later is called again, and what can
+ * be had then is there.
+ */
+bool deliverer_wait_trust(struct deliverer *deliverer,
+			  struct resolver_later *later);
 
 #endif

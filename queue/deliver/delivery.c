@@ -14,6 +14,7 @@
 #include "lib/mem.h"
 #include "queue/deliver/local.h"
 #include "queue/deliver/session.h"
+#include "queue/deliver/trust.h"
 #include "queue/route/security.h"
 
 /* ------------------------------------------------------------ the end */
@@ -31,6 +32,7 @@ delivery_free(struct delivery *delivery)
 	security_unref(delivery->agreed);
 	security_unref(delivery->own_rule);
 	policy_unref(delivery->policy);
+	trust_unref(delivery->trust);
 	free(delivery->recipients);
 	tally_done(&delivery->tally);
 	free(delivery->left);
@@ -146,9 +148,8 @@ delivery_lacks(const struct delivery *delivery)
 {
 	const struct deliverer *deliverer = delivery->deliverer;
 
-	if (delivery->hop.tls != HOP_TLS_NONE &&
-	    (deliverer->tls_verified == NULL || deliverer->tls_any == NULL))
-		return deliverer->tls_error.text;
+	if (delivery->hop.tls != HOP_TLS_NONE && delivery->trust == NULL)
+		return deliverer->trust_error.text;
 	return NULL;
 }
 
@@ -170,12 +171,12 @@ on_later(struct resolver_later *later)
 	case HOP_LMTP:
 		break;
 	}
-	if (delivery->deliverer->tls_job != NULL &&
-	    delivery->hop.tls != HOP_TLS_NONE) {
-		/* we have only just started: on_later comes again */
-		list_push(&delivery->deliverer->tls_waiting, &later->link);
+	/* the first one waits a moment: on_later comes again */
+	if (delivery->hop.tls != HOP_TLS_NONE &&
+	    deliverer_wait_trust(delivery->deliverer, later))
 		return;
-	}
+	if (delivery->trust == NULL && delivery->deliverer->trust != NULL)
+		delivery->trust = trust_ref(delivery->deliverer->trust);
 	lacks = delivery_lacks(delivery);
 	if (lacks != NULL) {
 		delivery_note_own(delivery, CAUSE_CONFIGURATION, PHASE_CONNECT,

@@ -25,6 +25,7 @@ struct deliverer; /* what all deliveries share: pool, resolver, TLS */
 struct resolver;
 struct spool;
 struct sts;
+struct trust;
 
 struct deliverer_opts {
 	const char *hostname; /* for EHLO */
@@ -32,8 +33,8 @@ struct deliverer_opts {
 	uint64_t connect_timeout_ms;
 	uint64_t idle_connection_ms;
 	bool private_targets;
-	const char *ca;	 /* PEM file; NULL: the system's. deliverer_new only */
-	struct sts *sts; /* lent; NULL: no policies */
+	struct trust *trust; /* shares from now on; NULL: the system's */
+	struct sts *sts;     /* lent; NULL: no policies */
 	/* Is this address and port one that we listen on? (self in MX) */
 	bool (*is_ours)(void *arg, const struct ip *ip, uint16_t port);
 	void *is_ours_arg;

@@ -23,6 +23,7 @@
 struct local;
 struct session;
 struct stream;
+struct trust;
 
 /*
  * What a delivery waits for; at any time there is just that.
@@ -67,6 +68,7 @@ struct delivery {
 	enum delivery_state state;
 	struct resolver_later later;
 	struct policy *policy; /* shares */
+	struct trust *trust;   /* shares; NULL: none needed, or none had */
 	struct next_hop hop;
 	const struct envelope *envelope; /* lent */
 	size_t *recipients;		 /* owns */

@@ -13,6 +13,7 @@
 #include "lib/mem.h"
 #include "queue/deliver/pool.h"
 #include "queue/deliver/token.h"
+#include "queue/deliver/trust.h"
 #include "queue/deliver/watch.h"
 #include "queue/route/security.h"
 
@@ -425,6 +426,8 @@ delivery_key(const struct delivery *delivery, const struct target *target,
 	out->source = delivery->hop.source;
 	out->security = target->security->kind;
 	out->security_print = target->security->print;
+	if (delivery->trust != NULL)
+		out->trust_print = delivery->trust->print;
 	out->is_implicit_tls = target->is_implicit_tls;
 	out->user = delivery->hop.user;
 }
@@ -456,11 +459,15 @@ delivery_tls(const struct delivery *delivery, const struct target *target)
 static struct tls_ctx *
 delivery_tls_ctx(const struct delivery *delivery, const struct target *target)
 {
+	const struct trust *trust = delivery->trust;
+
+	if (trust == NULL)
+		return NULL; /* it was not waited for: no TLS is wanted */
 	switch (target->security->kind) {
 	case SECURITY_VERIFIED:
 	case SECURITY_DANE:
 	case SECURITY_STS:
-		return delivery->deliverer->tls_verified;
+		return trust->verified;
 	case SECURITY_NONE:
 	case SECURITY_OPPORTUNISTIC:
 	case SECURITY_STS_TESTING:
@@ -468,7 +475,7 @@ delivery_tls_ctx(const struct delivery *delivery, const struct target *target)
 	case SECURITY_DANE_UNUSABLE:
 		break;
 	}
-	return delivery->deliverer->tls_any;
+	return trust->any;
 }
 
 /* The session's, whatever becomes of the route. */

@@ -20,6 +20,7 @@ session_key_equal(const struct session_key *a, const struct session_key *b)
 
 	return a->port == b->port && a->security == b->security &&
 	       a->security_print == b->security_print &&
+	       a->trust_print == b->trust_print &&
 	       a->is_implicit_tls == b->is_implicit_tls &&
 	       ip_equal(&a->ip, &b->ip) && ip_equal(&a->source, &b->source) &&
 	       strcmp(a->hop, b->hop) == 0 && strcmp(a->host, b->host) == 0 &&

@@ -37,6 +37,7 @@ struct session_key {
 	struct ip source;
 	enum security_kind security;
 	uint64_t security_print;
+	uint64_t trust_print; /* whom its certificate was checked by */
 	bool is_implicit_tls;
 	const char *user; /* NULL: no login. session_new copies it */
 };

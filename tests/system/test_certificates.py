@@ -411,3 +411,101 @@ def test_a_list_that_is_none_is_refused_at_once(relay, authority, folder):
     relay.launch()
     assert relay.ended() != 0
     assert "revocation list" in relay.log_text()
+
+
+# ------------------------------------------- authorities of other servers
+
+class Strict:
+    """A next hop whose certificate is checked, by a file of our own."""
+
+    def __init__(self, relay, sink, file):
+        self.relay, self.sink, self.file = relay, sink, file
+        relay.set("tls", ca=file, watch="0")
+        relay.set("queue", idle_connection="10m")
+        relay.set("relay", trusted_networks=["127.0.0.0/8"])
+        relay.route("out", for_=["*"], tls="verified",
+                    via=f"smtp:far.example:{sink.port}")
+
+    def send(self):
+        with Talk(self.relay.mx) as talk:
+            talk.ehlo()
+            talk.mail("anna@local.example", "bob@far.example")
+            assert talk.data(mails.message(b"hello\r\n")).code == 250
+
+    def retry(self):
+        """What waits is tried at once."""
+        assert self.relay.ctl("queue", "retry", "--all").code == 0
+
+
+@pytest.fixture
+def strict(relay, names, make_sink, authority, folder):
+    sink = make_sink(certificate=authority.issue(folder / "far",
+                                                 "far.example"))
+    names.host("far.example", sink.host)
+    return Strict(relay, sink, folder / "others.pem")
+
+
+def test_a_reload_takes_other_authorities(strict, relay, authority, folder):
+    stranger = Authority(folder / "stranger")
+    strict.file.write_bytes(stranger.file.read_bytes())
+    relay.start()
+    strict.send()
+    event = relay.wait_event("deferred")[0]
+    assert event["rule"] == "cause-tls-failed", event
+    # another content of the same file
+    strict.file.write_bytes(authority.file.read_bytes())
+    assert relay.reload().code == 0
+    strict.retry()
+    strict.sink.wait(1)
+    # the open connection is used, over a reload that changed nothing too
+    connections = strict.sink.connections
+    assert relay.reload().code == 0
+    strict.send()
+    strict.sink.wait(2)
+    assert strict.sink.connections == connections
+    # back, and it is not: nobody whom we believe vouches for that server
+    strict.file.write_bytes(stranger.file.read_bytes())
+    assert relay.reload().code == 0
+    strict.send()
+    assert relay.wait_event("deferred", 2)[1]["rule"] == "cause-tls-failed"
+    assert len(strict.sink.mails) == 2
+    # another file
+    relay.set("tls", ca=authority.file)
+    assert relay.reload().code == 0
+    strict.retry()
+    strict.sink.wait(3)
+    # the system's do not know our laboratory
+    relay.set("tls", ca="")
+    assert relay.reload().code == 0
+    strict.send()
+    assert relay.wait_event("deferred", 3)[2]["rule"] == "cause-tls-failed"
+
+
+def test_authorities_that_cannot_be_read_are_refused(strict, relay,
+                                                     authority):
+    strict.file.write_text("no certificate\n")
+    relay.launch()
+    assert relay.ended() != 0
+    assert str(strict.file) in relay.log_text()
+    strict.file.write_bytes(authority.file.read_bytes())
+    relay.start()
+    strict.file.write_text("no certificate\n")
+    done = relay.reload()
+    assert done.code == 78
+    assert str(strict.file) in done.out + done.err
+    # those read before stay in force
+    strict.send()
+    strict.sink.wait(1)
+
+
+def test_a_file_of_authorities_is_watched(strict, relay, authority, folder):
+    relay.set("tls", watch="1s")
+    strict.file.write_bytes(
+        Authority(folder / "stranger").file.read_bytes())
+    relay.start()
+    strict.send()
+    relay.wait_event("deferred")
+    strict.file.write_bytes(authority.file.read_bytes())
+    relay.wait_event("reload", result="taken")
+    strict.retry()
+    strict.sink.wait(1)

@@ -354,6 +354,7 @@ START_TEST(an_error_comes_with_its_file_and_line)
 	struct config *config;
 
 	enter();
+	https_use_program("/bin/sh"); /* one that is there */
 	put("rcpt", "bob\na b\nx@y.org\n");
 	put("bad", "no colon\na: b\nb: |/bin/sh\n");
 	put("loop", "a: b\nb: c\nc: a\n");
@@ -362,6 +363,19 @@ START_TEST(an_error_comes_with_its_file_and_line)
 	ck_assert_msg(config == NULL, "loads: %s", wrong[_i].text);
 	if (wrong[_i].errors != NULL)
 		ck_assert_str_eq(buf_text(&errors), wrong[_i].errors);
+	leave();
+}
+END_TEST
+
+START_TEST(a_demand_for_policies_that_cannot_be_read_is_an_error)
+{
+	enter();
+	https_use_program("/nonexistent/fetch");
+	ck_assert_ptr_null(load(H "route \"r\" { tls = \"sts\" }\n"));
+	ck_assert_str_eq(buf_text(&errors),
+			 "t.conf:2: tls = \"sts\": MTA-STS policies cannot be "
+			 "read: '/nonexistent/fetch': No such file or "
+			 "directory\n");
 	leave();
 }
 END_TEST
@@ -1129,6 +1143,8 @@ END_TEST
 UNIT_MAIN(
 	"config", tcase_add_loop_test(tc, an_error_comes_with_its_file_and_line,
 				      0, (int)COUNT(wrong));
+	tcase_add_test(tc,
+		       a_demand_for_policies_that_cannot_be_read_is_an_error);
 	tcase_add_test(tc, loops_of_aliases_are_found);
 	tcase_add_test(tc, includes_that_include_themselves_end);
 	tcase_add_test(tc, all_errors_come_at_once);

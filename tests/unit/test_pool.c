@@ -145,7 +145,7 @@ route_to(const char *host, const char *ip, uint64_t expires_ms)
 START_TEST(only_the_very_same_key_gets_the_connection)
 {
 	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
-	struct session_key other[9];
+	struct session_key other[10];
 	struct session *session;
 
 	setup();
@@ -163,6 +163,7 @@ START_TEST(only_the_very_same_key_gets_the_connection)
 	ck_assert(ip_parse(str_of("192.0.2.9"), &other[6].source));
 	other[7].is_implicit_tls = true;
 	other[8].security_print = 1;
+	other[9].trust_print = 1;
 	for (size_t i = 0; i < COUNT(other); i++)
 		ck_assert_ptr_null(pool_take(pool, &other[i]));
 	ck_assert_ptr_eq(pool_take(pool, &key), session);
