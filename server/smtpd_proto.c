@@ -315,8 +315,10 @@ proto_bdat(struct smtpd_proto *proto, const struct smtpd_env *env,
 		return SMTPD_DO_CHUNK;
 	}
 	/* what is left of a message when a chunk failed is nothing: the chunks
-	 * in the pipeline behind it are out of order */
-	if (proto->state == SMTPD_RCPT || proto->state == SMTPD_BETWEEN)
+	 * in the pipeline behind it are out of order, or it would be taken
+	 * without its beginning */
+	if (proto->state == SMTPD_RCPT || proto->state == SMTPD_BETWEEN ||
+	    (proto->state == SMTPD_MAIL && !bdat.is_last))
 		proto_forget_transaction(proto);
 	proto->after_skip = proto->state;
 	proto->state = SMTPD_SKIP;

@@ -355,8 +355,15 @@ take_size(struct param param, void *out)
 	struct smtp_mail *mail = out;
 
 	mail->has_size = true;
-	return param.value.len <= 20 &&
-	       str_u64(param.value, UINT64_MAX, &mail->size);
+	if (param.value.len == 0 || param.value.len > 20)
+		return false;
+	for (size_t i = 0; i < param.value.len; i++)
+		if (param.value.at[i] < '0' || param.value.at[i] > '9')
+			return false;
+	/* 20 digits hold more than 64 bits do: bigger than any limit */
+	if (!str_u64(param.value, UINT64_MAX, &mail->size))
+		mail->size = UINT64_MAX;
+	return true;
 }
 
 static bool

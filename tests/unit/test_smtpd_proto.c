@@ -591,6 +591,14 @@ static const struct talk {
 		   "S: 554 5.5.1 No valid recipients\n" RCPT "C: BDAT 6 LAST\n"
 		   "C: QUIT\n"
 		   "S: 250 2.0.0 Queued 6\n"},
+	{"a message that lost its first chunk is none", MX,
+	 EHLO MAIL "C: BDAT 6\n"
+		   "C: QUIT\n"
+		   "S: 554 5.5.1 No valid recipients\n"
+		   "C: RCPT TO:<bob@sink.example>\n"
+		   "S: 503 5.5.1 MAIL comes before RCPT\n"
+		   "C: BDAT 0 LAST\n"
+		   "S: 503 5.5.1 RCPT comes before BDAT\n" MAIL},
 	{"a message too big in all: what is in the pipeline goes too", MX,
 	 EHLO MAIL RCPT "C: BDAT 6\n"
 			"C: QUIT\n"
