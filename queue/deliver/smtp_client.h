@@ -169,9 +169,9 @@ const struct smtp_result *smtp_client_result(const struct smtp_client *client,
 const struct smtp_result *smtp_client_failure(const struct smtp_client *client);
 
 /*
- * Nothing but a farewell was heard since smtp_client_send, and no recipient
- * was settled: on a connection that was used before, the server had given it
- * up, and the message can go over a new one.
+ * Nothing but a farewell was heard since smtp_client_send, or that RSET was
+ * refused, and no recipient was settled: on a connection that was used before,
+ * the server had given it up, and the message can go over a new one.
  */
 bool smtp_client_is_stale(const struct smtp_client *client);
 

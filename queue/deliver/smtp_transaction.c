@@ -309,6 +309,20 @@ envelope_is_lost(const struct smtp_client *client)
 	return client->got == step_data(client) && client->accepted == 0;
 }
 
+/* Whatever it says, it is not about this message, which can go over another
+ * connection as if this one had never been, unless it was spoken of before. */
+static void
+on_rset_refused(struct smtp_client *client)
+{
+	struct smtp_result *result = result_of_reply(client, PHASE_MAIL);
+
+	client->is_heard = false;
+	for (size_t i = 0; i < client->rcpt_count; i++)
+		client->is_heard |= client->rcpts[i].result != NULL;
+	result->kind = OUTCOME_DEFERRED;
+	client_end(client, result);
+}
+
 static void
 on_envelope_reply(struct smtp_client *client)
 {
@@ -321,7 +335,7 @@ on_envelope_reply(struct smtp_client *client)
 	}
 	if (step == STEP_RSET) {
 		if (code >= 400) {
-			client_end(client, result_of_reply(client, PHASE_MAIL));
+			on_rset_refused(client);
 			return;
 		}
 		client->is_dirty = false;
@@ -378,6 +392,19 @@ on_end_reply(struct smtp_client *client)
 	}
 }
 
+/* The transaction was refused, and the connection is of no more use. Who waits
+ * for another transaction was not meant. takes: result */
+static void
+transaction_refused(struct smtp_client *client, struct smtp_result *result)
+{
+	transaction_settle(client, TO_ACCEPTED, result);
+	/* the phase stays: the other side may be within the message */
+	client_end(client,
+		   result_of_cause(CAUSE_CONNECTION_LOST, PHASE_RCPT,
+				   "the server refused the message to others "
+				   "before this recipient's turn came"));
+}
+
 /* One reply for each chunk, in order (RFC 3030, 2). */
 static void
 on_chunk_reply(struct smtp_client *client)
@@ -405,7 +432,7 @@ on_chunk_reply(struct smtp_client *client)
 	 * chunks under way behind a refused one are answered, is better left
 	 * unknown */
 	if (client->has_refused_chunks || client->chunks != 0) {
-		client_end(client, result);
+		transaction_refused(client, result);
 		return;
 	}
 	transaction_settle(client, TO_ACCEPTED, result);
@@ -425,7 +452,8 @@ on_early_reply(struct smtp_client *client)
 	if (client->reply.status.code < 400)
 		client_end_garbled(client);
 	else
-		client_end(client, result_of_reply(client, PHASE_BODY));
+		transaction_refused(client,
+				    result_of_reply(client, PHASE_BODY));
 }
 
 void

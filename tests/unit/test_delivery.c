@@ -685,6 +685,21 @@ START_TEST(a_connection_that_was_given_up_is_replaced)
 }
 END_TEST
 
+/* "Too many errors", or a server that does not know it: whatever RSET is
+ * answered, it is not about the message that was to follow. */
+START_TEST(a_message_behind_a_refused_rset_goes_over_another_connection)
+{
+	world_init();
+	(void)add_server(EHLO MAIL "C RCPT TO:<r0@to.example>\nS 550 no\n"
+				   "C RSET\nS 554 5.7.1 too many errors\n");
+	world.servers[0].scripts[1] = EHLO GOOD;
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_FAILED);
+	assert_delivered(deliver());
+	ck_assert_uint_eq(world.servers[0].accepted, 2);
+	world_done();
+}
+END_TEST
+
 START_TEST(a_connection_lost_in_the_middle_is_not_replaced)
 {
 	world_init();
@@ -1146,6 +1161,9 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_connection_is_used_for_so_many_messages);
 	tcase_add_loop_test(tc, a_connection_that_was_given_up_is_replaced, 0,
 			    (int)COUNT(stale));
+	tcase_add_test(
+		tc,
+		a_message_behind_a_refused_rset_goes_over_another_connection);
 	tcase_add_test(tc, a_connection_lost_in_the_middle_is_not_replaced);
 	tcase_add_test(tc, another_policy_takes_another_connection);
 	tcase_add_test(tc, starttls_is_used_where_it_is_offered);

@@ -309,6 +309,79 @@ static const struct {
 	 "S: 250 ok\n"
 	 "= r0: delivered reply end of data 250 250 ok\n"},
 
+	{"RSET is refused: nothing was said about the message", TWICE, 1,
+	 "S: 220 x\n"
+	 "C: EHLO me.example\n"
+	 "S: 250 x\n"
+	 "C: MAIL FROM:<a@from.example>\n"
+	 "S: 250 ok\n"
+	 "C: RCPT TO:<r0@to.example>\n"
+	 "S: 550 no\n"
+	 "= r0: failed reply RCPT TO 550 550 no\n"
+	 "C: RSET\n"
+	 "S: 502 what?\n"
+	 "= r0: deferred reply MAIL FROM 502 502 what? (stale)\n"},
+
+	{"RSET is refused among others", TWICE, 1,
+	 "S: 220 x\n"
+	 "C: EHLO me.example\n"
+	 "S: 250-x\n"
+	 "S: 250 PIPELINING\n"
+	 "C: MAIL FROM:<a@from.example>\n"
+	 "C: RCPT TO:<r0@to.example>\n"
+	 "C: DATA\n"
+	 "S: 250 ok\n"
+	 "S: 550 no\n"
+	 "S: 503 nobody\n"
+	 "= r0: failed reply RCPT TO 550 550 no\n"
+	 "C: RSET\n"
+	 "C: MAIL FROM:<a@from.example>\n"
+	 "C: RCPT TO:<r0@to.example>\n"
+	 "C: DATA\n"
+	 "S: 554 5.7.1 too many errors\n"
+	 "= r0: deferred reply MAIL FROM 554 554 5.7.1 too many errors "
+	 "(stale)\n"},
+
+	{"RSET is refused before the second transaction", 0, 2,
+	 "S: 220 x\n"
+	 "C: EHLO me.example\n"
+	 "S: 250-x\n"
+	 "S: 250 PIPELINING\n"
+	 "C: MAIL FROM:<a@from.example>\n"
+	 "C: RCPT TO:<r0@to.example>\n"
+	 "C: RCPT TO:<r1@to.example>\n"
+	 "C: DATA\n"
+	 "S: 250 ok\n"
+	 "S: 250 ok\n"
+	 "S: 452 4.5.3 one is enough\n"
+	 "S: 354 go\n"
+	 "[body]\n"
+	 "C: .\n"
+	 "S: 554 5.7.1 spam\n"
+	 "C: RSET\n"
+	 "C: MAIL FROM:<a@from.example>\n"
+	 "C: RCPT TO:<r1@to.example>\n"
+	 "C: DATA\n"
+	 "S: 500 what?\n"
+	 "= r0: failed reply end of data 554 554 5.7.1 spam\n"
+	 "= r1: deferred reply MAIL FROM 500 500 what?\n"},
+
+	{"a refusal before the dot is about its own recipients", EARLY, 2,
+	 "S: 220 x\n"
+	 "C: EHLO me.example\n"
+	 "S: 250 x\n"
+	 "C: MAIL FROM:<a@from.example>\n"
+	 "S: 250 ok\n"
+	 "C: RCPT TO:<r0@to.example>\n"
+	 "S: 250 ok\n"
+	 "C: RCPT TO:<r1@to.example>\n"
+	 "S: 452 4.5.3 one is enough\n"
+	 "C: DATA\n"
+	 "S: 354 go\n"
+	 "S: 554 5.7.1 not for him\n"
+	 "= r0: failed reply end of data 554 554 5.7.1 not for him\n"
+	 "= r1: deferred connection-lost RCPT TO 451 -\n"},
+
 	{"a second message needs no RSET behind a good one", TWICE, 1,
 	 "S: 220 x\n"
 	 "C: EHLO me.example\n"
@@ -851,6 +924,22 @@ static const struct {
 	 "S: 250 one\n"
 	 "S: 452 4.3.1 full\n"
 	 "= r0: deferred reply end of data 452 452 4.3.1 full\n"},
+
+	{"a refused chunk is about its own recipients", PIECES, 2,
+	 CHUNKING_PIPELINED "C: MAIL FROM:<a@from.example>\n"
+			    "C: RCPT TO:<r0@to.example>\n"
+			    "C: RCPT TO:<r1@to.example>\n"
+			    "S: 250 ok\n"
+			    "S: 250 ok\n"
+			    "S: 452 4.5.3 one is enough\n"
+			    "C: BDAT 500\n"
+			    "C: BDAT 500\n"
+			    "C: BDAT 0 LAST\n"
+			    "S: 250 one\n"
+			    "S: 552 5.2.2 his mailbox is full\n"
+			    "= r0: failed reply end of data 552 552 5.2.2 his "
+			    "mailbox is full\n"
+			    "= r1: deferred connection-lost RCPT TO 451 -\n"},
 
 	{"a server that offers chunks and does not know them", 0, 1,
 	 CHUNKING_PIPELINED TOGETHER
