@@ -81,6 +81,9 @@ dial_stop(struct dial *dial)
 		return;
 	stream_abort(dial->stream);
 	dial->stream = NULL;
+	if (dial->is_counted)
+		pace_leave(&dial->delivery->deliverer->pace, &dial->target.ip,
+			   dial->target.port);
 	dial->delivery->deliverer->busy--;
 }
 
@@ -108,6 +111,8 @@ dial_start(struct delivery *delivery, struct dial *dial,
 	dial->delivery = delivery;
 	dial->target = *target;
 	dial->is_ahead = false;
+	dial->is_counted = pace_enter(&deliverer->pace, &target->ip,
+				      target->port, delivery_now_ms(delivery));
 	if (target->ip.family == IP_NONE) {
 		struct sockaddr_un *sun = (struct sockaddr_un *)(void *)&to;
 
@@ -216,7 +221,8 @@ on_dial(void *owner, enum stream_event event)
 		dial_stop(&delivery->dials[0]);
 		dial_stop(&delivery->dials[1]);
 		delivery_tell_dialled(delivery, &target, NULL);
-		delivery_begin_session(delivery, &target, stream);
+		delivery_begin_session(delivery, &target, stream,
+				       dial->is_counted);
 		break;
 	case STREAM_FAILED:
 		dial_failed(dial, stream_error(stream)->code,

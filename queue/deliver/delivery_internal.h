@@ -60,7 +60,8 @@ struct dial {
 	struct delivery *delivery;
 	struct stream *stream; /* NULL: none */
 	struct target target;
-	bool is_ahead; /* its deadline is the head start */
+	bool is_counted; /* by the host's pace */
+	bool is_ahead;	 /* its deadline is the head start */
 };
 
 struct delivery {
@@ -90,6 +91,7 @@ struct delivery {
 	struct session *session; /* owns; SETTING_UP, CHECKING, SENDING */
 	struct target target;	 /* of the session */
 	struct security *agreed; /* shares: the target's, which lends it */
+	bool is_counted;	 /* by the pace of the target's host */
 	bool is_reused;		 /* the session came from the pool */
 	bool has_no_pool;	 /* one from there was stale: use none */
 	bool is_chunkless;  /* a server knows no chunks that offered them */
@@ -139,9 +141,11 @@ void delivery_stop_dialling(struct delivery *delivery);
 
 /* --------------------------------------------------- delivery_talk.c */
 
-/* A new connection to the target. stream: takes, connected */
+/* A new connection to the target. stream: takes, connected; is_counted: by the
+ * host's pace, and the session's from now on */
 void delivery_begin_session(struct delivery *delivery,
-			    const struct target *target, struct stream *stream);
+			    const struct target *target, struct stream *stream,
+			    bool is_counted);
 
 /* An idle connection to this target, if there is one, takes the message: then
  * true, and the delivery may be over by now. */

@@ -29,17 +29,17 @@ static void delivery_take_results(struct delivery *delivery, bool is_reusable);
 
 /* ---------------------------------------------------- the connection */
 
-/* Its session begins to use the target's host. */
+/* The session is no longer counted by its host's pace. */
 static void
-delivery_enter(struct delivery *delivery)
+delivery_leave(struct delivery *delivery)
 {
-	struct deliverer *deliverer = delivery->deliverer;
-
-	pace_enter(&deliverer->pace, &delivery->target.ip,
-		   delivery->target.port, resolver_now_ms(deliverer->resolver));
+	if (delivery->is_counted)
+		pace_leave(&delivery->deliverer->pace, &delivery->target.ip,
+			   delivery->target.port);
+	delivery->is_counted = false;
 }
 
-/* And does no longer: the session is open for the next message, or ends. */
+/* The session is open for the next message, or ends. */
 static void
 delivery_release(struct delivery *delivery, bool is_reusable)
 {
@@ -48,8 +48,7 @@ delivery_release(struct delivery *delivery, bool is_reusable)
 
 	delivery->session = NULL;
 	deliverer->busy--;
-	pace_leave(&deliverer->pace, &delivery->target.ip,
-		   delivery->target.port);
+	delivery_leave(delivery);
 	if (!is_reusable || delivery->watch != NULL ||
 	    session_messages(session) >=
 		    delivery->hop.messages_per_connection ||
@@ -69,8 +68,7 @@ delivery_stop_talking(struct delivery *delivery)
 
 	if (delivery->session == NULL)
 		return;
-	pace_leave(&deliverer->pace, &delivery->target.ip,
-		   delivery->target.port);
+	delivery_leave(delivery);
 	session_abort(delivery->session);
 	delivery->session = NULL;
 	deliverer->busy--;
@@ -491,7 +489,7 @@ delivery_set_target(struct delivery *delivery, const struct target *target)
 
 void
 delivery_begin_session(struct delivery *delivery, const struct target *target,
-		       struct stream *stream)
+		       struct stream *stream, bool is_counted)
 {
 	struct deliverer *deliverer = delivery->deliverer;
 	struct session_opts opts = {
@@ -514,7 +512,7 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 	delivery->is_reused = false;
 	delivery->state = DELIVERY_SETTING_UP;
 	deliverer->opened++;
-	delivery_enter(delivery);
+	delivery->is_counted = is_counted;
 	delivery->session = session_new(&opts, stream, on_session, delivery);
 }
 
@@ -535,7 +533,9 @@ delivery_reuse(struct delivery *delivery, const struct target *target)
 	targets_use(&delivery->targets, target);
 	delivery_set_target(delivery, target);
 	delivery->is_reused = true;
-	delivery_enter(delivery);
+	delivery->is_counted =
+		pace_enter(&deliverer->pace, &target->ip, target->port,
+			   delivery_now_ms(delivery));
 	session_set_owner(delivery->session, on_session, delivery);
 	delivery_tell_attempt(delivery, target);
 	delivery_send(delivery);

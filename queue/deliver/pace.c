@@ -44,24 +44,25 @@ pace_place(struct pace *pace, uint64_t now_ms)
 	return best;
 }
 
-void
+bool
 pace_enter(struct pace *pace, const struct ip *ip, uint16_t port,
 	   uint64_t now_ms)
 {
 	struct pace_host *host;
 
 	if (ip->family == IP_NONE)
-		return;
+		return false;
 	host = pace_find(pace, ip, port);
 	if (host == NULL) {
 		host = pace_place(pace, now_ms);
 		if (host == NULL)
-			return; /* more than there is room to count */
+			return false; /* more than there is room to count */
 		memset(host, 0, sizeof(*host));
 		host->ip = *ip;
 		host->port = port;
 	}
 	host->active++;
+	return true;
 }
 
 void

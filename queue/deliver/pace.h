@@ -25,7 +25,7 @@
 struct pace_host {
 	struct ip ip; /* IP_NONE: free */
 	uint16_t port;
-	unsigned active; /* connections that deliveries use */
+	unsigned active; /* connections that deliveries use, or begin */
 	unsigned window; /* of them; 0: no limit */
 	unsigned taken;	 /* messages since the window last changed */
 	uint64_t slowed_ms;
@@ -37,9 +37,11 @@ struct pace {
 	struct pace_host at[PACE_MAX];
 };
 
-/* A delivery uses a connection to it, or does no longer. */
-void pace_enter(struct pace *pace, const struct ip *ip, uint16_t port,
+/* A delivery begins a connection to it, or uses an open one. Returns whether
+ * it was counted: the table may be full. */
+bool pace_enter(struct pace *pace, const struct ip *ip, uint16_t port,
 		uint64_t now_ms);
+/* It does no longer; for those that were counted. */
 void pace_leave(struct pace *pace, const struct ip *ip, uint16_t port);
 
 /* May one more connection be opened? */

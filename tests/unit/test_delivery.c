@@ -454,6 +454,28 @@ START_TEST(a_host_with_too_many_connections_gets_fewer)
 }
 END_TEST
 
+/* Mail that waited for it wakes up at once. */
+START_TEST(connects_under_way_count_as_connections)
+{
+	struct server *server;
+	unsigned delivered = 0;
+
+	world_init();
+	server = add_server(TOO_MANY);
+	server->scripts[1] = EHLO GOOD;
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	(void)start();
+	(void)start();
+	for (unsigned done = 2; done <= 3; done++) {
+		run_until(&world.done, done);
+		delivered += world.outcomes[0].kind == OUTCOME_DELIVERED;
+	}
+	ck_assert_uint_eq(delivered, 1);
+	ck_assert_uint_eq(server->accepted, 2);
+	world_done();
+}
+END_TEST
+
 START_TEST(another_host_is_taken_instead_of_a_busy_one)
 {
 	struct delivery *first;
@@ -1145,6 +1167,7 @@ UNIT_MAIN(
 		       only_recipients_that_were_turned_away_are_carried_on);
 	tcase_add_test(tc, a_message_is_brought_to_five_hosts_at_most);
 	tcase_add_test(tc, a_host_with_too_many_connections_gets_fewer);
+	tcase_add_test(tc, connects_under_way_count_as_connections);
 	tcase_add_test(tc, another_host_is_taken_instead_of_a_busy_one);
 	tcase_add_test(tc, a_host_that_answers_again_is_told_of_once);
 	tcase_add_test(tc, marks_are_forgotten_on_demand); tcase_add_test(

@@ -128,6 +128,25 @@ START_TEST(the_table_is_bounded_and_drops_the_oldest_complaint)
 }
 END_TEST
 
+START_TEST(who_was_not_counted_says_so)
+{
+	struct pace *pace = mem_zalloc(sizeof(*pace));
+	const struct ip first = host_ip(0), late = host_ip(PACE_MAX);
+
+	for (unsigned i = 0; i < PACE_MAX; i++) {
+		const struct ip ip = host_ip(i);
+
+		ck_assert(pace_enter(pace, &ip, PORT, 1000));
+	}
+	ck_assert(!pace_enter(pace, &late, PORT, 1000));
+	pace_leave(pace, &first, PORT);
+	ck_assert(pace_enter(pace, &late, PORT, 1000));
+	ck_assert_uint_eq(pace_slow_down(pace, &late, PORT, "421", 1000), 1);
+	ck_assert(!pace_has_room(pace, &late, PORT, 1000));
+	free(pace);
+}
+END_TEST
+
 START_TEST(hosts_that_nobody_uses_are_forgotten)
 {
 	struct pace *pace = mem_zalloc(sizeof(*pace));
@@ -190,6 +209,7 @@ UNIT_MAIN(
 	"pace",
 	tcase_add_test(tc, a_host_that_asks_gets_half_and_earns_the_rest_again);
 	tcase_add_test(tc, the_table_is_bounded_and_drops_the_oldest_complaint);
+	tcase_add_test(tc, who_was_not_counted_says_so);
 	tcase_add_test(tc, hosts_that_nobody_uses_are_forgotten);
 	tcase_add_loop_test(tc,
 			    asking_for_less_is_told_from_not_wanting_a_message,
