@@ -11,6 +11,7 @@
 #include "queue/envelope.h"
 
 #define SESSION_HANDSHAKE_MS 60000 /* TLS, three messages each way */
+#define UNASKED		     "the other side speaks unasked"
 
 bool
 session_key_equal(const struct session_key *a, const struct session_key *b)
@@ -135,12 +136,37 @@ session_flush(struct session *session)
 
 /* ------------------------------------------------------------ going on */
 
+/*
+ * The last reply that was due has come, and there are bytes behind it: a reply
+ * too many. Were it taken for an answer to what is to be said next, all that
+ * follows would be about something else. Not so behind STARTTLS, where the
+ * stream knows better (an attack), nor before a body, which may be refused at
+ * once; an idle session is looked at by session_idle.
+ */
+static bool
+session_is_unasked(const struct session *session)
+{
+	switch (smtp_client_want(session->client)) {
+	case CLIENT_WANTS_REPLY:
+	case CLIENT_WANTS_LOGIN:
+	case CLIENT_WANTS_STEP:
+		return true;
+	case CLIENT_WANTS_TLS:
+	case CLIENT_WANTS_MESSAGE:
+	case CLIENT_WANTS_BODY:
+	case CLIENT_WANTS_CLOSE:
+		break;
+	}
+	return false;
+}
+
 /* Gives the conversation what the server sent; false when it needs more. A
  * reply without end ends it also where no byte was used. */
 static bool
 session_feed(struct session *session)
 {
 	bool was_over = smtp_client_want(session->client) == CLIENT_WANTS_CLOSE;
+	bool is_last = smtp_client_due(session->client) == 1;
 	size_t len, used;
 	const uint8_t *bytes = stream_bytes(session->stream, &len);
 
@@ -156,6 +182,9 @@ session_feed(struct session *session)
 		session->replies = smtp_client_replies(session->client);
 		stream_set_deadline(session->stream,
 				    smtp_client_timeout_ms(session->client));
+		if (is_last && used < len && session_is_unasked(session))
+			smtp_client_fail(session->client, CAUSE_REPLY_GARBLED,
+					 UNASKED);
 	}
 	return used != 0 || (!was_over && smtp_client_want(session->client) ==
 						  CLIENT_WANTS_CLOSE);
@@ -217,8 +246,7 @@ session_is_ahead(struct session *session)
 	(void)stream_bytes(session->stream, &len);
 	if (len == 0)
 		return false;
-	smtp_client_fail(session->client, CAUSE_REPLY_GARBLED, "%s",
-			 "the other side speaks unasked");
+	smtp_client_fail(session->client, CAUSE_REPLY_GARBLED, UNASKED);
 	session_over(session);
 	return true;
 }

@@ -387,6 +387,33 @@ smtp_client_want(const struct smtp_client *client)
 	return CLIENT_WANTS_CLOSE;
 }
 
+size_t
+smtp_client_due(const struct smtp_client *client)
+{
+	switch (client->state) {
+	case CLIENT_GREETING:
+	case CLIENT_EHLO:
+	case CLIENT_HELO:
+	case CLIENT_STARTTLS:
+	case CLIENT_AUTH:
+	case CLIENT_QUIT:
+		return 1;
+	case CLIENT_ENVELOPE:
+	case CLIENT_BODY:
+	case CLIENT_CHUNK:
+	case CLIENT_END:
+	case CLIENT_EMPTY:
+		return transaction_due(client);
+	case CLIENT_SECURING:
+	case CLIENT_LOGIN:
+	case CLIENT_STEP:
+	case CLIENT_READY:
+	case CLIENT_CLOSED:
+		break;
+	}
+	return 0;
+}
+
 uint64_t
 smtp_client_timeout_ms(const struct smtp_client *client)
 {

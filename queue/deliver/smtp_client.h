@@ -175,6 +175,9 @@ const struct smtp_result *smtp_client_failure(const struct smtp_client *client);
  */
 bool smtp_client_is_stale(const struct smtp_client *client);
 
+/* How many replies are due to what was said so far. */
+size_t smtp_client_due(const struct smtp_client *client);
+
 /* How many whole replies came; wraps. */
 unsigned smtp_client_replies(const struct smtp_client *client);
 

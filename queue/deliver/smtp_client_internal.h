@@ -152,6 +152,8 @@ void message_settle(struct smtp_client *client, struct smtp_result *result);
 
 /* A reply in ENVELOPE, BODY, CHUNK, END or EMPTY. */
 void transaction_on_reply(struct smtp_client *client);
+/* How many of them are due. */
+size_t transaction_due(const struct smtp_client *client);
 /* The reply that is awaited is that to DATA. */
 bool transaction_awaits_data(const struct smtp_client *client);
 

@@ -159,6 +159,18 @@ transaction_say_steps(struct smtp_client *client)
 	client->phase = step_phase(client, client->got);
 }
 
+size_t
+transaction_due(const struct smtp_client *client)
+{
+	if (client->state == CLIENT_ENVELOPE)
+		return client->sent - client->got;
+	if (client->state == CLIENT_EMPTY)
+		return 1;
+	if (client->state != CLIENT_END || client->is_chunked)
+		return client->chunks;
+	return client->opts.is_lmtp ? client->accepted : 1;
+}
+
 bool
 transaction_awaits_data(const struct smtp_client *client)
 {

@@ -147,6 +147,8 @@ static const struct {
 	 CHUNKING "C MAIL FROM:<a@from.example>\nC RCPT TO:<r0@to.example>\n"
 		  "S 250 ok\nS 250 ok\nS 250 taken\nHANG\n"},
 	{"two greetings", "S 220 x\nS 220 x\nS 354 go\nHANG\n"},
+	{"one too many behind EHLO's",
+	 CHUNKING "S 250 x\nC MAIL FROM:<a@from.example>\nHANG\n"},
 	{"254 to DATA", EHLO MAIL RCPT "C DATA\nS 250 taken\nHANG\n"},
 };
 
@@ -222,6 +224,26 @@ START_TEST(no_recipient_gets_another_one_s_reply)
 }
 END_TEST
 
+/* The second would be taken for MAIL's, MAIL's for RCPT's, and RCPT's for the
+ * last chunk's. */
+START_TEST(a_reply_too_many_between_transactions_delivers_nothing_more)
+{
+	world_init();
+	world.envelope.recipient_count = 2;
+	(void)add_server(CHUNKING
+			 "C MAIL FROM:<a@from.example>\n"
+			 "C RCPT TO:<r0@to.example>\n"
+			 "C RCPT TO:<r1@to.example>\n"
+			 "S 250 ok\nS 250 ok\nS 452 4.5.3 one is enough\n"
+			 "C BDAT 27 LAST\nOCTETS 27\nS 250 taken\nS 250 x\n"
+			 "C QUIT\nCLOSE\n");
+	(void)deliver();
+	assert_delivered(&world.outcomes[0]);
+	assert_own(&world.outcomes[1], CAUSE_REPLY_GARBLED, PHASE_MAIL);
+	world_done();
+}
+END_TEST
+
 START_TEST(a_server_that_drips_is_waited_for)
 {
 	struct server *server;
@@ -246,4 +268,7 @@ UNIT_MAIN("hostile",
 			      (int)COUNT(eager));
 	  tcase_add_loop_test(tc, no_recipient_gets_another_one_s_reply, 0,
 			      (int)COUNT(mixed));
+	  tcase_add_test(
+		  tc,
+		  a_reply_too_many_between_transactions_delivers_nothing_more);
 	  tcase_add_loop_test(tc, a_server_that_drips_is_waited_for, 0, 2);)
