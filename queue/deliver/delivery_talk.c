@@ -497,6 +497,7 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 		.hostname = deliverer->opts.hostname,
 		.is_lmtp = delivery->hop.kind == HOP_LMTP,
 		.is_chunkless = delivery->is_chunkless,
+		.is_clear = target->is_clear,
 		.tls = delivery_tls(delivery, target),
 		.tls_ctx = delivery_tls_ctx(delivery, target),
 		.security = target->security,
@@ -532,6 +533,7 @@ delivery_reuse(struct delivery *delivery, const struct target *target)
 	deliverer->reused++;
 	targets_use(&delivery->targets, target);
 	delivery_set_target(delivery, target);
+	delivery->target.is_clear = session_is_clear(delivery->session);
 	delivery->is_reused = true;
 	delivery->is_counted =
 		pace_enter(&deliverer->pace, &target->ip, target->port,

@@ -451,6 +451,7 @@ session_new(const struct session_opts *opts, struct stream *stream,
 	session->tokens = opts->tokens;
 	session->mechanisms = opts->mechanisms;
 	session->watch = opts->watch;
+	session->is_clear = opts->is_clear;
 	session->tls_ctx =
 		opts->tls_ctx != NULL ? tls_ctx_ref(opts->tls_ctx) : NULL;
 	session->security = security_ref(opts->security);
@@ -525,6 +526,12 @@ unsigned
 session_messages(const struct session *session)
 {
 	return session->messages;
+}
+
+bool
+session_is_clear(const struct session *session)
+{
+	return session->is_clear;
 }
 
 bool

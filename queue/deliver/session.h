@@ -51,6 +51,7 @@ struct session_opts {
 	const char *hostname;	/* for EHLO; copied */
 	bool is_lmtp;
 	bool is_chunkless;	   /* as in struct smtp_client_opts */
+	bool is_clear;		   /* TLS failed there before */
 	enum smtp_client_tls tls;  /* after a fallback: CLIENT_TLS_NONE */
 	struct tls_ctx *tls_ctx;   /* shares */
 	struct security *security; /* shares; that of the key */
@@ -101,6 +102,8 @@ bool session_has_old_token(const struct session *session);
 const char *session_verify_error(const struct session *session);
 /* Messages that were begun here. */
 unsigned session_messages(const struct session *session);
+/* As it was begun. */
+bool session_is_clear(const struct session *session);
 /* The TLS handshake failed: in the clear it might work. */
 bool session_has_tls_failed(const struct session *session);
 

@@ -804,6 +804,23 @@ START_TEST(a_530_in_the_clear_after_a_failed_handshake_is_temporary)
 }
 END_TEST
 
+START_TEST(a_530_on_a_connection_that_stayed_in_the_clear_is_temporary_too)
+{
+	world_init();
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	(void)add_server(STARTTLS "CLOSE\n");
+	world.servers[0].scripts[1] =
+		GREET "S 250-x\nS 250 STARTTLS\n" GOOD
+		      "C MAIL FROM:<a@from.example>\n"
+		      "S 530 5.7.0 Must issue a STARTTLS command first\n";
+	assert_delivered(deliver());
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	ck_assert_uint_eq(world.outcomes[0].status.code, 530);
+	ck_assert_uint_eq(world.servers[0].accepted, 2);
+	world_done();
+}
+END_TEST
+
 static const struct {
 	enum hop_tls tls;
 	const char *script;
@@ -1195,6 +1212,9 @@ UNIT_MAIN(
 		tc, a_failed_handshake_is_forgiven_where_nothing_was_promised);
 	tcase_add_test(
 		tc, a_530_in_the_clear_after_a_failed_handshake_is_temporary);
+	tcase_add_test(
+		tc,
+		a_530_on_a_connection_that_stayed_in_the_clear_is_temporary_too);
 	tcase_add_loop_test(tc, without_the_tls_that_was_demanded_mail_waits, 0,
 			    (int)COUNT(strict));
 	tcase_add_test(tc,
