@@ -102,7 +102,8 @@ class Relay:
                         {"deliver": f"maildir:{self.mail}/%d/%u"}}
         self.routes = {}
         self.certificates = {}
-        self.before = []  # words that run the program, and become it
+        # words that run the program, and become it
+        self.before = os.environ.get("OSTLER_BEFORE", "").split()
         self.pass_fds = ()  # descriptors that it inherits
         self.extra = ""  # raw text at the end of the file
 
