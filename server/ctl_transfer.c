@@ -27,7 +27,7 @@
 #include "server/daemon.h"
 #include "server/queue_json.h"
 
-#define ENVELOPE_MAX (16u << 20)
+#define ENVELOPE_MAX ((off_t)1 << 30) /* with all that was tried */
 #define READ_BYTES   (64u << 10)
 
 /* ---------------------------------------------------------------- export */

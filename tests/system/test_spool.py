@@ -320,6 +320,19 @@ def test_an_envelope_that_no_server_could_take_is_not_imported(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_envelope_of_many_attempts_is_imported(stopped, folder):
+    """What queue show tells of each recipient and attempt adds up."""
+    away = folder / "away"
+    assert stopped.ctl("queue", "export", away).code == 0
+    envelope = next(away.glob("*.json"))
+    row = json.loads(envelope.read_text())
+    row["tries"] = [{"reply": "450 4.2.1 later" * 60}] * 30000
+    envelope.write_text(json.dumps(row))
+    assert envelope.stat().st_size > 16 << 20
+    answer = stopped.ctl("queue", "import", away, json=True)
+    assert (answer.code, answer.row["failed"]) == (0, 0), answer.err
+
+
 def test_an_import_gives_away_messages_and_nothing_else(stopped, folder):
     away, other = folder / "away", folder / "other"
     assert stopped.ctl("queue", "export", away).code == 0
