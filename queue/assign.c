@@ -48,10 +48,19 @@ leg_sum(const struct message *message, const struct leg *leg,
 			out->attempts = recipient->attempts;
 		if (recipient->next_try_ms < out->next_ms)
 			out->next_ms = recipient->next_try_ms;
-		out->is_warned &= recipient->is_warned ||
-				  message->envelope.sender[0] == '\0' ||
-				  recipient->notify == NOTIFY_NEVER;
+		out->is_warned &=
+			!settle_awaits_warning(&message->envelope, recipient);
+		out->categories |= category_bit(recipient);
 	}
+}
+
+void
+leg_take_sum(struct queue *queue, struct leg *leg, const struct leg_sum *sum)
+{
+	leg->recipients = sum->recipients;
+	leg->is_warned = sum->is_warned;
+	leg->categories = sum->categories;
+	schedule_set_attempts(&queue->schedule, leg, sum->attempts);
 }
 
 /* Legs of a message that was just assigned: those without recipients end,
@@ -73,9 +82,7 @@ legs_settle(struct message *message, struct leg *keep)
 			leg_end(queue, leg);
 			continue;
 		}
-		leg->recipients = sum.recipients;
-		leg->is_warned = sum.is_warned;
-		schedule_set_attempts(&queue->schedule, leg, sum.attempts);
+		leg_take_sum(queue, leg, &sum);
 		if (leg->state == LEG_NEW)
 			leg_wait(queue, leg, sum.next_ms);
 	}

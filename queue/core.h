@@ -192,6 +192,8 @@ void queue_count_out(struct queue *queue, const struct entry *entry);
 void queue_count_in(struct queue *queue, const struct entry *entry);
 /* Out of the schedule and, unless it is the embedded one, out of memory. */
 void leg_end(struct queue *queue, struct leg *leg);
+/* Of what its last attempt ended with, as in struct leg; 0: nothing. */
+uint16_t category_bit(const struct recipient *recipient);
 /* Waits for its next attempt, or is held. */
 void leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms);
 /* The same after the disk failed: an order to bounce waits as well, or it
@@ -270,10 +272,13 @@ bool message_is_settled(const struct message *message);
 struct leg_sum {
 	uint32_t recipients, attempts;
 	uint64_t next_ms;
+	uint16_t categories;
 	bool is_warned;
 };
 void leg_sum(const struct message *message, const struct leg *leg,
 	     struct leg_sum *out);
+void leg_take_sum(struct queue *queue, struct leg *leg,
+		  const struct leg_sum *sum);
 /*
  * Gives each recipient left a leg by the present policy; those whose leg is
  * at work stay with it.

@@ -376,10 +376,7 @@ run_finish(struct run *run)
 		if (sum.recipients == 0) {
 			leg_end(queue, leg);
 		} else {
-			leg->recipients = sum.recipients;
-			leg->is_warned = sum.is_warned;
-			schedule_set_attempts(&queue->schedule, leg,
-					      sum.attempts);
+			leg_take_sum(queue, leg, &sum);
 			queue_count_out(queue, entry);
 			leg_explain(leg, message);
 			queue_count_in(queue, entry);

@@ -65,6 +65,7 @@ struct leg {
 	uint8_t category;    /* enum category + 1; 0: none */
 	bool is_down;	     /* the host did not answer: wake it when it does */
 	bool is_warned;	     /* nobody is left to be told about the delay */
+	uint16_t categories; /* of all its recipients: bit of enum category */
 };
 
 struct entry {

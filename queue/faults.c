@@ -37,10 +37,11 @@ static const struct {
 			"is answered 452."},
 	[FAULT_DIGEST] = {"digest",
 			  "Set postmaster to an address that takes mail."},
-	[FAULT_STS] = {"sts",
-		       "See that ostler-fetch is installed and can run (it "
-		       "needs libcurl); until then domains whose MTA-STS policy "
-		       "is not known yet get mail as if they had none."},
+	[FAULT_STS] =
+		{"sts",
+		 "See that ostler-fetch is installed and can run (it "
+		 "needs libcurl); until then domains whose MTA-STS policy "
+		 "is not known yet get mail as if they had none."},
 };
 
 const char *

@@ -40,6 +40,17 @@ leg_end(struct queue *queue, struct leg *leg)
 	queue_count_in(queue, entry);
 }
 
+uint16_t
+category_bit(const struct recipient *recipient)
+{
+	enum category category;
+
+	return recipient->category != NULL &&
+			       category_parse(recipient->category, &category)
+		       ? (uint16_t)(1u << category)
+		       : 0;
+}
+
 void
 leg_wait(struct queue *queue, struct leg *leg, uint64_t due_wall_ms)
 {
@@ -144,9 +155,8 @@ leg_learn(struct leg *leg, const struct envelope *envelope,
 			first = recipient;
 		if (recipient->next_try_ms < *out_next_ms)
 			*out_next_ms = recipient->next_try_ms;
-		leg->is_warned &= recipient->is_warned ||
-				  envelope->sender[0] == '\0' ||
-				  recipient->notify == NOTIFY_NEVER;
+		leg->is_warned &= !settle_awaits_warning(envelope, recipient);
+		leg->categories |= category_bit(recipient);
 	}
 	if (first->last_reply != NULL)
 		leg->why = reason_new(first->last_reply);

@@ -25,7 +25,9 @@ struct queue_listing {
 	bool is_calling, is_cancelled;
 
 	/* the filter; owns */
-	char *domain, *state, *category, *sender;
+	char *domain, *state, *sender;
+	bool has_category;
+	uint16_t categories; /* as in struct leg; 0: a name of none */
 	uint64_t *ids;
 	size_t id_count, id_next;
 
@@ -84,7 +86,6 @@ listing_free(struct queue_listing *listing)
 	free(listing->via);
 	free(listing->domain);
 	free(listing->state);
-	free(listing->category);
 	free(listing->sender);
 	free(listing->ids);
 	free(listing);
@@ -118,6 +119,18 @@ entry_category(const struct entry *entry)
 			return category_name(
 				(enum category)(leg->category - 1));
 	return "";
+}
+
+/* All that it waits for. */
+static uint16_t
+entry_categories(const struct entry *entry)
+{
+	uint16_t categories = 0;
+
+	for (const struct leg *leg = &entry->leg; leg != NULL; leg = leg->next)
+		if (leg->state != LEG_NEW)
+			categories |= leg->categories;
+	return categories;
 }
 
 static void
@@ -167,8 +180,8 @@ is_wanted(const struct queue_listing *listing, const struct entry *entry)
 	if (listing->state != NULL &&
 	    strcmp(entry_state(entry), listing->state) != 0)
 		return false;
-	return listing->category == NULL ||
-	       strcmp(entry_category(entry), listing->category) == 0;
+	return !listing->has_category ||
+	       (entry_categories(entry) & listing->categories) != 0;
 }
 
 /* --------------------------------------------------------------- orders */
@@ -294,6 +307,7 @@ gather_legs(struct queue *queue, struct entry *entry)
 			leg_wait(queue, leg, 0);
 		} else {
 			first->recipients += leg->recipients;
+			first->categories |= leg->categories;
 			if (entry->message != NULL)
 				message_hand_over(entry->message, leg, first);
 			leg_end(queue, leg);
@@ -535,13 +549,18 @@ listing_new(struct queue *queue, const struct queue_filter *filter)
 {
 	struct queue_listing *listing = mem_zalloc(sizeof(*listing));
 	const struct list *first = queue->entries.next;
+	enum category category;
 
 	listing->queue = queue;
 	listing->max_id = queue->max_id;
 	listing->turn = queue->walk_turn; /* the next one is its first */
 	listing->domain = mem_strdup(filter->domain);
 	listing->state = mem_strdup(filter->state);
-	listing->category = mem_strdup(filter->category);
+	if (filter->category != NULL) {
+		listing->has_category = true;
+		if (category_parse(filter->category, &category))
+			listing->categories = (uint16_t)(1u << category);
+	}
 	listing->sender = mem_strdup(filter->sender);
 	if (filter->ids != NULL) {
 		listing->id_count = filter->id_count;

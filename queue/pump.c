@@ -93,6 +93,9 @@ leg_send_back(struct queue *queue, struct leg *leg)
 		reason_unref(leg->why);
 		leg->why = reason_ref(to->last_error);
 		leg->category = to->last_category;
+		leg->categories = (uint16_t)(leg->category != 0
+						     ? 1u << (leg->category - 1)
+						     : 0);
 	}
 	leg->is_down = true;
 	schedule_wait(&queue->schedule, leg, queue_boot_of(queue, next_ms));

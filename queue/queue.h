@@ -137,7 +137,7 @@ struct queue_item {
 struct queue_filter {
 	const char *domain; /* of a recipient left; NULL: any */
 	const char *state;
-	const char *category;
+	const char *category; /* that one of its recipients waits for */
 	const char *sender;
 	const uint64_t *ids; /* NULL: any */
 	size_t id_count;

@@ -50,6 +50,14 @@ wants_report(const struct envelope *envelope, const struct recipient *recipient,
 	return (recipient->notify & (unsigned)what) != 0;
 }
 
+bool
+settle_awaits_warning(const struct envelope *envelope,
+		      const struct recipient *recipient)
+{
+	return !recipient->is_warned &&
+	       wants_report(envelope, recipient, NOTIFY_DELAY);
+}
+
 /* A fault of ours that may be repaired before the sender has to hear of it. */
 static bool
 has_grace(const struct settle_rules *rules, const struct settle_input *input)
@@ -104,8 +112,8 @@ defer_until(const struct settle_rules *rules, const struct settle_input *input,
 	const struct recipient *recipient =
 		&envelope->recipients[input->recipient];
 	uint64_t warn_ms = envelope->received_ms + rules->warn_s * 1000;
-	bool wants_warning = rules->warn_s != 0 && !recipient->is_warned &&
-			     wants_report(envelope, recipient, NOTIFY_DELAY);
+	bool wants_warning = rules->warn_s != 0 &&
+			     settle_awaits_warning(envelope, recipient);
 
 	out->next_try_ms = next_ms;
 	out->state = RCPT_QUEUED;

@@ -96,6 +96,10 @@ void settle_apply(const struct settlement *settlement,
  * words. to gets a NUL-terminated text of at most size bytes. */
 void settle_words(const struct outcome *outcome, char *to, size_t size);
 
+/* Has the sender still to be told that it takes long, if it does? */
+bool settle_awaits_warning(const struct envelope *envelope,
+			   const struct recipient *recipient);
+
 /* When mail of this envelope expires, wall clock. */
 uint64_t settle_expiry_ms(const struct settle_rules *rules,
 			  const struct envelope *envelope);

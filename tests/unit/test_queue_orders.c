@@ -48,6 +48,48 @@ START_TEST(retry_does_not_wait_for_the_schedule)
 }
 END_TEST
 
+START_TEST(retry_of_a_category_takes_what_waits_for_it_and_nothing_else)
+{
+	static const struct queue_filter down = {.category = "bad-connection"};
+	static const struct queue_filter full = {.category = "quota-issues"};
+	struct world world;
+
+	world_init(&world);
+	peer.is_down = true;
+	SEND(&world, AUTHOR, "down@a.test");
+	SEND(&world, AUTHOR, "later@b.test");
+	settle_down(&world);
+	peer.is_down = false;
+	buf_clear(&peer.log);
+	ck_assert_uint_eq(apply(&world, QUEUE_RETRY, &full), 0);
+	ck_assert_uint_eq(apply(&world, QUEUE_RETRY, &down), 1);
+	log_is("mx a.test <author@home.test>: down@a.test\n");
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	ck_assert_uint_eq(apply(&world, QUEUE_RETRY, &down), 0);
+	world_done(&world);
+}
+END_TEST
+
+/* Whichever of its legs waits for that, before and after a restart. */
+START_TEST(mail_is_found_by_every_category_it_waits_for)
+{
+	static const struct queue_filter down = {.category = "bad-connection"};
+	static const struct queue_filter other = {.category = "other"};
+	struct world world;
+
+	world_init(&world);
+	peer.is_down = true;
+	SEND(&world, AUTHOR, "later@a.test", "down@b.test");
+	SEND(&world, AUTHOR, "down@c.test", "later@a.test");
+	settle_down(&world);
+	ck_assert_uint_eq(apply(&world, QUEUE_HOLD, &other), 2);
+	world_reopen(&world);
+	run_until_set(&world, &world.is_loaded);
+	ck_assert_uint_eq(apply(&world, QUEUE_RELEASE, &down), 2);
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(what_is_removed_is_gone_and_nobody_is_told)
 {
 	struct world world;
@@ -458,4 +500,8 @@ UNIT_MAIN(
 		tc,
 		a_list_goes_on_while_an_order_removes_what_it_would_tell_next);
 	tcase_add_test(tc, one_message_can_be_shown_with_all_its_attempts);
-	tcase_add_test(tc, destinations_are_told_most_waiting_first);)
+	tcase_add_test(tc, destinations_are_told_most_waiting_first);
+	tcase_add_test(
+		tc,
+		retry_of_a_category_takes_what_waits_for_it_and_nothing_else);
+	tcase_add_test(tc, mail_is_found_by_every_category_it_waits_for);)
