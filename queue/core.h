@@ -19,7 +19,8 @@
  *	denied.c   what is asked before a refusal to relay is believed
  *	ending.c   outcomes are decided (settle.h), written, and the run ends
  *	telling.c  the log and the history hear of it; report.c: the sender
- *	listing.c  what operators ask and order; pause.c: that nothing starts
+ *	listing.c  operators walk along what waits; order.c: what they order
+ *	           there; show.c: one of them; pause.c: that nothing starts
  */
 #ifndef OSTLER_QUEUE_CORE_H
 #define OSTLER_QUEUE_CORE_H
@@ -373,7 +374,15 @@ void pause_end(struct queue *queue);
 void listing_forget(struct queue *queue, const struct entry *entry);
 /* The queue goes: all get their end. */
 void listing_end_all(struct queue *queue);
+
+/* ------------------------------------------------------------- order.c */
+
 /* The spool is closed: of those that were not written nobody hears. */
-void listing_drop_orders(struct queue *queue);
+void order_drop_all(struct queue *queue);
+
+/* -------------------------------------------------------------- show.c */
+
+/* The queue goes: all hear -ECANCELED. */
+void show_end_all(struct queue *queue);
 
 #endif

@@ -42,7 +42,7 @@ queue_free(struct queue *queue)
 		message_drop(container_of(queue->messages.next, struct message,
 					  link));
 	intake_drop_orphans(queue);
-	listing_drop_orders(queue);
+	order_drop_all(queue);
 	entry_index_done(&queue->index);
 	schedule_done(&queue->schedule);
 	faults_done(&queue->faults);
@@ -185,6 +185,7 @@ queue_close_step(struct queue *queue)
 	queue->has_closed_spool = true;
 	(void)uv_timer_stop(&queue->drain);
 	listing_end_all(queue);
+	show_end_all(queue);
 	pause_end(queue);
 	deliverer_close_idle(queue->deliverer);
 	deliverer_free(queue->deliverer);
