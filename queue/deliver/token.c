@@ -192,35 +192,58 @@ token_take(struct token *token, struct str text, uint64_t life_ms)
 	token->until_ms = clock_boot_ms() + life_ms;
 }
 
+/* Each string in it is wiped where jansson keeps it: the token, and whatever
+ * else the command printed beside it (a refresh token). */
+static void
+json_wipe(json_t *json)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	if (json_is_string(json))
+		mem_wipe((char *)(uintptr_t)json_string_value(json),
+			 json_string_length(json));
+	json_object_foreach(json, key, value) json_wipe(value);
+	json_array_foreach(json, i, value) json_wipe(value);
+}
+
+static uint64_t
+json_life_ms(const json_t *object)
+{
+	const json_t *life = json_object_get(object, "expires_in");
+	json_int_t seconds = json_integer_value(life);
+
+	if (!json_is_integer(life))
+		return PLAIN_MS;
+	if (seconds <= EARLY_S)
+		return 0;
+	return seconds > 31557600 ? UINT64_C(31557600000)
+				  : (uint64_t)(seconds - EARLY_S) * 1000;
+}
+
 static void
 token_read(struct token *token)
 {
-	const char *said = buf_text(&token->said);
-	struct str rest = str_of(said), line;
+	struct str said = str_from((const char *)buf_bytes(&token->said),
+				   buf_len(&token->said));
+	struct str line;
 	const char *text;
-	json_t *object, *life;
-	uint64_t life_ms = PLAIN_MS;
+	json_t *object;
 
-	if (said[0] != '{') {
-		if (!str_cut(&rest, '\n', &line))
+	if (said.len == 0 || said.at[0] != '{') {
+		if (!str_cut(&said, '\n', &line))
 			line = str_of("");
 		if (line.len != 0 && line.at[line.len - 1] == '\r')
 			line.len--;
-		token_take(token, line, life_ms);
+		token_take(token, line, PLAIN_MS);
 		return;
 	}
-	object = json_loads(said, 0, NULL);
+	object = json_loadb(said.at, said.len, 0, NULL);
 	text = json_string_value(json_object_get(object, "access_token"));
-	life = json_object_get(object, "expires_in");
-	if (json_is_integer(life)) {
-		json_int_t seconds = json_integer_value(life);
-
-		life_ms = seconds > 31557600 ? UINT64_C(31557600000)
-			  : seconds > EARLY_S
-				  ? (uint64_t)(seconds - EARLY_S) * 1000
-				  : 0;
-	}
-	token_take(token, str_of(text != NULL ? text : ""), life_ms);
+	token_take(token, str_of(text != NULL ? text : ""),
+		   json_life_ms(object));
+	json_wipe(object);
 	json_decref(object);
 }
 
@@ -383,6 +406,8 @@ token_start(struct token *token)
 	token->signal = 0;
 	token->open = 4;
 	buf_init(&token->said, TOKEN_MAX);
+	/* at once, for a buffer that grows leaves copies behind */
+	(void)buf_reserve(&token->said, TOKEN_MAX);
 	buf_init(&token->complained, WORDS_MAX);
 	memset(&token->process, 0, sizeof(token->process));
 	(void)uv_pipe_init(loop, &token->out, 0);

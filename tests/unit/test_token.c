@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "tests/unit/unit.h"
 
+#include <jansson.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,8 +163,37 @@ START_TEST(a_command_that_runs_is_killed_at_the_end)
 }
 END_TEST
 
+/* What jansson gives back: none of it may begin with a token. */
+static unsigned freed;
+
+static void
+free_after_a_look(void *at)
+{
+	if (at != NULL && malloc_usable_size(at) >= 8) {
+		freed++;
+		ck_assert_int_ne(memcmp(at, "s3cr3t-", 7), 0);
+	}
+	free(at);
+}
+
+START_TEST(nothing_of_an_object_is_left_in_memory)
+{
+	start();
+	freed = 0;
+	json_set_alloc_funcs(malloc, free_after_a_look);
+	ck_assert_str_eq(get("/bin/echo '{\"access_token\": "
+			     "\"s3cr3t-one\", \"more\": "
+			     "{\"refresh_token\": [\"s3cr3t-two\"]}}'"),
+			 "s3cr3t-one");
+	json_set_alloc_funcs(malloc, free);
+	ck_assert_uint_ge(freed, 2);
+	stop();
+}
+END_TEST
+
 UNIT_MAIN("token", tcase_add_test(tc, a_command_is_parted_into_words);
 	  tcase_add_test(tc, what_a_command_prints_is_the_token_or_why_not);
 	  tcase_add_test(tc, a_token_is_kept_until_it_is_forgotten);
 	  tcase_add_test(tc, one_run_serves_all_who_wait);
-	  tcase_add_test(tc, a_command_that_runs_is_killed_at_the_end);)
+	  tcase_add_test(tc, a_command_that_runs_is_killed_at_the_end);
+	  tcase_add_test(tc, nothing_of_an_object_is_left_in_memory);)
