@@ -3,7 +3,10 @@
  * server/control_diagnose.c - ostlerctl diagnose, in the daemon
  *
  * A row for each step as it happens: {"step": "route", "ok": true, "ms": 3,
- * "text": ...} and what belongs to it. The last one is "result".
+ * "text": ...} and what belongs to it. The last one is "result". An address
+ * that stands for several is walked to each of them, one after the other:
+ * their rows begin with "address", bear "recipient" and end with "result", and
+ * the last one of all is "all".
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,18 +25,34 @@
 #include "server/explain.h"
 #include "server/queue_json.h"
 
-#define DIAGNOSE_MS 60000
+#define DIAGNOSE_MS	60000  /* for one address */
+#define DIAGNOSE_ALL_MS 300000 /* for all of them */
+#define WALKED_MAX	20     /* addresses behind one */
+#define SHOWN_MAX	100
 
 struct diagnose {
 	struct control_request *request;
 	struct diagnosis *diagnosis;
 	struct policy *policy; /* shares: hop lends from it */
 	struct next_hop hop;
-	struct addr sender, recipient; /* behind aliases */
-	json_t *finals;		       /* owns: whom the address stands for */
+	struct addr sender;
+	struct addr *recipients; /* owns: behind aliases, WALKED_MAX at most */
+	size_t recipient_count;
+	bool is_walking; /* to one of them */
+	size_t at;	 /* of recipients: the one that is walked to */
+	size_t total;	 /* whom the address stands for */
+	size_t good;	 /* who would get it, of those that were walked to */
+	json_t *finals;	 /* owns: the first SHOWN_MAX of all */
 	uint64_t began_ms;
+	uint64_t one_ms;  /* boot clock: this one has until then */
 	const char *step; /* static: where it is */
 };
+
+static const struct addr *
+recipient(const struct diagnose *diagnose)
+{
+	return &diagnose->recipients[diagnose->at];
+}
 
 /* ok: 1, 0, or -1 for what is neither. more: takes; an object or NULL */
 static void
@@ -47,6 +66,9 @@ diagnose_row(struct diagnose *diagnose, const char *step, int ok,
 
 	if (ok >= 0)
 		json_object_set_new(row, "ok", json_boolean(ok));
+	if (diagnose->total > 1 && diagnose->is_walking)
+		json_object_set_new(row, "recipient",
+				    queue_json_text(recipient(diagnose)->text));
 	if (more != NULL)
 		json_object_update(row, more);
 	json_decref(more);
@@ -60,6 +82,7 @@ diagnose_end(struct diagnose *diagnose, int exit_code, const char *error)
 
 	policy_unref(diagnose->policy);
 	json_decref(diagnose->finals);
+	free(diagnose->recipients);
 	free(diagnose);
 	control_end(request, exit_code, error);
 }
@@ -203,25 +226,31 @@ diagnose_result(struct diagnose *diagnose, const struct diagnosis_end *end)
 	diagnose_row(diagnose, "result", is_good, text, more);
 }
 
+static void diagnose_walk(struct diagnose *diagnose);
+
 static void
 on_end(void *arg, const struct diagnosis_end *end)
 {
 	struct diagnose *diagnose = arg;
 	char text[200];
-	bool is_good = false;
 
+	diagnose->diagnosis = NULL;
 	if (end != NULL) {
-		is_good = end->outcome->kind == OUTCOME_DELIVERED;
+		if (end->outcome->kind == OUTCOME_DELIVERED)
+			diagnose->good++;
 		diagnose_result(diagnose, end);
 	} else {
 		(void)snprintf(text, sizeof(text),
 			       "not done after %u s, while %s; a delivery "
 			       "would go on waiting",
-			       DIAGNOSE_MS / 1000, diagnose->step);
+			       (unsigned)((clock_boot_ms() - diagnose->one_ms) /
+					  1000),
+			       diagnose->step);
 		diagnose_row(diagnose, "result", 0, text,
 			     json_pack("{s:s}", "outcome", "unknown"));
 	}
-	diagnose_end(diagnose, is_good ? EXIT_DONE : EXIT_NO, NULL);
+	diagnose->at++;
+	diagnose_walk(diagnose);
 }
 
 static void
@@ -229,8 +258,104 @@ on_cancel(struct control_request *request)
 {
 	struct diagnose *diagnose = request->priv;
 
-	diagnosis_cancel(diagnose->diagnosis);
+	if (diagnose->diagnosis != NULL)
+		diagnosis_cancel(diagnose->diagnosis);
 	diagnose_end(diagnose, EXIT_NO, NULL);
+}
+
+/* ------------------------------------------------------------- the walk */
+
+/* What needs no connection. */
+static bool
+diagnose_local(struct diagnose *diagnose)
+{
+	if (diagnose->hop.kind != HOP_MAILDIR &&
+	    diagnose->hop.kind != HOP_DISCARD)
+		return false;
+	diagnose->good++;
+	diagnose_row(diagnose, "result", 1,
+		     diagnose->hop.kind == HOP_MAILDIR
+			     ? "written to a Maildir of this host"
+			     : "discarded, as the configuration says",
+		     json_pack("{s:s}", "outcome", "delivered"));
+	return true;
+}
+
+static void
+diagnose_start(struct diagnose *diagnose, uint64_t left_ms)
+{
+	const struct diagnosis_request wanted = {
+		.hop = &diagnose->hop,
+		.policy = diagnose->policy,
+		.sender = &diagnose->sender,
+		.recipient = recipient(diagnose),
+		.timeout_ms = left_ms < DIAGNOSE_MS ? left_ms : DIAGNOSE_MS,
+		.watch = {.on_route = on_route,
+			  .on_dial = on_dial,
+			  .on_dialled = on_dialled,
+			  .on_tls = on_tls,
+			  .on_line = on_line,
+			  .arg = diagnose},
+	};
+
+	diagnose->step = "asking DNS";
+	diagnose->one_ms = clock_boot_ms();
+	diagnose->diagnosis = diagnosis_start(diagnose->request->daemon->queue,
+					      &wanted, on_end, diagnose);
+}
+
+static void
+diagnose_all(struct diagnose *diagnose)
+{
+	char text[200];
+
+	if (diagnose->total > 1) {
+		(void)snprintf(text, sizeof(text),
+			       "%zu of %zu addresses would get it%s",
+			       diagnose->good, diagnose->at,
+			       diagnose->at < diagnose->total
+				       ? "; the others were not walked to"
+				       : "");
+		diagnose_row(diagnose, "all", diagnose->good == diagnose->at,
+			     text,
+			     json_pack("{s:I,s:I,s:I}", "good",
+				       (json_int_t)diagnose->good, "walked",
+				       (json_int_t)diagnose->at, "addresses",
+				       (json_int_t)diagnose->total));
+	}
+	diagnose_end(diagnose,
+		     diagnose->good == diagnose->at ? EXIT_DONE : EXIT_NO,
+		     NULL);
+}
+
+/* To the next ones, until one of them takes time. */
+static void
+diagnose_walk(struct diagnose *diagnose)
+{
+	while (diagnose->at < diagnose->recipient_count) {
+		uint64_t took_ms = clock_boot_ms() - diagnose->began_ms;
+		char text[sizeof(diagnose->hop.key) + ADDR_MAX + 20];
+
+		if (took_ms >= DIAGNOSE_ALL_MS)
+			break;
+		diagnose->is_walking = true;
+		policy_next_hop(diagnose->policy, &diagnose->sender,
+				recipient(diagnose), &diagnose->hop, NULL);
+		(void)snprintf(text, sizeof(text), "%s goes by %s",
+			       recipient(diagnose)->text, diagnose->hop.key);
+		if (diagnose->total > 1)
+			diagnose_row(diagnose, "address", -1, text,
+				     json_pack("{s:o}", "next_hop",
+					       explain_next_hop(
+						       &diagnose->hop)));
+		if (!diagnose_local(diagnose)) {
+			diagnose_start(diagnose, DIAGNOSE_ALL_MS - took_ms);
+			return;
+		}
+		diagnose->at++;
+	}
+	diagnose->is_walking = false; /* the last row is about all of them */
+	diagnose_all(diagnose);
 }
 
 /* ----------------------------------------------------------- beginning */
@@ -240,9 +365,10 @@ on_final(void *arg, const struct addr *final)
 {
 	struct diagnose *diagnose = arg;
 
-	if (json_array_size(diagnose->finals) == 0)
-		diagnose->recipient = *final;
-	if (json_array_size(diagnose->finals) < 100)
+	diagnose->total++;
+	if (diagnose->recipient_count < WALKED_MAX)
+		diagnose->recipients[diagnose->recipient_count++] = *final;
+	if (json_array_size(diagnose->finals) < SHOWN_MAX)
 		json_array_append_new(diagnose->finals,
 				      json_string(final->text));
 }
@@ -256,8 +382,7 @@ diagnose_policy(struct diagnose *diagnose, const char *from, const char *to)
 	struct err err = ERR_INIT;
 	json_t *explained = explain(config, &input, NULL, &err);
 	json_t *more = json_object();
-	size_t finals = json_array_size(diagnose->finals);
-	char text[sizeof(diagnose->hop.key) + ADDR_MAX + 100];
+	char text[sizeof(diagnose->hop.key) + ADDR_MAX + 20];
 
 	if (explained != NULL) {
 		json_object_set(more, "strangers",
@@ -268,28 +393,16 @@ diagnose_policy(struct diagnose *diagnose, const char *from, const char *to)
 	json_decref(explained);
 	json_object_set(more, "recipients", diagnose->finals);
 	json_object_set_new(more, "next_hop", explain_next_hop(&diagnose->hop));
-	(void)snprintf(text, sizeof(text), "%s goes by %s%s",
-		       diagnose->recipient.text, diagnose->hop.key,
-		       finals > 1 ? "; the address stands for several, this "
-				    "is the first"
-				  : "");
+	if (diagnose->total > 1)
+		(void)snprintf(text, sizeof(text),
+			       "the address stands for %zu%s", diagnose->total,
+			       diagnose->total > WALKED_MAX
+				       ? ", of which the first are walked to"
+				       : "");
+	else
+		(void)snprintf(text, sizeof(text), "%s goes by %s",
+			       recipient(diagnose)->text, diagnose->hop.key);
 	diagnose_row(diagnose, "policy", 1, text, more);
-}
-
-/* What needs no connection. */
-static bool
-diagnose_local(struct diagnose *diagnose)
-{
-	if (diagnose->hop.kind != HOP_MAILDIR &&
-	    diagnose->hop.kind != HOP_DISCARD)
-		return false;
-	diagnose_row(diagnose, "result", 1,
-		     diagnose->hop.kind == HOP_MAILDIR
-			     ? "written to a Maildir of this host"
-			     : "discarded, as the configuration says",
-		     json_pack("{s:s}", "outcome", "delivered"));
-	diagnose_end(diagnose, EXIT_DONE, NULL);
-	return true;
 }
 
 static bool
@@ -315,9 +428,11 @@ diagnose_read(struct diagnose *diagnose, const char *from, const char *to,
 		}
 	}
 	diagnose->finals = json_array();
+	diagnose->recipients =
+		mem_zalloc(WALKED_MAX * sizeof(*diagnose->recipients));
 	policy_expand(diagnose->policy, &given, on_final, diagnose);
 	policy_next_hop(diagnose->policy, &diagnose->sender,
-			&diagnose->recipient, &diagnose->hop, NULL);
+			recipient(diagnose), &diagnose->hop, NULL);
 	return true;
 }
 
@@ -328,14 +443,6 @@ control_diagnose(struct control_request *request)
 	const char *to = control_arg(request, "to");
 	const char *from = control_arg(request, "from");
 	struct diagnose *diagnose;
-	struct diagnosis_request wanted = {
-		.timeout_ms = DIAGNOSE_MS,
-		.watch = {.on_route = on_route,
-			  .on_dial = on_dial,
-			  .on_dialled = on_dialled,
-			  .on_tls = on_tls,
-			  .on_line = on_line},
-	};
 	struct err err = ERR_INIT;
 
 	if (to == NULL) {
@@ -346,22 +453,13 @@ control_diagnose(struct control_request *request)
 	diagnose->request = request;
 	diagnose->policy = policy_ref(daemon->config->policy);
 	diagnose->began_ms = clock_boot_ms();
-	diagnose->step = "asking DNS";
 	from = from != NULL ? from : "";
 	if (!diagnose_read(diagnose, from, to, &err)) {
 		diagnose_end(diagnose, EXIT_USAGE, err.text);
 		return;
 	}
 	diagnose_policy(diagnose, from, to);
-	if (diagnose_local(diagnose))
-		return;
-	wanted.hop = &diagnose->hop;
-	wanted.policy = diagnose->policy;
-	wanted.sender = &diagnose->sender;
-	wanted.recipient = &diagnose->recipient;
-	wanted.watch.arg = diagnose;
 	request->priv = diagnose;
 	request->on_cancel = on_cancel;
-	diagnose->diagnosis =
-		diagnosis_start(daemon->queue, &wanted, on_end, diagnose);
+	diagnose_walk(diagnose);
 }

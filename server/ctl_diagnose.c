@@ -98,6 +98,8 @@ print_step(void *arg, const json_t *row)
 		(void)printf("  < %s\n", get(row, "text"));
 	} else if (strcmp(step, "result") == 0) {
 		print_result(row);
+	} else if (strcmp(step, "address") == 0 || strcmp(step, "all") == 0) {
+		(void)printf("\n%s\n", get(row, "text"));
 	} else {
 		(void)printf("  %s: %s\n", step, get(row, "text"));
 	}

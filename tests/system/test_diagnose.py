@@ -215,3 +215,58 @@ def test_who_stops_waiting_ends_the_walk(relay, names, make_sink):
                     b'"args": {"to": "bob@nobody.example"}}\n')
     relay.stop()
     control.close()
+
+
+def walked(rows):
+    """Per address the words of its steps, and its result."""
+    found = {}
+    for row in rows:
+        if "recipient" in row:
+            found.setdefault(row["recipient"], []).append(row)
+    for rows in found.values():
+        assert rows[0]["step"] == "address" and rows[-1]["step"] == "result"
+    return found
+
+
+def test_every_address_behind_an_alias_is_walked_to(world, folder):
+    relay, sinks = world
+    (folder / "aliases").write_text(
+        "all: carl@local.example, bob@good.example, bob@deny.example, "
+        "more@local.example\nmore: bob@grey.example, bob@tls.example\n"
+        "good: bob@good.example, carl@local.example\n")
+    relay.domains["local.example"]["aliases"] = folder / "aliases"
+    assert relay.reload().code == 0
+    answer = relay.ctl("diagnose", "all@local.example", json=True)
+    assert answer.code == 1
+    rows = answer.rows
+    assert rows[0]["step"] == "policy" and "recipient" not in rows[0]
+    assert "5" in rows[0]["text"] and len(rows[0]["recipients"]) == 5
+    found = walked(rows)
+    assert {to: steps[-1]["outcome"] for to, steps in found.items()} == {
+        "carl@local.example": "delivered", "bob@good.example": "delivered",
+        "bob@deny.example": "failed", "bob@grey.example": "deferred",
+        "bob@tls.example": "delivered"}
+    assert any(row["step"] == "tls" for row in found["bob@tls.example"])
+    assert rows[-1]["step"] == "all" and not rows[-1]["ok"]
+    assert (rows[-1]["good"], rows[-1]["walked"], rows[-1]["addresses"]) == \
+        (3, 5, 5)
+    answer = relay.ctl("diagnose", "good@local.example")
+    assert answer.code == 0, answer.out
+    for words in ("bob@good.example goes by mx good.example",
+                  "carl@local.example goes by ",
+                  "2 of 2 addresses would get it"):
+        assert words in answer.out, (words, answer.out)
+    assert not any(sink.mails for sink in sinks.values())
+
+
+def test_of_many_addresses_the_first_twenty_are_walked_to(relay, folder):
+    (folder / "aliases").write_text("all: " + ", ".join(
+        f"u{i}@local.example" for i in range(30)) + "\n")
+    relay.domain("local.example", "discard", aliases=folder / "aliases")
+    relay.start()
+    answer = relay.ctl("diagnose", "all@local.example", json=True)
+    assert answer.code == 0
+    assert len(walked(answer.rows)) == 20
+    assert answer.rows[-1]["walked"] == 20
+    assert answer.rows[-1]["addresses"] == 30
+    assert "not walked to" in answer.rows[-1]["text"]
