@@ -33,10 +33,12 @@ redirect_parse(const char *via, struct redirect_target *out)
 }
 
 static enum hop_tls
-tls_there(enum hop_tls tls)
+tls_there(enum hop_tls tls, const struct hop_target *there)
 {
 	switch (tls) {
 	case HOP_TLS_NONE:
+		/* smtps: is TLS, whatever the route does without */
+		return there->is_implicit_tls ? HOP_TLS_OPPORTUNISTIC : tls;
 	case HOP_TLS_OPPORTUNISTIC:
 	case HOP_TLS_REQUIRED:
 	case HOP_TLS_VERIFIED:
@@ -66,7 +68,7 @@ redirect_next_hop(const struct policy *policy, const struct envelope *envelope,
 	out->targets = &room->target;
 	out->target_count = 1;
 	out->is_backup = false;
-	out->tls = tls_there(out->tls);
+	out->tls = tls_there(out->tls, &room->target);
 	out->user = out->password_file = out->token_command = NULL;
 	out->mechanisms = NULL;
 	out->maildir = NULL;

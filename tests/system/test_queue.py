@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lab import mails
-from lab.base import wait_for
+from lab.base import free_port, wait_for
 from lab.talk import Closed, Talk
 
 
@@ -321,6 +321,26 @@ def test_stop_ends_the_daemon(relay):
     relay.start()
     assert relay.ctl("stop").code == 0
     assert relay.ended() == 0
+
+
+def test_mail_of_a_route_without_tls_is_redirected_to_smtps(
+        relay, make_sink, authority):
+    certificate = authority.issue(relay.folder / "there", "there.example")
+    there = make_sink(certificate=certificate, is_implicit=True)
+    relay.route("plain", for_=["far.example"], tls="none",
+                via=f"smtp:{there.host}:{free_port(there.host)}")
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.start()
+    assert relay.ctl("pause").code == 0
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("anna@local.example", "bob@far.example")
+        assert talk.data(mails.message()).code == 250
+    assert relay.ctl("queue", "redirect", "--domain", "far.example", "--via",
+                     f"smtps:{there.host}:{there.port}").code == 0
+    assert relay.ctl("resume").code == 0
+    mail, = there.wait()
+    assert mail.is_tls
 
 
 def test_waiting_mail_is_redirected_to_another_host(waiting, make_sink, far):
