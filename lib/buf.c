@@ -97,12 +97,15 @@ buf_adds(struct buf *buf, const char *text)
 int
 buf_vaddf(struct buf *buf, const char *format, va_list args)
 {
+	size_t space = buf->capacity - buf->end;
 	va_list again;
 	uint8_t *to;
 	int len;
 
+	/* mostly it fits into what is there, and is formatted once */
 	va_copy(again, args);
-	len = vsnprintf(NULL, 0, format, again);
+	len = vsnprintf(space != 0 ? (char *)buf->data + buf->end : NULL, space,
+			format, again);
 	va_end(again);
 	if (len < 0)
 		return -EINVAL;
@@ -111,7 +114,8 @@ buf_vaddf(struct buf *buf, const char *format, va_list args)
 	to = buf_reserve(buf, (size_t)len + 1);
 	if (to == NULL)
 		return -ENOBUFS;
-	(void)vsnprintf((char *)to, (size_t)len + 1, format, args);
+	if ((size_t)len >= space)
+		(void)vsnprintf((char *)to, (size_t)len + 1, format, args);
 	buf->end += (size_t)len;
 	return 0;
 }

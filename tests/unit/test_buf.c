@@ -63,6 +63,28 @@ START_TEST(an_empty_buffer_holds_no_memory_after_release)
 }
 END_TEST
 
+/* Wherever the memory's end lies, within the text or behind it. */
+START_TEST(a_format_is_the_same_at_every_fill)
+{
+	for (size_t held = 0; held < 600; held++) {
+		struct buf buf;
+
+		buf_init(&buf, held + 12);
+		for (size_t i = 0; i < held; i++)
+			ck_assert_int_eq(buf_adds(&buf, "x"), 0);
+		ck_assert_int_eq(buf_addf(&buf, "%s=%d;", "code", 45012), 0);
+		ck_assert_uint_eq(buf_len(&buf), held + 11);
+		ck_assert_str_eq(buf_text(&buf) + held, "code=45012;");
+		/* one byte is left, and the content is as it was */
+		ck_assert_int_eq(buf_addf(&buf, "%d", 99), -ENOBUFS);
+		ck_assert_uint_eq(buf_len(&buf), held + 11);
+		ck_assert_str_eq(buf_text(&buf) + held, "code=45012;");
+		buf_done(&buf);
+	}
+}
+END_TEST
+
 UNIT_MAIN("buf", tcase_add_test(tc, bytes_leave_in_the_order_they_came);
 	  tcase_add_test(tc, the_maximum_holds_and_nothing_is_half_added);
+	  tcase_add_test(tc, a_format_is_the_same_at_every_fill);
 	  tcase_add_test(tc, an_empty_buffer_holds_no_memory_after_release);)
