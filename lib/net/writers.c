@@ -11,8 +11,8 @@
 #include "lib/mem.h"
 
 #define THREADS_MAX 8
-#define TAKEN_MAX   4 /* jobs that a thread takes at a time */
-#define WAKE_AT	    8 /* jobs waiting for each thread that is awake */
+#define TAKEN_MAX   4  /* jobs that a thread takes at a time */
+#define WAKE_AT	    16 /* jobs waiting for each thread that is awake */
 
 enum job_state {
 	JOB_GIVEN,  /* nobody waits for it */
@@ -196,7 +196,8 @@ writers_useful(void)
 {
 	unsigned processors = uv_available_parallelism();
 
-	return processors < 2 ? 0 : processors < 4 ? 1 : 2;
+	/* a loop on a processor of its own keeps one thread busy */
+	return processors < 2 ? 0 : processors < 8 ? 1 : 2;
 }
 
 static void
