@@ -27,6 +27,8 @@
 #define GOOD  MAIL RCPT BODY "S 250 2.0.0 taken\n"
 #define QUIT  "C QUIT\nS 221 bye\nCLOSE\n"
 
+#define STARTTLS GREET "S 250-x\nS 250 STARTTLS\nC STARTTLS\nS 220 go\n"
+
 #define MESSAGE "Subject: x\r\n\r\nhello\r\n.dot\r\n"
 
 static struct {
@@ -154,6 +156,20 @@ static void __attribute__((unused)) add_tls(struct server *server)
 	opts.files.certificate = certificate;
 	opts.files.key = key;
 	ck_assert_int_eq(tls_ctx_server(&opts, &server->tls, &err), 0);
+}
+
+static void __attribute__((unused)) write_password(const char *text)
+{
+	static char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/password", world.dir);
+	fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	(void)close(fd);
+	world.hop.user = "joe";
+	world.hop.password_file = path;
 }
 
 static void
