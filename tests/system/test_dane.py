@@ -4,24 +4,23 @@
 import pytest
 
 from dnslab import Unbound
-from lab import mails
 from lab.base import wait_for
-from lab.talk import Talk
+from lab.far import Far
 from lab.tls import tlsa
 
 FAR = "far.signed.example"
 
 
-class Site:
+class Site(Far):
     """A signed domain with one MX, its key, and the relay that sends there."""
 
     def __init__(self, folder, names, authority, make_sink, relay, resolver):
-        self.names, self.relay = names, relay
+        self.names = names
         self.certificate = authority.issue(folder / "far", f"mx.{FAR}")
-        self.sink = make_sink(certificate=self.certificate, require_tls=True)
+        super().__init__(FAR, relay, make_sink(certificate=self.certificate,
+                                               require_tls=True))
         names.domain(FAR, self.sink.host, ttl=1)
-        relay.set("queue", port=self.sink.port, idle_connection="30s")
-        relay.set("relay", trusted_networks=["127.0.0.0/8"])
+        relay.set("queue", idle_connection="30s")
         relay.set("resolver", servers=[resolver.server], timeout="5s")
 
     @property
@@ -30,26 +29,6 @@ class Site:
 
     def publish(self, *records, ttl=1):
         self.names.set(self.tlsa_name, "TLSA", *records, ttl=ttl)
-
-    def send(self):
-        with Talk(self.relay.mx) as talk:
-            talk.ehlo()
-            talk.mail("anna@local.example", f"bob@{FAR}")
-            reply = talk.data(mails.message(b"hello\r\n"))
-            assert reply.code == 250, reply
-            return reply.text.split()[-1]
-
-    def wait_deferred(self, cause):
-        """The log's line, once there is one of that cause."""
-        def found():
-            for one in self.relay.queue():
-                shown = self.relay.ctl("queue", "show", one["id"],
-                                       json=True).row
-                for attempt in shown["tries"]:
-                    if attempt["cause"] == cause:
-                        return attempt
-            return None
-        return wait_for(found, f"an attempt that ends as {cause}")
 
 
 @pytest.fixture
@@ -76,7 +55,7 @@ def test_the_right_record_secures_the_connection(site):
     site.send()
     [mail] = site.sink.wait()
     assert mail.is_tls
-    [event] = wait_for(lambda: site.relay.events("delivered"), "the log")
+    event = site.delivered()
     assert event["security"] == "dane"
     assert event["tls"].startswith("TLSv1")
 
@@ -149,8 +128,7 @@ def test_without_records_any_certificate_will_do(site):
     site.send()
     [mail] = site.sink.wait()
     assert mail.is_tls
-    [event] = wait_for(lambda: site.relay.events("delivered"), "the log")
-    assert event["security"] == "opportunistic"
+    assert site.delivered()["security"] == "opportunistic"
 
 
 def test_a_route_can_demand_dane(site):

@@ -4,64 +4,38 @@ by an authority of the laboratory (tls.ca)."""
 
 import pytest
 
-from lab import mails
 from lab.base import loopback, wait_for
-from lab.talk import Talk
+from lab.far import Far
 from lab.web import Web, policy
 
 FAR = "far.example"
 MX = f"mx.{FAR}"
 
 
-class Site:
+class Site(Far):
     """far.example with its MX, and the relay; the web server comes later."""
 
     def __init__(self, folder, names, authority, make_sink, relay, bad):
-        self.folder, self.names = folder, names
-        self.authority, self.relay = authority, relay
+        self.folder, self.names, self.authority = folder, names, authority
         name = "other.example" if bad else MX
-        self.sink = make_sink(
-            certificate=authority.issue(folder / "far", name))
+        super().__init__(FAR, relay, make_sink(
+            certificate=authority.issue(folder / "far", name)))
         self.web = None
         names.domain(FAR, self.sink.host, ttl=60)
-        relay.set("queue", port=self.sink.port, idle_connection="0s")
-        relay.set("relay", trusted_networks=["127.0.0.0/8"])
+        relay.set("queue", idle_connection="0s")
         relay.set("tls", ca=authority.file)
 
     def publish(self, text, id_="1", ttl=1, name=None):
-        """TXT record, and the web server with this text."""
-        self.names.set(f"_mta-sts.{FAR}", "TXT", f'"v=STSv1; id={id_};"',
-                       ttl=ttl)
+        """The web server with this text, then the TXT record: who sees that
+        would remember for a while that there is no such server."""
         if self.web is None:
             name = name or f"mta-sts.{FAR}"
             certificate = self.authority.issue(self.folder / "web", name)
             self.web = Web(loopback(), certificate, text)
             self.names.host(f"mta-sts.{FAR}", self.web.host, ttl=1)
         self.web.policy = text
-
-    def send(self):
-        with Talk(self.relay.mx) as talk:
-            talk.ehlo()
-            talk.mail("anna@local.example", f"bob@{FAR}")
-            reply = talk.data(mails.message(b"hello\r\n"))
-            assert reply.code == 250, reply
-
-    def delivered(self, count=1):
-        """The log's last line of a delivery."""
-        return wait_for(
-            lambda: self.relay.events("delivered")[count - 1:],
-            f"delivery {count}")[-1]
-
-    def wait_deferred(self, cause):
-        def found():
-            for one in self.relay.queue():
-                shown = self.relay.ctl("queue", "show", one["id"],
-                                       json=True).row
-                for attempt in shown["tries"]:
-                    if attempt["cause"] == cause:
-                        return attempt
-            return None
-        return wait_for(found, f"an attempt that ends as {cause}")
+        self.names.set(f"_mta-sts.{FAR}", "TXT", f'"v=STSv1; id={id_};"',
+                       ttl=ttl)
 
 
 @pytest.fixture
