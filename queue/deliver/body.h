@@ -45,10 +45,10 @@ void body_open(struct body *body, struct spool *spool, uint64_t id);
 enum body_result body_next(struct body *body, size_t max,
 			   const uint8_t **out_bytes, size_t *out_len);
 
-/* From the beginning again. */
 /* Is it known that nothing follows? Only of what is in memory. */
 bool body_is_over(const struct body *body);
 
+/* From the beginning again. */
 void body_rewind(struct body *body);
 
 /* on_bytes will not come any more. Twice is fine, and unopened too. */
