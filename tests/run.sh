@@ -26,7 +26,7 @@ python3 python3-pytest python3-pytest-xdist python3-aiosmtpd
 python3-dnspython knot knot-dnsutils
 unbound swaks libnet-ssleay-perl curl msmtp s-nail libauthen-sasl-perl
 libio-socket-ssl-perl nodejs node-nodemailer nmap postfix dovecot-core
-dovecot-lmtpd openssl
+dovecot-lmtpd dovecot-submissiond openssl
 python3-flufl.bounce libsisimai-perl libmail-deliverystatus-bounceparser-perl
 procps iproute2 git"
 

@@ -8,6 +8,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from lab import mails
 from lab.base import free_port, loopback, wait_for
+from lab.peers import DovecotSubmission
 from lab.sink import Sink
 from lab.talk import Talk
 
@@ -103,3 +104,88 @@ def test_without_a_token_mail_waits_and_says_why(site, script, why):
     assert why in event["reply"]
     assert site.sink.seen == []
     assert site.run_count() == 1
+
+
+# ---------------------------------------- a server that checks tokens itself
+
+USER = "relay@smart.example"
+
+
+@pytest.fixture
+def smart(folder, relay, authority, make_sink):
+    """Dovecot as the smarthost, which hands all mail to .sink."""
+    sink = make_sink()
+    host = loopback()
+    dovecot = DovecotSubmission(
+        folder, host, free_port(host),
+        authority.issue(folder / "smart", "smart.example"), sink)
+    dovecot.sink, dovecot.token_file = sink, folder / "token"
+    relay.set("tls", ca=authority.file)
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.set("queue", idle_connection="0s")
+
+    def route(mechanism):
+        relay.route("out", for_=["*"], via=f"smtp:{host}:{dovecot.port}",
+                    tls="required", user=USER, mechanisms=[mechanism],
+                    token_command=f"/bin/cat {dovecot.token_file}")
+    dovecot.route = route
+    yield dovecot
+    dovecot.stop()
+
+
+def send(relay):
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("anna@local.example", "bob@else.example")
+        assert talk.data(mails.message(b"hello\r\n")).code == 250
+
+
+@pytest.mark.parametrize("mechanism", ("OAUTHBEARER", "XOAUTH2"))
+def test_dovecot_takes_a_good_token(smart, relay, mechanism):
+    smart.route(mechanism)
+    smart.token_file.write_text(smart.token(USER))
+    relay.start()
+    for count in (1, 2):
+        send(relay)
+        smart.sink.wait(count)
+    assert smart.sink.mails[0].recipients == ["bob@else.example"]
+    relay.wait_empty()
+    # the name and the way, as Dovecot saw them
+    wait_for(lambda: f"user=<{USER}>, method={mechanism}" in smart.log(),
+             "Dovecot's line of the login")
+
+
+@pytest.mark.parametrize("mechanism", ("OAUTHBEARER", "XOAUTH2"))
+@pytest.mark.parametrize("wrong", ("expired", "forged", "garbled"))
+def test_dovecot_refuses_a_bad_token(smart, relay, mechanism, wrong):
+    bad = {"expired": smart.token(USER, -60),
+           "forged": smart.token(USER, key=b"a stranger's"),
+           "garbled": "no-token-at-all"}[wrong]
+    smart.route(mechanism)
+    smart.token_file.write_text(bad)
+    relay.start()
+    send(relay)
+    event = wait_for(lambda: relay.events("deferred"), "a deferral")[0]
+    assert event["rule"] == "cause-auth-failed", event
+    assert bad not in relay.log_text()
+    assert smart.sink.mails == []
+    # a good one is taken as soon as the command has it
+    smart.token_file.write_text(smart.token(USER))
+    assert relay.ctl("queue", "retry", "--all").code == 0
+    smart.sink.wait(1)
+
+
+def test_a_token_that_ended_meanwhile_is_had_anew_at_once(smart, relay):
+    """The relay keeps a token for five minutes when it does not say how long
+    it is good for."""
+    smart.route("OAUTHBEARER")
+    smart.token_file.write_text(smart.token(USER))
+    relay.start()
+    send(relay)
+    smart.sink.wait(1)
+    smart.change_key()
+    smart.token_file.write_text(smart.token(USER))
+    send(relay)
+    smart.sink.wait(2)
+    assert relay.events("deferred") == []
+    assert smart.log().count(f"user=<{USER}>, method=OAUTHBEARER") >= 2

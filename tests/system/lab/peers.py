@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: ISC
 """Postfix and Dovecot as neighbours, each in a folder of its own."""
 
+import base64
+import hmac
+import json
 import os
+import pathlib
 import pwd
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -195,3 +200,94 @@ service stats {{
 
     def stop(self):
         end_process(self.process)
+
+
+class DovecotSubmission(Dovecot):
+    """Dovecot's submission service: takes logins by tokens alone, which it
+    checks itself, and hands mail on to another server. Its tokens are JSON
+    Web Tokens (RFC 7519) signed with a key that both sides know."""
+
+    def __init__(self, folder, host, port, certificate, relay):
+        if not pathlib.Path("/usr/lib/dovecot/submission").exists():
+            pytest.skip("Dovecot's submission service is not installed")
+        need_root("Dovecot")
+        self.folder = folder / "dovecot"
+        self.host, self.port = host, port
+        keys = self.folder / "keys" / "default" / "HS256"
+        keys.mkdir(parents=True)
+        self.key, self.key_file = b"the first key", keys / "default"
+        self.key_file.write_bytes(base64.b64encode(self.key))
+        for parent in (folder, self.folder, *keys.parents, keys):
+            if parent.is_relative_to(folder):
+                parent.chmod(0o711)
+        self.key_file.chmod(0o644)
+        oauth = self.folder / "oauth2.conf"
+        oauth.write_text(f"""\
+introspection_mode = local
+local_validation_key_dict = fs:posix:prefix={self.folder}/keys/
+username_attribute = sub
+""")
+        conf = self.folder / "dovecot.conf"
+        conf.write_text(f"""\
+base_dir = {self.folder}/run
+state_dir = {self.folder}/state
+log_path = {self.folder}/log
+auth_verbose = yes
+protocols = submission
+ssl = required
+ssl_cert = <{certificate.chain}
+ssl_key = <{certificate.key}
+hostname = smart.example
+mail_location = maildir:{self.folder}/mail/%u
+first_valid_uid = 1
+first_valid_gid = 1
+auth_mechanisms = oauthbearer xoauth2
+submission_relay_host = {relay.host}
+submission_relay_port = {relay.port}
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {oauth}
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={self.folder}/mail/%u
+}}
+service submission-login {{
+  inet_listener submission {{
+    address = {host}
+    port = {port}
+  }}
+}}
+service stats {{
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+""")
+        self._start()
+
+    def _start(self):
+        self.process = subprocess.Popen(
+            ["dovecot", "-F", "-c", str(self.folder / "dovecot.conf")],
+            stdout=open(self.folder / "out", "ab"), stderr=subprocess.STDOUT)
+        wait_for(self._is_up, "Dovecot's start")
+
+    def change_key(self):
+        """From now on tokens made before are of no use."""
+        self.stop()
+        self.key = b"another key"
+        self.key_file.write_bytes(base64.b64encode(self.key))
+        self._start()
+
+    def token(self, user, seconds=3600, key=None):
+        """One for this user, that is good for so long; below 0: was."""
+        def part(octets):
+            return base64.urlsafe_b64encode(octets).rstrip(b"=")
+        now = int(time.time())
+        text = b".".join(part(json.dumps(one).encode()) for one in (
+            {"typ": "JWT", "alg": "HS256"},
+            {"iss": "lab", "sub": user, "iat": now - 7200,
+             "nbf": now - 7200, "exp": now + seconds}))
+        return (text + b"." + part(hmac.digest(
+            key or self.key, text, "sha256"))).decode()
