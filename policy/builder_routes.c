@@ -192,10 +192,12 @@ static void
 check_security(struct builder *builder, const struct route_row *row,
 	       const struct builder_route *route)
 {
-	bool is_encrypted = row->target_count != 0;
+	bool is_encrypted = row->target_count != 0, has_smtps = false;
 
-	for (size_t i = 0; i < row->target_count; i++)
+	for (size_t i = 0; i < row->target_count; i++) {
 		is_encrypted &= row->targets[i].is_implicit_tls;
+		has_smtps |= row->targets[i].is_implicit_tls;
+	}
 	if (row->user != NULL && !is_encrypted &&
 	    (row->tls == HOP_TLS_NONE || row->tls == HOP_TLS_OPPORTUNISTIC))
 		builder_warn(builder, route->user.at,
@@ -206,7 +208,7 @@ check_security(struct builder *builder, const struct route_row *row,
 		builder_error(builder, route->tls.at,
 			      "tls = \"sts\" works with via = \"mx\" alone: "
 			      "the policy is the domain's");
-	if (row->tls == HOP_TLS_NONE && is_encrypted)
+	if (row->tls == HOP_TLS_NONE && has_smtps)
 		builder_error(builder, route->tls.at,
 			      "tls = \"none\" contradicts smtps:");
 }

@@ -344,6 +344,9 @@ static const struct {
 	 "t.conf:2: source \"host\" is no IP address\n"},
 	{H "route \"r\" { sender = \"@\" }\n",
 	 "t.conf:2: sender \"@\": is no @domain\n"},
+	{H "route \"r\" { via = {\"smtp:a:25\", \"smtps:a:465\"} tls = "
+	   "\"none\" }\n",
+	 "t.conf:2: tls = \"none\" contradicts smtps:\n"},
 	{H "route \"r\" { via = \"smtp:a:25\" tls = \"sts\" }\n",
 	 "t.conf:2: tls = \"sts\" works with via = \"mx\" alone: the policy is "
 	 "the domain's\n"},
