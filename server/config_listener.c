@@ -25,7 +25,7 @@ static const struct {
 	{"local",
 	 "none",
 	 POLICY_SUBMISSION,
-	 {"unix:/run/ostler/submit.sock", NULL}},
+	 {"unix:" OSTLER_RUNDIR "/submit.sock", NULL}},
 };
 #define DEFAULT_COUNT (sizeof(defaults) / sizeof(defaults[0]))
 

@@ -177,7 +177,8 @@ ctl_guess_socket(const char *config_file)
 	}
 	if (file != NULL)
 		(void)fclose(file);
-	return found != NULL ? found : mem_strdup("/run/ostler/control.sock");
+	return found != NULL ? found
+			     : mem_strdup(OSTLER_RUNDIR "/control.sock");
 }
 
 int

@@ -303,6 +303,20 @@ write_file(const char *path, const void *bytes, size_t len, mode_t mode,
 	return EXIT_SYSTEM;
 }
 
+/* The folder of a fresh installation is not there yet. */
+static void
+make_folder(const char *path)
+{
+	char *folder = mem_strdup(path);
+	char *slash = strrchr(folder, '/');
+
+	if (slash != NULL && slash != folder) {
+		*slash = '\0';
+		(void)mkdir(folder, 0755); /* what fails shows at the file */
+	}
+	free(folder);
+}
+
 /* As the daemon reads it; prints what is wrong. */
 static int
 check_file(const char *path)
@@ -337,6 +351,7 @@ write_all(struct setup *setup, const char *path)
 	setup->password_file = mem_printf("%s.password", path);
 	buf_init(&text, 1u << 20); /* a line for each domain */
 	put_all(setup, &text);
+	make_folder(path);
 	if (setup->user != NULL)
 		rc = write_file(setup->password_file, setup->password,
 				strlen(setup->password), 0600, owner);

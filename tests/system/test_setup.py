@@ -40,6 +40,14 @@ def test_the_defaults_alone_make_a_configuration(conf):
     assert b"MX 10" in done.stdout and b"user add" in done.stdout
 
 
+def test_the_folder_of_a_fresh_installation_is_made(folder):
+    conf = folder / "ostler" / "ostler.conf"
+    done = run_setup(conf)
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE(conf.parent.stat().st_mode) == 0o755
+    assert is_valid(conf)[0]
+
+
 def test_a_relay_runs_by_the_answers(relay, conf, folder, authority):
     place = folder / "live"
     certificate = authority.issue(place, "mail.ostler.example")

@@ -477,8 +477,8 @@ START_TEST(a_minimal_configuration_has_the_documented_defaults)
 	ck_assert_str_eq(config->hostname, "mail.example.org");
 	ck_assert_str_eq(config->postmaster, "postmaster@example.org");
 	ck_assert_str_eq(config->qualify, "example.org");
-	ck_assert_str_eq(config->spool, "/var/spool/ostler");
-	ck_assert_str_eq(config->control_socket, "/run/ostler/control.sock");
+	ck_assert_str_eq(config->spool, OSTLER_LOCALSTATEDIR "/spool/ostler");
+	ck_assert_str_eq(config->control_socket, OSTLER_RUNDIR "/control.sock");
 	ck_assert_str_eq(config->user, "ostler");
 	ck_assert_uint_eq(config->drain_ms, 5000);
 	ck_assert_int_eq(config->log_format, LOG_FORMAT_TEXT);
@@ -494,7 +494,7 @@ START_TEST(a_minimal_configuration_has_the_documented_defaults)
 	ck_assert_uint_eq(config->listeners[1].addresses[0].port, 587);
 	ck_assert_int_eq(config->listeners[2].tls, LISTENER_TLS_IMPLICIT);
 	ck_assert_str_eq(config->listeners[3].addresses[0].unix_path,
-			 "/run/ostler/submit.sock");
+			 OSTLER_RUNDIR "/submit.sock");
 
 	ck_assert_uint_eq(config->limits.message_size, 50 << 20);
 	ck_assert_uint_eq(config->limits.recipients, 1000);
@@ -516,7 +516,7 @@ START_TEST(a_minimal_configuration_has_the_documented_defaults)
 	ck_assert_str_eq(config->auth.mechanisms[0], "SCRAM-SHA-256");
 	ck_assert_str_eq(config->auth.mechanisms[2], "LOGIN");
 	ck_assert_ptr_null(config->auth.mechanisms[3]);
-	ck_assert_str_eq(config->auth.database, "/etc/ostler/sasldb2");
+	ck_assert_str_eq(config->auth.database, OSTLER_SYSCONFDIR "/sasldb2");
 	ck_assert_str_eq(config->auth.realm, "ostler");
 	ck_assert_ptr_nonnull(config->auth.options);
 	ck_assert_ptr_null(config->auth.options[0]);
@@ -532,7 +532,7 @@ START_TEST(a_minimal_configuration_has_the_documented_defaults)
 	ck_assert(config->resolver.client_names);
 
 	config_queue_opts(config, &queue);
-	ck_assert_str_eq(queue.spool_dir, "/var/spool/ostler");
+	ck_assert_str_eq(queue.spool_dir, OSTLER_LOCALSTATEDIR "/spool/ostler");
 	ck_assert_uint_eq(queue.spool_free, 500 << 20);
 	ck_assert_uint_eq(queue.retry_count, 7);
 	ck_assert_uint_eq(queue.retry_s[0], 60);
