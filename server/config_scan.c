@@ -255,52 +255,81 @@ emit_escaped(struct reader *reader, unsigned line, const char *text)
 	}
 }
 
+struct variable {
+	char *name, *fallback;
+	const char *value; /* lends; NULL: it is not set */
+	size_t len;	   /* of its text */
+};
+
 /*
  * variable = "${" name [ ":-" default ] "}"
  *
- * As in a shell, ":-" also replaces an empty value. Returns its length.
+ * As in a shell, ":-" also replaces an empty value. False: it has no end.
  */
-static size_t
-emit_variable(struct reader *reader, struct str text, unsigned line)
+static bool
+variable_read(struct str text, struct variable *out)
 {
 	const char *end = memchr(text.at, '}', text.len);
+	const char *preset;
 	struct str name;
-	const char *preset, *value;
-	char *variable, *fallback = NULL;
-	size_t len;
 
-	if (end == NULL) {
-		SYNTAX(reader, line, "\"${\" has no closing }");
-		return text.len;
-	}
-	len = (size_t)(end - text.at) + 1;
-	name = str_from(text.at + 2, len - 3);
+	if (end == NULL)
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->len = (size_t)(end - text.at) + 1;
+	name = str_from(text.at + 2, out->len - 3);
 	preset = memmem(name.at, name.len, ":-", 2);
 	if (preset != NULL) {
 		size_t name_len = (size_t)(preset - name.at);
 
-		fallback = mem_dup(preset + 2, name.len - name_len - 2);
+		out->fallback = mem_dup(preset + 2, name.len - name_len - 2);
 		name.len = name_len;
 	}
-	variable = mem_dup(name.at, name.len);
-	value = name.len != 0 ? getenv(variable) : NULL;
-	if (fallback != NULL && (value == NULL || value[0] == '\0'))
-		value = fallback;
-	if (value == NULL) {
+	out->name = mem_dup(name.at, name.len);
+	out->value = name.len != 0 ? getenv(out->name) : NULL;
+	if (out->fallback != NULL &&
+	    (out->value == NULL || out->value[0] == '\0'))
+		out->value = out->fallback;
+	return true;
+}
+
+static void
+variable_done(struct variable *variable)
+{
+	free(variable->name);
+	free(variable->fallback);
+}
+
+static bool
+is_variable(struct str text)
+{
+	return text.len > 1 && text.at[0] == '$' && text.at[1] == '{';
+}
+
+/* Returns the length of the variable's text. */
+static size_t
+emit_variable(struct reader *reader, struct str text, unsigned line)
+{
+	struct variable variable;
+
+	if (!variable_read(text, &variable)) {
+		SYNTAX(reader, line, "\"${\" has no closing }");
+		return text.len;
+	}
+	if (variable.value == NULL) {
 		char *where = place(reader, line);
 
 		reader->is_value_broken = true;
 		config_error(reader->report, where,
 			     "the environment variable %s is not set (write "
 			     "${%s:-default} if it need not be)",
-			     variable, variable);
+			     variable.name, variable.name);
 		free(where);
 	} else {
-		emit_escaped(reader, line, value);
+		emit_escaped(reader, line, variable.value);
 	}
-	free(variable);
-	free(fallback);
-	return len;
+	variable_done(&variable);
+	return variable.len;
 }
 
 /* Double quotes again: escapes as they are, variables replaced. */
@@ -314,11 +343,10 @@ emit_double(struct reader *reader, const struct token *token)
 	for (size_t i = 0; i < text.len && !is_broken(reader);) {
 		size_t len = 1;
 
-		if (text.at[i] == '$' && i + 1 < text.len &&
-		    text.at[i + 1] == '{') {
-			i += emit_variable(reader,
-					   str_from(text.at + i, text.len - i),
-					   line);
+		struct str rest = str_from(text.at + i, text.len - i);
+
+		if (is_variable(rest)) {
+			i += emit_variable(reader, rest, line);
 			continue;
 		}
 		if (text.at[i] == '\\')
@@ -566,20 +594,37 @@ check_section(struct reader *reader, size_t parent, const char *name,
 	return true;
 }
 
-/* The title as it will read: without escapes. */
+/* The title as it will read: without escapes, with variables that are set. */
 static char *
 title_text(const struct token *title)
 {
-	char *text = mem_dup(title->text.at, title->text.len);
-	size_t to = 0;
+	struct str rest = title->text;
+	struct variable variable;
+	struct buf text;
+	char *copy;
 
-	for (size_t i = 0; text[i] != '\0'; i++) {
-		if (title->kind == TOKEN_DOUBLE && text[i] == '\\')
-			i++;
-		text[to++] = text[i];
+	buf_init(&text, 2 * SCAN_FILE_MAX);
+	while (rest.len != 0) {
+		size_t len = 1;
+
+		if (title->kind == TOKEN_DOUBLE && is_variable(rest) &&
+		    variable_read(rest, &variable)) {
+			len = variable.len;
+			/* one that is not set is told of with the value */
+			if (variable.value != NULL)
+				(void)buf_adds(&text, variable.value);
+			variable_done(&variable);
+		} else {
+			if (title->kind == TOKEN_DOUBLE && rest.len > 1 &&
+			    rest.at[0] == '\\')
+				rest = str_from(rest.at + 1, rest.len - 1);
+			(void)buf_add(&text, rest.at, 1);
+		}
+		rest = str_from(rest.at + len, rest.len - len);
 	}
-	text[to] = '\0';
-	return text;
+	copy = mem_strdup(buf_text(&text));
+	buf_done(&text);
+	return copy;
 }
 
 /* Returns the index of the new section, SIZE_MAX when it is skipped. */

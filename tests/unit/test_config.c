@@ -649,6 +649,29 @@ START_TEST(variables_are_replaced_in_double_quotes)
 }
 END_TEST
 
+START_TEST(variables_are_replaced_in_titles_and_includes_too)
+{
+	struct config *config;
+
+	enter();
+	ck_assert_int_eq(setenv("OSTLER_A", "one", 1), 0);
+	ck_assert_int_eq(unsetenv("OSTLER_NONE"), 0);
+	put("one.conf", "domain \"two.org\" { deliver = discard }\n");
+	config = load_good(
+		H
+		"domain \"${OSTLER_A}.${OSTLER_NONE:-org}\" { deliver = mx }\n"
+		"include(\"${OSTLER_A}.conf\")\n");
+	ck_assert_str_eq(entry(config, "domain.one.org.deliver"), "mx");
+	ck_assert_str_eq(entry(config, "domain.two.org.deliver"), "discard");
+	config_unref(config);
+	ck_assert_ptr_null(load(H "domain \"${OSTLER_NONE}.org\" { }\n"));
+	ck_assert_ptr_nonnull(strstr(
+		buf_text(&errors),
+		"t.conf:2: the environment variable OSTLER_NONE is not set"));
+	leave();
+}
+END_TEST
+
 START_TEST(includes_and_paths_are_relative_to_the_file_that_names_them)
 {
 	char path[128], database[160];
@@ -1155,6 +1178,7 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_minimal_configuration_has_the_documented_defaults);
 	tcase_add_test(tc, what_is_written_is_what_is_used);
 	tcase_add_test(tc, every_section_can_be_written_in_every_way);
+	tcase_add_test(tc, variables_are_replaced_in_titles_and_includes_too);
 	tcase_add_test(tc, variables_are_replaced_in_double_quotes);
 	tcase_add_test(
 		tc,
