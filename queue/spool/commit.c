@@ -307,7 +307,9 @@ write_unlocked(struct committer *committer, struct batch *batch)
 	if (batch->head > committer->current->segno)
 		batch->head = committer->current->segno;
 	pthread_mutex_unlock(&committer->lock);
+	batch->took_ns = uv_hrtime();
 	batch_write(committer, batch, ids);
+	batch->took_ns = uv_hrtime() - batch->took_ns;
 	pthread_mutex_lock(&committer->lock);
 	if (committer->failures >= 2)
 		committer->is_broken = true;

@@ -96,6 +96,7 @@ struct batch {
 	uint32_t end; /* offset behind it in the segment */
 	int status;
 };
+	uint64_t took_ns;
 
 struct committer {
 	pthread_t thread;

@@ -102,8 +102,10 @@ struct spool {
 	unsigned handles; /* still to be closed */
 
 	struct parcel *filling;
-	struct list ready; /* parcels to be given at the end of the turn */
-	struct list spare; /* parcels without content */
+	uint64_t filling_since; /* uv_hrtime of its first record */
+	uint64_t commit_ns;	/* what one takes, lately */
+	struct list ready;	/* parcels to be given at the end of the turn */
+	struct list spare;	/* parcels without content */
 	unsigned spare_count;
 	unsigned in_flight; /* parcels given away */
 	int group_depth;

@@ -191,6 +191,7 @@ take_batch(struct spool *spool, struct batch *batch)
 	}
 	list_each_safe (node, after, &batch->parcels) {
 		struct parcel *parcel = container_of(node, struct parcel, link);
+		spool->commit_ns = (7 * spool->commit_ns + batch->took_ns) / 8;
 
 		list_remove(node);
 		spool->in_flight--;

@@ -12,7 +12,8 @@
 #include "lib/mem.h"
 #include "queue/spool/internal.h"
 
-#define PARCEL_MAX   (320u << 10) /* a parcel is closed above it */
+#define PARCEL_EARLY (320u << 10) /* a parcel may be closed above it */
+#define PARCEL_MAX   (768u << 10) /* and is closed */
 #define SPARE_MAX    4u
 #define SPARE_BYTES  (2u << 20) /* larger arenas are given back */
 #define DONE_WAIT_MS 20		/* for a batch of DONE records alone */
@@ -170,6 +171,21 @@ give_ready(struct spool *spool)
 	committer_give(&spool->committer, &spool->ready);
 }
 
+/*
+ * Whether what was collected should not wait for the end of the turn. Two
+ * batches cost a sync more than one, so it is right when collecting took a
+ * fair part of what a commit takes.
+ */
+static bool
+is_worth_a_batch(const struct spool *spool)
+{
+	size_t bytes = spool->filling->bytes;
+
+	if (bytes <= PARCEL_EARLY || bytes > PARCEL_MAX)
+		return bytes > PARCEL_MAX;
+	return 2 * (uv_hrtime() - spool->filling_since) > spool->commit_ns;
+}
+
 struct parcel_item *
 spool_add_record(struct spool *spool, struct record_head *record,
 		 const char *text, struct body *body, bool is_urgent)
@@ -178,7 +194,7 @@ spool_add_record(struct spool *spool, struct record_head *record,
 	struct parcel_item *item;
 
 	/* a batch of its own: the disk works while the turn goes on */
-	if (!is_grouped && spool->filling->bytes > PARCEL_MAX) {
+	if (!is_grouped && is_worth_a_batch(spool)) {
 		close_parcel(spool);
 		give_ready(spool);
 	}
@@ -188,6 +204,8 @@ spool_add_record(struct spool *spool, struct record_head *record,
 	item->is_grouped = is_grouped;
 	if (is_urgent)
 		spool->filling->is_urgent = true;
+	if (spool->filling->item_count == 0)
+		spool->filling_since = uv_hrtime();
 	return item;
 }
 
@@ -196,7 +214,7 @@ spool_group_begin(struct spool *spool)
 {
 	assert(spool->group_depth == 0);
 	/* all of a group in one parcel, and so in one batch */
-	if (spool->filling->bytes > PARCEL_MAX)
+	if (spool->filling->bytes > PARCEL_EARLY)
 		close_parcel(spool);
 	spool->group_depth = 1;
 	spool->group_first = spool->filling->item_count;
