@@ -35,7 +35,7 @@ parcel_clear(struct parcel *parcel)
 		body_unref(parcel->items[i].body);
 	parcel->arena_len = parcel->piece_count = parcel->item_count = 0;
 	parcel->bytes = 0;
-	parcel->is_urgent = false;
+	parcel->is_urgent = parcel->is_copy = false;
 }
 
 void
@@ -468,6 +468,26 @@ committer_give(struct committer *committer, struct list *parcels)
 		list_push(&committer->queue, node);
 	}
 	pthread_cond_signal(&committer->wake);
+	pthread_mutex_unlock(&committer->lock);
+}
+
+void
+committer_fail_copies(struct committer *committer)
+{
+	struct batch *batch = mem_zalloc(sizeof(*batch));
+	struct list *node, *after;
+
+	list_init(&batch->link);
+	list_init(&batch->parcels);
+	batch->status = -ECANCELED;
+	pthread_mutex_lock(&committer->lock);
+	list_each_safe (node, after, &committer->queue) {
+		if (!container_of(node, struct parcel, link)->is_copy)
+			continue;
+		list_remove(node);
+		list_push(&batch->parcels, node);
+	}
+	give_back(committer, batch);
 	pthread_mutex_unlock(&committer->lock);
 }
 

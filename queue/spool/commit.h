@@ -49,6 +49,7 @@ struct parcel_item {
 	uint32_t at;	    /* in the parcel's bytes */
 	bool is_grouped;
 	bool is_aborted;
+	bool is_copy;	       /* of an older record of the same message */
 	struct body *body;     /* shares, or NULL */
 	struct spool_put *put; /* MSG; NULL: nobody waits */
 	void (*on_saved)(void *arg, int status);
@@ -72,6 +73,7 @@ struct parcel {
 	size_t bytes;	/* of all records */
 	uint32_t start; /* set by the committer: offset in the segment */
 	bool is_urgent; /* somebody waits for it */
+	bool is_copy;	/* all of it: it may be taken back */
 };
 
 struct parcel *parcel_new(void);
@@ -94,9 +96,9 @@ struct batch {
 	struct segment *segment; /* NULL: not written at all */
 	uint64_t seq, head;
 	uint32_t end; /* offset behind it in the segment */
+	uint64_t took_ns;
 	int status;
 };
-	uint64_t took_ns;
 
 struct committer {
 	pthread_t thread;
@@ -136,6 +138,8 @@ void committer_done(struct committer *committer);
 
 /* parcels: takes all on the list. */
 void committer_give(struct committer *committer, struct list *parcels);
+/* Copies that wait for a segment come back with -ECANCELED. */
+void committer_fail_copies(struct committer *committer);
 void committer_add_segment(struct committer *committer,
 			   struct segment *segment);
 

@@ -147,8 +147,11 @@ index_note(struct index *index, struct entry *entry,
 
 	while (*link != NULL && (*link)->number < note->number)
 		link = &(*link)->next;
-	if (*link != NULL && (*link)->number == note->number)
+	if (*link != NULL && (*link)->number == note->number) {
+		(*link)->slot = note->slot;
+		(*link)->at = note->at;
 		return false;
+	}
 	copy = mem_alloc(sizeof(*copy));
 	*copy = *note;
 	copy->next = *link;

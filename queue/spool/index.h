@@ -84,7 +84,8 @@ uint32_t index_add(struct index *index, uint64_t id);
 /* The entry is on no list and its notes and body are gone. */
 void index_remove(struct index *index, uint32_t handle);
 
-/* Puts a state's place in order; false: that number is there already. */
+/* Puts a state's place in order; false: that number is there already, and is
+ * to be found at this place from now on. */
 bool index_note(struct index *index, struct entry *entry,
 		const struct state_note *note);
 void index_drop_notes(struct index *index, struct entry *entry);

@@ -45,6 +45,7 @@ enum spool_life {
 	SPOOL_STOPPED, /* threads ended; handles close */
 };
 
+struct copying;
 struct loader;
 struct reading;
 
@@ -79,15 +80,18 @@ struct spool {
 	struct list used; /* by rising segno */
 	uint64_t log_bytes;
 	uint64_t durable_head;
-	uint32_t current_end; /* of the newest batch, in its segment */
-	unsigned free_extra;  /* segments in hand, while mail had to wait */
-	bool is_making;	      /* a new segment, in a worker */
-	bool is_retiring;     /* the straggler has the oldest segment */
-	bool is_full;	      /* no more segments can be made: no new mail */
-	bool is_retry;	      /* the tick: try to make one all the same */
-	bool cannot_move;     /* files cannot be made: no room */
-	bool is_late;	      /* retiring failed; tried again by the tick */
-	bool is_loading;      /* files of an earlier run are not all known */
+	uint32_t current_end;	 /* of the newest batch, in its segment */
+	unsigned free_extra;	 /* segments in hand, while mail had to wait */
+	bool is_making;		 /* a new segment, in a worker */
+	bool is_retiring;	 /* the straggler has the oldest segment */
+	bool is_full;		 /* no more segments can be made: no new mail */
+	bool is_retry;		 /* the tick: try to make one all the same */
+	bool cannot_move;	 /* files cannot be made: no room */
+	bool is_late;		 /* retiring failed; tried again by the tick */
+	bool is_loading;	 /* files of an earlier run are not all known */
+	struct copying *copying; /* of the oldest segment's mail, or NULL */
+	bool copies_nothing;	 /* until the tick */
+	unsigned files_left;	 /* the same: made before any is copied */
 	bool is_broken;
 	bool is_marked; /* the last batch of a clean end was given */
 	bool is_last;	/* closing with a full log: its last block is used */
@@ -159,6 +163,8 @@ struct parcel_item *spool_add_record(struct spool *spool,
 				     const char *text, struct body *body,
 				     bool is_urgent);
 void spool_add_done(struct spool *spool, uint64_t id);
+/* One that was filled by others; before what was collected here. */
+void spool_give_parcel(struct spool *spool, struct parcel *parcel);
 /* A parcel whose outcome was told. */
 void spool_spare_parcel(struct spool *spool, struct parcel *parcel);
 /* Gives the committer what waits; all: also what nobody waits for. */
@@ -182,6 +188,20 @@ int keep_make_now(int log_fd, uint32_t slot, uint32_t bytes,
 		  struct segment **out);
 void keep_add(struct spool *spool, struct segment *segment);
 uint32_t keep_free_slot(struct spool *spool);
+
+/* copy.c: old mail written once more at the end of the log */
+/* Whether a backup is being made: blocking. */
+bool copy_is_forbidden(int dir_fd);
+/* Whether it is right for this segment; then copy_takes for its entries and
+ * copy_start follow, on the same turn. */
+bool copy_plan(struct spool *spool, struct segment *segment);
+/* false: a file is better, or the only way. */
+bool copy_takes(struct spool *spool, const struct entry *entry);
+void copy_start(struct spool *spool);
+/* One record given by it became durable, or did not. */
+void copy_saved(struct spool *spool, struct segment *segment,
+		const struct parcel *parcel, const struct parcel_item *item);
+void copy_failed(struct spool *spool, int status);
 
 /* large.c: a message streamed to a file */
 struct large;

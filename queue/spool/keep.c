@@ -25,6 +25,7 @@ struct keep_job {
 	struct segment *segment;
 	uint32_t slot, bytes;
 	uint64_t disk_free;
+	bool is_backup;
 	int status;
 };
 
@@ -263,8 +264,11 @@ first_used(const struct spool *spool)
 }
 
 static bool
-is_passable(const struct segment *segment)
+is_passable(const struct spool *spool, const struct segment *segment)
 {
+	if (MUTANT(COPY_BELIEVED) && spool->copying != NULL &&
+	    first_used(spool) == segment)
+		return true;
 	return segment->entries.count == 0 && !segment->has_unlinks;
 }
 
@@ -282,7 +286,8 @@ find_head(const struct spool *spool)
 		return spool->durable_head;
 	if (!spool->is_loading && !spool->is_retiring)
 		while (node->next != &spool->used &&
-		       is_passable(container_of(node, struct segment, link)))
+		       is_passable(spool,
+				   container_of(node, struct segment, link)))
 			node = node->next;
 	return container_of(node, struct segment, link)->segno;
 }
@@ -326,12 +331,19 @@ take_unlinks(struct spool *spool)
 	return job;
 }
 
-/* is_stuck: DONE records cannot be written until this segment is free, so
- * what waits for them has to move as well. */
+/*
+ * Messages become files, or are copied to the end of the log when these are
+ * many. The straggler has a job also if there is no file to make: head may
+ * pass the segment when what happened in folders before is durable.
+ *
+ * is_stuck: DONE records cannot be written until this segment is free, so
+ * what waits for them has to move as well.
+ */
 static void
 start_retire(struct spool *spool, struct segment *segment, bool is_stuck)
 {
 	struct straggler_job *job = take_unlinks(spool);
+	bool is_copying = !is_stuck && copy_plan(spool, segment);
 	uint32_t handle = segment->entries.first;
 
 	job->segment = segment;
@@ -344,11 +356,15 @@ start_retire(struct spool *spool, struct segment *segment, bool is_stuck)
 		if (!spool_is_live(entry) &&
 		    (!is_stuck || (entry->flags & ENTRY_DAMAGED) != 0))
 			continue; /* it leaves the list by itself */
+		if (is_copying && copy_takes(spool, entry))
+			continue;
 		entry->flags |= ENTRY_MOVING;
 		fill_move(spool, &job->moves[job->move_count++], entry);
 	}
 	spool->is_retiring = true;
 	straggler_give(&spool->straggler, job);
+	if (is_copying)
+		copy_start(spool);
 }
 
 /* One message of a retired segment: its file counts from now on. */
@@ -368,8 +384,12 @@ end_move(struct spool *spool, struct move *move, bool is_moved)
 		spool_drop_entry(spool, handle);
 		return;
 	}
-	if (!is_moved)
+	if (!is_moved) {
+		/* maybe, and not settled before it is surely gone */
+		if (!move->is_append)
+			entry->flags |= ENTRY_HAS_FILE;
 		return;
+	}
 	if (move->status < 0) {
 		read_set_aside(spool, move->id);
 		return;
@@ -466,11 +486,12 @@ has_old(const struct spool *spool)
 static bool
 can_retire(const struct spool *spool, const struct need *need)
 {
-	return has_old(spool) && !spool->is_retiring && !spool->is_loading &&
+	return has_old(spool) && !spool->is_retiring &&
+	       spool->copying == NULL && !spool->is_loading &&
 	       !spool->is_late &&
 	       (spool->life == SPOOL_OPEN || need->wanted != 0) &&
 	       first_used(spool)->segno == spool->durable_head &&
-	       !is_passable(first_used(spool));
+	       !is_passable(spool, first_used(spool));
 }
 
 static void
@@ -505,10 +526,14 @@ retire_or_grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
 	bool is_needed = need->free_count < FREE_WANTED || need->wanted != 0;
+	bool is_stuck = need->wanted != 0 &&
+			(spool->is_full || !may_grow(spool, size, true));
 
 	if (is_needed && can_retire(spool, need) &&
 	    (spool->is_full || !may_grow(spool, size, false)))
-		start_retire(spool, first_used(spool), need->wanted != 0);
+		start_retire(spool, first_used(spool), is_stuck);
+	else if (is_stuck && spool->copying != NULL && !spool->is_making)
+		committer_fail_copies(&spool->committer);
 	grow(spool, need);
 	if (need->wanted == 0 || !spool->is_full || spool->is_making ||
 	    spool->is_retiring)
@@ -602,6 +627,7 @@ run_statvfs(struct work_job *job)
 	keep->status = fstatvfs(keep->spool->door.dir_fd, &st) < 0 ? -errno : 0;
 	if (keep->status == 0)
 		keep->disk_free = (uint64_t)st.f_bavail * st.f_frsize;
+	keep->is_backup = copy_is_forbidden(keep->spool->door.dir_fd);
 }
 
 static void
@@ -614,6 +640,7 @@ on_statvfs(struct work_job *job)
 		spool->disk_free = keep->disk_free;
 		spool->is_short = keep->disk_free < spool->opts.free_bytes;
 	}
+	spool->copies_nothing = keep->is_backup;
 }
 
 void
@@ -626,6 +653,7 @@ keep_tick(struct spool *spool)
 		spool->free_extra--;
 	start_job(spool, run_statvfs, on_statvfs, &keep);
 	spool->is_late = false;
+	spool->files_left = spool->opts.files_per_s;
 	spool->is_retry = true;
 	spool_go_on(spool);
 }

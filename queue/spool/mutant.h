@@ -36,7 +36,10 @@ enum mutant {
 	MUTANT_STATES_FORGOTTEN = 18, /* I3: states do not follow into files */
 	MUTANT_FREED_TOO_EARLY = 19,  /* I2: below a head not yet durable */
 	MUTANT_GROUP_IN_PARTS = 20,   /* half a group counts */
+	MUTANT_COPY_BELIEVED = 21, /* I3: head passes before a copy is safe */
+	MUTANT_STATES_NOT_COPIED = 22, /* I3: states stay behind in the log */
+	MUTANT_DONE_COPIED = 23,       /* a copy behind its DONE record */
 };
-#define MUTANTS 20 /* of them */
+#define MUTANTS 23 /* of them */
 
 #endif

@@ -2,6 +2,7 @@
 /* How a spool comes up, recovered, and goes down again. */
 #include "queue/spool/internal.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #define SEGMENTS_SOFT	16
 #define SEGMENTS_HARD	256
 #define LARGE_BYTES	(256u << 10)
+#define FILES_PER_S	64
 #define MEMORY_BYTES	(64u << 20)
 #define FIRST_PART	64 /* a first segment is this part of a full one */
 #define FIRST_COUNT	3u /* to come up with: one in use, two in hand */
@@ -53,6 +55,7 @@ spool_free(struct spool *spool)
 		segment_free(spool->slots[i]);
 	free(spool->slots);
 	free(spool->unlinks);
+	assert(spool->copying == NULL);
 	committer_done(&spool->committer);
 	straggler_done(&spool->straggler);
 	if (spool->files.fd >= 0)
@@ -187,6 +190,8 @@ set_opts(struct spool *spool, const struct spool_opts *opts)
 		own->segments_hard = own->segments_soft;
 	if (own->large_bytes == 0)
 		own->large_bytes = LARGE_BYTES;
+	if (own->files_per_s == 0)
+		own->files_per_s = FILES_PER_S;
 	if (own->memory_bytes == 0)
 		own->memory_bytes = MEMORY_BYTES;
 }
@@ -371,6 +376,7 @@ recover(struct spool *spool, struct err *err)
 	spool->first_id = spool->next_id;
 	spool->ids_reserved = spool->next_id + IDS_AHEAD;
 	spool->committer.ids = spool->ids_reserved;
+	spool->files_left = spool->opts.files_per_s;
 	return 0;
 }
 
@@ -459,6 +465,7 @@ ask_disk(struct spool *spool)
 {
 	struct statvfs st;
 
+	spool->copies_nothing = copy_is_forbidden(spool->door.dir_fd);
 	if (fstatvfs(spool->door.dir_fd, &st) < 0)
 		return; /* the tick asks again */
 	spool->disk_free = (uint64_t)st.f_bavail * st.f_frsize;

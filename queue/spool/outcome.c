@@ -89,6 +89,10 @@ item_failed(struct spool *spool, struct parcel *parcel,
 	uint32_t handle = index_find(&spool->index, record.id);
 	struct entry *entry;
 
+	if (item->is_copy) {
+		copy_failed(spool, status);
+		return;
+	}
 	switch (record.type) {
 	case RECORD_MSG:
 		if (item->put != NULL)
@@ -131,6 +135,10 @@ item_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
 {
 	struct spool_put *put = item->put;
 
+	if (item->is_copy) {
+		copy_saved(spool, segment, parcel, item);
+		return;
+	}
 	switch (item->record.type) {
 	case RECORD_MSG:
 		if (item->is_aborted) {
@@ -183,15 +191,15 @@ take_batch(struct spool *spool, struct batch *batch)
 	if (batch->status == 0) {
 		spool->stats.commits++;
 		spool->current_end = batch->end;
+		spool->commit_ns = (7 * spool->commit_ns + batch->took_ns) / 8;
 		spool->is_silent = false;
 		if (batch->head > spool->durable_head)
 			spool->durable_head = batch->head;
-	} else {
+	} else if (batch->status != -ECANCELED) {
 		tell_failure(spool, batch);
 	}
 	list_each_safe (node, after, &batch->parcels) {
 		struct parcel *parcel = container_of(node, struct parcel, link);
-		spool->commit_ns = (7 * spool->commit_ns + batch->took_ns) / 8;
 
 		list_remove(node);
 		spool->in_flight--;

@@ -32,6 +32,7 @@ struct read_job {
 	enum source source;
 	struct segment *segment; /* holds a reader */
 	struct body *body;	 /* shares */
+	uint64_t segno;		 /* of its use then */
 	uint32_t at, text_bytes, body_crc;
 	uint64_t body_bytes;
 	struct job_note *notes; /* owns */
@@ -233,6 +234,7 @@ locate(struct spool *spool, struct read_job *job)
 	job->source = SOURCE_LOG;
 	job->segment = spool_segment(spool, entry->slot);
 	job->segment->readers++;
+	job->segno = job->segment->segno;
 	job->at = entry->at * RECORD_ALIGN;
 	job->text_bytes = entry->text_bytes;
 }
@@ -304,7 +306,10 @@ has_moved(struct spool *spool, const struct read_job *job)
 	entry = index_at(&spool->index, handle);
 	if (!spool_is_live(entry))
 		return job->source != SOURCE_NONE;
-	return job->source == SOURCE_LOG && (entry->flags & ENTRY_IN_FILE) != 0;
+	return job->source == SOURCE_LOG &&
+	       ((entry->flags & ENTRY_IN_FILE) != 0 ||
+		entry->at * RECORD_ALIGN != job->at ||
+		spool_segment(spool, entry->slot)->segno != job->segno);
 }
 
 static void

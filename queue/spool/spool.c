@@ -171,6 +171,17 @@ give_ready(struct spool *spool)
 	committer_give(&spool->committer, &spool->ready);
 }
 
+void
+spool_give_parcel(struct spool *spool, struct parcel *parcel)
+{
+	struct list parcels;
+
+	list_init(&parcels);
+	list_push(&parcels, &parcel->link);
+	spool->in_flight++;
+	committer_give(&spool->committer, &parcels);
+}
+
 /*
  * Whether what was collected should not wait for the end of the turn. Two
  * batches cost a sync more than one, so it is right when collecting took a
@@ -193,6 +204,8 @@ spool_add_record(struct spool *spool, struct record_head *record,
 	bool is_grouped = spool->group_depth > 0;
 	struct parcel_item *item;
 
+	if (spool->filling->item_count == 0)
+		spool->filling_since = uv_hrtime();
 	/* a batch of its own: the disk works while the turn goes on */
 	if (!is_grouped && is_worth_a_batch(spool)) {
 		close_parcel(spool);
@@ -204,8 +217,6 @@ spool_add_record(struct spool *spool, struct record_head *record,
 	item->is_grouped = is_grouped;
 	if (is_urgent)
 		spool->filling->is_urgent = true;
-	if (spool->filling->item_count == 0)
-		spool->filling_since = uv_hrtime();
 	return item;
 }
 

@@ -37,6 +37,8 @@ struct spool_opts {
 	unsigned segments_hard; /* 0: 256 */
 	size_t large_bytes;	/* bodies above it go to a file; 0: 256 KiB */
 	uint64_t free_bytes;	/* spool_is_short below this much free disk */
+	unsigned files_per_s;	/* made of old mail as long as there is room to
+				   copy it within the log; 0: 64 */
 	size_t memory_bytes;	/* bodies kept until the first attempt ended;
 				   0: 64 MiB */
 };
@@ -189,6 +191,7 @@ struct spool_stats {
 	uint64_t messages, in_log, in_files, corrupt;
 	uint64_t segments, segments_free, log_bytes;
 	uint64_t commits, commit_records, sync_errors;
+	uint64_t copied;       /* messages written again within the log */
 	uint64_t bodies_bytes; /* in memory */
 	uint64_t index_bytes;  /* of memory for the index */
 	uint64_t disk_free;

@@ -3,16 +3,19 @@
  * The spool alone, as a closed loop: each of N sessions hands over a message,
  * waits until it is durable, and hands over the next.
  *
- *	spool_bench [-k KEEP] [-l LAG] [-w WARM] SIZE SESSIONS SECONDS DIR
- *	            [cycle | accept]
+ *	spool_bench [-k KEEP] [-f FILES] [-l LAG] [-w WARM] [-m MIB] SIZE
+ *	            SESSIONS SECONDS DIR [cycle | accept]
  *
  * cycle   each message is read back, its checksum compared, and settled
  * accept  nothing is settled while time is taken. The log is made large
  *         before, and the run ends early when it is nearly full, so that
  *         neither growth nor old mail is measured. DIR may be used again.
  * KEEP    this many of a hundred messages are never settled
+ * FILES   so many files are made of old mail each second before any of it is
+ *         copied within the log
  * LAG     a message is settled when that many others came behind it
  * WARM    seconds of the same load before time is taken (1)
+ * MIB     and so much of it, however long it takes
  *
  * Prints one line: messages a second, latency of the commit in microseconds,
  * commits a second, CPU time a message, the log at the end of the run, what
@@ -44,9 +47,10 @@ static uint8_t *body;
 static uint32_t body_crc;
 static size_t size;
 static enum { CYCLE, ACCEPT } mode;
-static unsigned keep_percent;
+static unsigned keep_percent, files_per_s;
 static size_t lag;
 static double warm_s = 1, seconds;
+static uint64_t warm_bytes;
 static const char *dir;
 static unsigned session_count;
 static struct session *sessions;
@@ -259,7 +263,7 @@ print(const struct spool_stats *before, const struct spool_stats *after,
 	printf("%s size=%zu sessions=%u keep=%u msgs/s=%.0f p50_us=%u "
 	       "p99_us=%u p999_us=%u max_us=%u commits/s=%.0f "
 	       "msgs/commit=%.1f cpu_us/msg=%.1f log_MiB=%llu segments=%llu "
-	       "in_files=%llu seconds=%.2f",
+	       "in_files=%llu copied=%llu seconds=%.2f",
 	       mode == CYCLE ? "cycle" : "accept", size, session_count,
 	       keep_percent, (double)accepted / seconds,
 	       latencies_at(&latencies, 0.5), latencies_at(&latencies, 0.99),
@@ -269,7 +273,8 @@ print(const struct spool_stats *before, const struct spool_stats *after,
 	       cpu / (double)accepted,
 	       (unsigned long long)after->log_bytes >> 20,
 	       (unsigned long long)after->segments,
-	       (unsigned long long)after->in_files, seconds);
+	       (unsigned long long)after->in_files,
+	       (unsigned long long)after->copied, seconds);
 }
 
 static void
@@ -287,6 +292,8 @@ measure(void)
 			     mode == ACCEPT ? free_bytes() / 2 : UINT64_MAX);
 	if (mode == ACCEPT)
 		settle_all();
+	else if (warm_bytes > accepted * size)
+		run_sessions(1e6, warm_bytes - accepted * size);
 	spool_stats(spool, &before);
 	cpu = cpu_us();
 	began = (double)uv_hrtime();
@@ -312,11 +319,15 @@ parse(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "k:l:w:")) != -1) {
+	while ((option = getopt(argc, argv, "f:k:l:m:w:")) != -1) {
 		if (option == 'k')
 			keep_percent = (unsigned)strtoul(optarg, NULL, 10);
+		else if (option == 'f')
+			files_per_s = (unsigned)strtoul(optarg, NULL, 10);
 		else if (option == 'l')
 			lag = strtoul(optarg, NULL, 10);
+		else if (option == 'm')
+			warm_bytes = strtoull(optarg, NULL, 10) << 20;
 		else if (option == 'w')
 			warm_s = strtod(optarg, NULL);
 		else
@@ -348,9 +359,10 @@ main(int argc, char **argv)
 	struct err err;
 
 	if (parse(argc, argv) < 0) {
-		fprintf(stderr, "usage: spool_bench [-k KEEP] [-l LAG] "
-				"[-w WARM] SIZE SESSIONS SECONDS DIR "
-				"[cycle | accept]\n");
+		fprintf(stderr,
+			"usage: spool_bench [-k KEEP] [-f FILES] "
+			"[-l LAG] [-w WARM] [-m MIB] SIZE SESSIONS SECONDS DIR "
+			"[cycle | accept]\n");
 		return 64;
 	}
 	work_init();
@@ -361,6 +373,7 @@ main(int argc, char **argv)
 	latencies.us = mem_alloc(LATENCIES_MAX * sizeof(*latencies.us));
 	uv_loop_init(&loop);
 	opts.dir = dir;
+	opts.files_per_s = files_per_s;
 	if (mode == ACCEPT)
 		opts.segments_soft = ACCEPT_SEGMENTS;
 	if (spool_open(&loop, &opts, &callbacks, NULL, &spool, &err) < 0)

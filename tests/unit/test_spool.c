@@ -196,7 +196,21 @@ START_TEST(a_group_is_one_batch)
 }
 END_TEST
 
-START_TEST(old_mail_becomes_files_and_segments_are_used_again)
+static void
+touch(const char *dir, const char *name)
+{
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
+}
+
+/* 0: as usual; 1: one file a second, the others are copied within the log;
+ * 2: but not while a backup is made */
+START_TEST(old_mail_makes_room_and_segments_are_used_again)
 {
 	enum { KEPT = 20, ROUNDS = 60, EACH = 20 };
 	uint64_t kept[KEPT], ids[EACH];
@@ -205,6 +219,9 @@ START_TEST(old_mail_becomes_files_and_segments_are_used_again)
 
 	box.opts.segments_soft = 4;
 	box.opts.segments_hard = 8;
+	box.opts.files_per_s = _i == 0 ? 0 : 1;
+	if (_i == 2)
+		touch(box.dir, "backup");
 	box_open(&box);
 	for (unsigned i = 0; i < KEPT; i++) {
 		ck_assert_int_eq(box_put(&box, i, 200 + i, &kept[i]), 0);
@@ -228,6 +245,7 @@ START_TEST(old_mail_becomes_files_and_segments_are_used_again)
 	ck_assert_uint_eq(stats.messages, KEPT);
 	ck_assert_uint_le(stats.log_bytes, 8 * 65536);
 	ck_assert_uint_gt(stats.in_files, 0);
+	ck_assert_int_eq(stats.copied != 0, _i == 1);
 	for (unsigned i = 0; i < KEPT; i++)
 		ck_assert_int_eq(box_check_body(&box, kept[i], i, 200 + i), 0);
 	for (unsigned again = 0; again < 2; again++) {
@@ -251,6 +269,38 @@ START_TEST(old_mail_becomes_files_and_segments_are_used_again)
 	box_close(&box);
 	box_open(&box);
 	ck_assert_uint_eq(box.found_count, 0);
+	box_close(&box);
+}
+END_TEST
+
+START_TEST(a_log_that_grew_shrinks_when_its_mail_is_gone)
+{
+	enum { AT_ONCE = 200, SOFT = 4, ROUNDS = 2000 };
+	static struct box_put puts[AT_ONCE];
+	struct spool_stats stats;
+	uint64_t id;
+
+	box.opts.segments_soft = SOFT;
+	box.opts.segments_hard = 64;
+	box_open(&box);
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		box_start(&box, &puts[i], i, 6000);
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		box_wait(&box, &puts[i].is_over);
+		ck_assert_int_eq(puts[i].status, 0);
+	}
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_gt(stats.log_bytes, SOFT * 65536);
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		spool_done(box.spool, puts[i].id);
+	/* the head goes by batches */
+	for (unsigned i = 0; i < ROUNDS && stats.log_bytes > SOFT * 65536;
+	     i++) {
+		ck_assert_int_eq(box_put(&box, 0, 1000, &id), 0);
+		spool_done(box.spool, id);
+		spool_stats(box.spool, &stats);
+	}
+	ck_assert_uint_le(stats.log_bytes, SOFT * 65536);
 	box_close(&box);
 }
 END_TEST
@@ -399,9 +449,9 @@ UNIT_MAIN("spool", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, states_come_back_in_order_and_done_ends_a_message);
 	  tcase_add_test(tc, an_aborted_message_is_nowhere);
 	  tcase_add_test(tc, a_put_may_be_given_up_while_another_is_refused);
-	  tcase_add_test(tc, a_group_is_one_batch);
-	  tcase_add_test(tc,
-			 old_mail_becomes_files_and_segments_are_used_again);
+	  tcase_add_test(tc, a_group_is_one_batch); tcase_add_loop_test(
+		  tc, old_mail_makes_room_and_segments_are_used_again, 0, 3);
+	  tcase_add_test(tc, a_log_that_grew_shrinks_when_its_mail_is_gone);
 	  tcase_add_test(tc, a_body_stays_in_memory_until_it_is_forgotten);
 	  tcase_add_test(tc, a_second_process_is_kept_out);
 	  tcase_add_test(tc, a_newer_or_damaged_version_is_refused);
