@@ -640,6 +640,7 @@ stream_close(struct stream *stream)
 		stream_destroy(stream);
 		return;
 	}
+	stream->is_ending = true;
 	stream_flush(stream); /* before close_notify */
 	if (stream->is_broken) {
 		stream_destroy(stream);

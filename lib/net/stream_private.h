@@ -105,6 +105,7 @@ struct stream {
 	bool has_fin : 1;   /* the socket's end, under TLS perhaps earlier */
 	bool is_secured : 1;
 	bool wants_drained : 1;
+	bool is_ending : 1;   /* stream_close was called */
 	bool is_finished : 1; /* lingering: our FIN was sent */
 };
 

@@ -283,7 +283,8 @@ stream_send(struct stream *stream, const void *bytes, size_t len)
 		return;
 	}
 	loop->sends++;
-	if (whole <= GIVEN_MAX && has_threads(loop)) {
+	/* a close would have to wait for a thread */
+	if (whole <= GIVEN_MAX && !stream->is_ending && has_threads(loop)) {
 		(void)buf_add(&stream->out, bytes, len); /* fits */
 		bytes = "";
 		len = 0;
