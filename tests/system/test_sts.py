@@ -2,8 +2,12 @@
 """MTA-STS: a web server gives out the policy, and certificates are checked
 by an authority of the laboratory (tls.ca)."""
 
+import pathlib
+import shutil
+
 import pytest
 
+import lab.relay
 from lab.base import loopback, wait_for
 from lab.far import Far
 from lab.web import Web, policy
@@ -157,3 +161,27 @@ def test_the_route_tells_where_its_security_comes_from(make_site):
     shown = site.relay.ctl("route", FAR).out
     assert "security sts by MTA-STS policy 20261121 of far.example" in shown
     assert "enforce, read 20" in shown
+
+
+def test_without_the_program_that_reads_them_the_admin_is_told(
+        make_site, folder, monkeypatch):
+    """A package may leave it out: mail flows, and somebody hears of it."""
+    if pathlib.Path("/usr/local/libexec/ostler/ostler-fetch").exists():
+        pytest.skip("an ostler is installed here, with the program")
+    alone = folder / "alone" / "ostlerd"
+    alone.parent.mkdir()
+    shutil.copy(lab.relay.OSTLERD, alone)
+    monkeypatch.setattr(lab.relay, "OSTLERD", alone)
+    site = make_site()
+    site.publish(policy("enforce", MX))
+    site.relay.start()
+    site.send()
+    assert site.delivered()["security"] == "opportunistic"
+    fault = site.relay.wait_event("fault")[0]
+    assert fault["kind"] == "sts"
+    assert "ostler-fetch" in fault["reason"]
+    assert [one["kind"] for one in site.relay.status()["faults"]] == ["sts"]
+    # who demands policies hears it at once
+    site.relay.route("strict", for_=[FAR], tls="sts")
+    answer = site.relay.reload()
+    assert answer.code == 78 and "ostler-fetch" in answer.err
