@@ -228,15 +228,46 @@ START_TEST(a_clock_that_was_ahead_does_not_keep_the_digest_back)
 }
 END_TEST
 
-UNIT_MAIN("queue_digest",
-	  tcase_add_test(tc,
-			 mail_of_nobody_that_fails_goes_into_a_daily_digest);
-	  tcase_add_test(
-		  tc,
-		  reports_beyond_the_cap_of_their_sender_go_into_the_digest);
-	  tcase_add_test(tc, a_digest_that_fails_waits_for_the_next_one);
-	  tcase_add_test(tc, a_digest_that_an_operator_removes_is_told_again);
-	  tcase_add_test(tc, a_failure_that_the_disk_did_not_take_is_told_once);
-	  tcase_add_test(tc, without_anything_to_tell_no_digest_is_sent);
-	  tcase_add_test(tc,
-			 a_clock_that_was_ahead_does_not_keep_the_digest_back);)
+START_TEST(a_digest_that_cannot_be_read_stops_the_start_and_nothing_else)
+{
+	static const struct queue_events events = {on_loaded, on_broken};
+	struct queue *queue = NULL;
+	struct err err = ERR_INIT;
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "later@a.test", "down@b.test");
+	settle_down(&world);
+	world_close(&world, 0);
+	file_block(&world, true);
+	ck_assert_int_lt(queue_open(&world.loop, &world.opts, world.policy,
+				    NULL, &events, &world, &queue, &err),
+			 0);
+	ck_assert_ptr_null(queue);
+	ck_assert_ptr_nonnull(strstr(err.text, "digest"));
+	/* what was begun ends by itself */
+	world.is_loaded = false;
+	uv_run(&world.loop, UV_RUN_DEFAULT);
+	ck_assert(!world.is_loaded);
+	file_block(&world, false);
+	box_open(&world);
+	run_until_set(&world, &world.is_loaded);
+	ck_assert_uint_eq(stats_of(&world).messages, 1);
+	world_done(&world);
+}
+END_TEST
+
+UNIT_MAIN(
+	"queue_digest",
+	tcase_add_test(tc, mail_of_nobody_that_fails_goes_into_a_daily_digest);
+	tcase_add_test(
+		tc, reports_beyond_the_cap_of_their_sender_go_into_the_digest);
+	tcase_add_test(tc, a_digest_that_fails_waits_for_the_next_one);
+	tcase_add_test(tc, a_digest_that_an_operator_removes_is_told_again);
+	tcase_add_test(tc, a_failure_that_the_disk_did_not_take_is_told_once);
+	tcase_add_test(tc, without_anything_to_tell_no_digest_is_sent);
+	tcase_add_test(tc,
+		       a_clock_that_was_ahead_does_not_keep_the_digest_back);
+	tcase_add_test(
+		tc,
+		a_digest_that_cannot_be_read_stops_the_start_and_nothing_else);)
