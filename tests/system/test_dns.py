@@ -324,13 +324,19 @@ def test_no_behaviour_is_left_out():
 def test_a_faulty_server_is_seen_through(stub, label):
     wanted, questions, least = FAULTS[label]
     domain = label.replace("_", "-") + ".stub.lab.example"
-    began = time.monotonic()
-    [route] = routes("-s", stub.server, "-t", "400", "-a", "2", "-4", domain)
-    took = time.monotonic() - began
-    assert re.fullmatch(wanted, route), route
-    # a busy machine may lose an answer
-    assert questions <= stub.count(domain, "MX") <= questions + 2
-    assert least <= took < least + 1.5
+    # a busy machine may be slow each time, but a needless wait is there always
+    for _ in range(10):
+        asked, began = stub.count(domain, "MX"), time.monotonic()
+        [route] = routes("-s", stub.server, "-t", "400", "-a", "2", "-4",
+                         domain)
+        took = time.monotonic() - began
+        assert re.fullmatch(wanted, route), route
+        # a busy machine may lose an answer
+        assert questions <= stub.count(domain, "MX") - asked <= questions + 2
+        assert least <= took
+        if took < least + 1.5:
+            return
+    assert took < least + 1.5
 
 
 def test_the_second_server_answers_when_the_first_does_not(stub):

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 #: Under the sanitizers on a busy machine all takes its time.
-PATIENCE = float(os.environ.get("OSTLER_PATIENCE", "30"))
+PATIENCE = float(os.environ.get("OSTLER_PATIENCE", "90"))
 
 
 def wait_for(claim, what="it", seconds=None):

@@ -255,7 +255,7 @@ class Relay:
         done = subprocess.run(
             [OSTLERCTL, "-c", self.conf, *(["--json"] if json else []),
              *words],
-            input=input, capture_output=True, timeout=120,
+            input=input, capture_output=True, timeout=300,
             env=dict(ENVIRONMENT, **(environment or {})))
         done.stderr = done.stderr.decode(errors="replace")
         for report in REPORTS:

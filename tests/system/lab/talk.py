@@ -27,7 +27,7 @@ class Reply:
 
 class Talk:
     def __init__(self, to, source=None, context=None, is_implicit=False,
-                 timeout=30, greeting=True):
+                 timeout=90, greeting=True):
         """to: (host, port) or the path of a unix socket."""
         self.context = context
         if isinstance(to, tuple):
