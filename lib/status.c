@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/str.h"
+
 /*
  * RFC 3463, section 2: status-code = class "." subject "." detail, subject
  * and detail being one to three digits
@@ -57,6 +59,7 @@ status_set(struct status *status, unsigned code, const char *enhanced,
 	va_start(args, format);
 	(void)vsnprintf(status->text, sizeof(status->text), format, args);
 	va_end(args);
+	str_mend_end(status->text);
 	for (char *c = status->text; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';

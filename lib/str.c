@@ -124,6 +124,23 @@ str_copy(char *to, size_t size, struct str from)
 	return len == from.len;
 }
 
+void
+str_mend_end(char *text)
+{
+	size_t len = strlen(text), back = 0, wanted;
+	unsigned char first;
+
+	while (back < 3 && back < len &&
+	       ((unsigned char)text[len - 1 - back] & 0xc0) == 0x80)
+		back++;
+	if (back == len)
+		return; /* no sequence begins: it is no UTF-8 */
+	first = (unsigned char)text[len - 1 - back];
+	wanted = first < 0xc0 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+	if (back < wanted)
+		text[len - 1 - back] = '\0';
+}
+
 /* Length of the UTF-8 sequence at the front of a, 0 when it is not one. */
 static size_t
 utf8_sequence(struct str a)

@@ -71,6 +71,10 @@ void str_lower_all(char *text);
  */
 bool str_copy(char *to, size_t size, struct str from);
 
+/* Takes away what a cut left of a UTF-8 sequence at the end; in place. For what
+ * vsnprintf wrote into too little room. */
+void str_mend_end(char *text);
+
 /* Valid UTF-8 without surrogates and overlong forms (RFC 3629). */
 bool str_is_utf8(struct str a);
 

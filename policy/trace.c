@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "lib/str.h"
+
 #define TRACE_ADVICE_MAX                                                       \
 	(sizeof(((struct trace *)0)->advice) /                                 \
 	 sizeof(((struct trace *)0)->advice[0]))
@@ -30,6 +32,17 @@ trace_add(struct trace *trace, const char *rule, bool is_match)
 	return step;
 }
 
+/* Texts hold what strangers and operators wrote, and go into JSON. */
+static void put_text(char *to, size_t size, const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+
+static void
+put_text(char *to, size_t size, const char *format, va_list args)
+{
+	(void)vsnprintf(to, size, format, args);
+	str_mend_end(to);
+}
+
 void
 trace_looked_at(struct trace_step *step, const char *format, ...)
 {
@@ -38,7 +51,7 @@ trace_looked_at(struct trace_step *step, const char *format, ...)
 	if (step == NULL)
 		return;
 	va_start(args, format);
-	(void)vsnprintf(step->looked_at, sizeof(step->looked_at), format, args);
+	put_text(step->looked_at, sizeof(step->looked_at), format, args);
 	va_end(args);
 }
 
@@ -50,7 +63,7 @@ trace_outcome(struct trace_step *step, const char *format, ...)
 	if (step == NULL)
 		return;
 	va_start(args, format);
-	(void)vsnprintf(step->outcome, sizeof(step->outcome), format, args);
+	put_text(step->outcome, sizeof(step->outcome), format, args);
 	va_end(args);
 }
 
@@ -62,8 +75,8 @@ trace_advice(struct trace *trace, const char *format, ...)
 	if (trace == NULL || trace->advice_count == TRACE_ADVICE_MAX)
 		return;
 	va_start(args, format);
-	(void)vsnprintf(trace->advice[trace->advice_count],
-			sizeof(trace->advice[0]), format, args);
+	put_text(trace->advice[trace->advice_count], sizeof(trace->advice[0]),
+		 format, args);
 	va_end(args);
 	trace->advice_count++;
 }

@@ -418,11 +418,46 @@ START_TEST(a_trace_keeps_what_fits_and_accepts_null)
 }
 END_TEST
 
+/* "(too long, and its last character is of N octets)" */
+START_TEST(a_text_that_is_cut_ends_with_a_whole_character)
+{
+	static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac",
+						 "\xf0\x9f\x93\xae"};
+	struct trace trace;
+	struct status status;
+
+	for (size_t i = 0; i < COUNT(characters); i++)
+		for (size_t pad = 0; pad < 4; pad++) {
+			struct trace_step *step;
+			size_t octets = strlen(characters[i]);
+			char text[4000] = "";
+
+			memset(text, 'x', pad);
+			for (size_t at = pad; at + octets < sizeof(text);
+			     at += octets)
+				memcpy(text + at, characters[i], octets);
+			trace_init(&trace);
+			step = trace_add(&trace, "rule", true);
+			trace_looked_at(step, "%s", text);
+			trace_outcome(step, "%s", text);
+			trace_advice(&trace, "%s", text);
+			status_set(&status, 550, "5.1.1", "%s", text);
+			ck_assert(str_is_utf8(str_of(step->looked_at)));
+			ck_assert(str_is_utf8(str_of(step->outcome)));
+			ck_assert(str_is_utf8(str_of(trace.advice[0])));
+			ck_assert(str_is_utf8(str_of(status.text)));
+			ck_assert_uint_gt(strlen(step->looked_at),
+					  sizeof(step->looked_at) - 5);
+		}
+}
+END_TEST
+
 UNIT_MAIN("policy_parts",
 	  tcase_add_loop_test(tc, networks_are_read_whole_or_refused, 0,
 			      (int)COUNT(networks));
 	  tcase_add_loop_test(tc, networks_hold_what_their_prefix_says, 0,
 			      (int)COUNT(holdings));
+	  tcase_add_test(tc, a_text_that_is_cut_ends_with_a_whole_character);
 	  tcase_add_test(tc, no_network_holds_a_client_without_an_address);
 	  tcase_add_test(tc, a_bucket_gives_its_count_then_fills_evenly);
 	  tcase_add_test(tc, what_is_refused_takes_nothing);
