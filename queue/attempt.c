@@ -252,6 +252,8 @@ run_ready(struct run *run)
 		run_unheard(run);
 		return;
 	}
+	/* the host was busy and taught nothing: an attempt after all */
+	run->is_unheard = false;
 	run->policy = policy_ref(queue->policy);
 	run_next_hop(run, run->policy, &hop);
 	run->is_local = hop.kind == HOP_MAILDIR || hop.kind == HOP_LMTP ||
