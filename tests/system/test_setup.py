@@ -10,7 +10,7 @@ import pytest
 
 from lab import mails
 from lab.base import wait_for
-from lab.relay import ENVIRONMENT, OSTLERCTL, OSTLERD
+from lab.relay import BUILD, ENVIRONMENT, OSTLERCTL, OSTLERD
 from lab.talk import Talk
 
 
@@ -46,6 +46,16 @@ def test_the_folder_of_a_fresh_installation_is_made(folder):
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(conf.parent.stat().st_mode) == 0o755
     assert is_valid(conf)[0]
+
+
+def test_the_unit_starts_the_program_that_is_installed():
+    lines = (BUILD / "etc" / "ostler.service").read_text().splitlines()
+    started = [line.split("=", 1)[1] for line in lines
+               if line.startswith(("ExecStart=", "ExecStartPre="))]
+    assert len(started) == 2
+    for command in started:
+        program, *_ = command.split()
+        assert program.startswith("/") and program.endswith("/sbin/ostlerd")
 
 
 def test_a_relay_runs_by_the_answers(relay, conf, folder, authority):
