@@ -8,6 +8,7 @@
 #include "queue/deliver/delivery_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -29,6 +30,17 @@ delivery_mark(struct delivery *delivery, const struct target *target)
 
 	marks_set(&deliverer->marks, &target->ip, target->port,
 		  delivery_now_ms(delivery));
+}
+
+void
+delivery_make_room(struct delivery *delivery, const struct target *target)
+{
+	struct deliverer *deliverer = delivery->deliverer;
+	unsigned room = pace_room(&deliverer->pace, &target->ip, target->port,
+				  delivery_now_ms(delivery));
+
+	if (room != UINT_MAX)
+		pool_keep(deliverer->pool, &target->ip, target->port, room);
 }
 
 void
@@ -113,6 +125,7 @@ dial_start(struct delivery *delivery, struct dial *dial,
 	dial->is_ahead = false;
 	dial->is_counted = pace_enter(&deliverer->pace, &target->ip,
 				      target->port, delivery_now_ms(delivery));
+	delivery_make_room(delivery, target);
 	if (target->ip.family == IP_NONE) {
 		struct sockaddr_un *sun = (struct sockaddr_un *)(void *)&to;
 

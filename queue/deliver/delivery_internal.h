@@ -129,6 +129,9 @@ void delivery_next(struct delivery *delivery);
 /* Asks for the route of now. */
 void delivery_find_route(struct delivery *delivery);
 
+/* It asked for less: idle connections count there, and give way. */
+void delivery_make_room(struct delivery *delivery, const struct target *target);
+
 /* The address did not answer. */
 void delivery_mark(struct delivery *delivery, const struct target *target);
 

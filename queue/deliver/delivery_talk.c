@@ -136,6 +136,7 @@ delivery_learn(struct delivery *delivery, const struct outcome *outcome)
 		return;
 	window = pace_slow_down(&deliverer->pace, &target->ip, target->port,
 				outcome->reply, delivery_now_ms(delivery));
+	delivery_make_room(delivery, target);
 	if (window != 0 && opts->on_slow_down != NULL)
 		opts->on_slow_down(opts->on_attempt_arg, target->host,
 				   &target->ip, target->port, window,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/deliver/pace.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "lib/str.h"
@@ -76,14 +77,22 @@ pace_leave(struct pace *pace, const struct ip *ip, uint16_t port)
 		memset(host, 0, sizeof(*host));
 }
 
+unsigned
+pace_room(const struct pace *pace, const struct ip *ip, uint16_t port,
+	  uint64_t now_ms)
+{
+	const struct pace_host *host = pace_find(pace, ip, port);
+
+	if (host == NULL || !is_limited(host, now_ms))
+		return UINT_MAX;
+	return host->active < host->window ? host->window - host->active : 0;
+}
+
 bool
 pace_has_room(const struct pace *pace, const struct ip *ip, uint16_t port,
 	      uint64_t now_ms)
 {
-	const struct pace_host *host = pace_find(pace, ip, port);
-
-	return host == NULL || !is_limited(host, now_ms) ||
-	       host->active < host->window;
+	return pace_room(pace, ip, port, now_ms) != 0;
 }
 
 unsigned

@@ -44,6 +44,9 @@ bool pace_enter(struct pace *pace, const struct ip *ip, uint16_t port,
 /* It does no longer; for those that were counted. */
 void pace_leave(struct pace *pace, const struct ip *ip, uint16_t port);
 
+/* How many more connections may be open there; UINT_MAX: any number. */
+unsigned pace_room(const struct pace *pace, const struct ip *ip, uint16_t port,
+		   uint64_t now_ms);
 /* May one more connection be opened? */
 bool pace_has_room(const struct pace *pace, const struct ip *ip, uint16_t port,
 		   uint64_t now_ms);

@@ -149,6 +149,25 @@ pool_follow(struct pool *pool, const char *hop_key, const struct route *route,
 }
 
 void
+pool_keep(struct pool *pool, const struct ip *ip, uint16_t port, unsigned count)
+{
+	struct list *node = pool->idle.prev, *before;
+
+	for (; node != &pool->idle; node = before) {
+		struct pooled *pooled = container_of(node, struct pooled, link);
+		const struct session_key *key = session_key(pooled->session);
+
+		before = node->prev;
+		if (key->port != port || !ip_equal(&key->ip, ip))
+			continue;
+		if (count == 0)
+			pooled_close(pooled);
+		else
+			count--;
+	}
+}
+
+void
 pool_close_idle(struct pool *pool)
 {
 	struct list *node, *after;

@@ -46,6 +46,11 @@ struct session *pool_take(struct pool *pool, const struct session_key *key);
 void pool_follow(struct pool *pool, const char *hop_key,
 		 const struct route *route, uint64_t now_ms);
 
+/* At most so many may be idle at this address, whatever they were made for:
+ * the oldest go. */
+void pool_keep(struct pool *pool, const struct ip *ip, uint16_t port,
+	       unsigned count);
+
 /* Says QUIT to all idle ones. */
 void pool_close_idle(struct pool *pool);
 

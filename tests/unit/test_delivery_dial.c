@@ -231,6 +231,35 @@ START_TEST(connects_under_way_count_as_connections)
 }
 END_TEST
 
+/* Open connections count at the host, also those that carry nothing now and
+ * were made for another next hop. */
+START_TEST(idle_connections_give_way_at_a_host_that_asked_for_less)
+{
+	struct deliverer_stats stats;
+	struct server *server;
+
+	world_init();
+	server = add_server(EHLO GOOD QUIT);
+	server->scripts[1] = TOO_MANY;
+	server->scripts[2] =
+		EHLO MAIL "C RCPT TO:<r0@to.example>\nS 550 no\n" QUIT;
+	server->scripts[3] = EHLO GOOD;
+	assert_delivered(deliver());
+	(void)snprintf(world.hop.key, sizeof(world.hop.key), "route other");
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_DEFERRED);
+	deliverer_stats(world.deliverer, &stats);
+	ck_assert_uint_eq(stats.idle, 0);
+	/* it may have one, and earns no more by a refusal */
+	ck_assert_int_eq((int)deliver()->kind, OUTCOME_FAILED);
+	(void)snprintf(world.hop.key, sizeof(world.hop.key), "route test");
+	assert_delivered(deliver());
+	deliverer_stats(world.deliverer, &stats);
+	ck_assert_uint_eq(stats.idle, 1);
+	ck_assert_uint_eq(server->accepted, 4);
+	world_done();
+}
+END_TEST
+
 START_TEST(another_host_is_taken_instead_of_a_busy_one)
 {
 	struct delivery *first;
@@ -517,6 +546,8 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_message_is_brought_to_five_hosts_at_most);
 	tcase_add_test(tc, a_host_with_too_many_connections_gets_fewer);
 	tcase_add_test(tc, connects_under_way_count_as_connections);
+	tcase_add_test(tc,
+		       idle_connections_give_way_at_a_host_that_asked_for_less);
 	tcase_add_test(tc, another_host_is_taken_instead_of_a_busy_one);
 	tcase_add_test(tc, a_host_that_answers_again_is_told_of_once);
 	tcase_add_test(tc, marks_are_forgotten_on_demand); tcase_add_test(
