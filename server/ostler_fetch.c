@@ -181,8 +181,8 @@ transfer(CURL *curl, struct fetch *fetch, const char *error)
 	print_line("bad", why);
 }
 
-/* Nothing of the daemon's, and nothing new, is within reach of whoever should
- * get the better of the libraries here. What fails was not to be had. */
+/* No open file of the daemon's, and no new right, for whoever should get the
+ * better of the libraries here. What fails was not to be had. */
 static void
 shut_doors(uint64_t timeout_ms)
 {
