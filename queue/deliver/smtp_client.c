@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/mem.h"
+#include "lib/str.h"
 
 /* A pipelined group is at most RSET, MAIL, RCPTs and DATA. */
 #define CLIENT_OUT_MAX	 (256 * 1024)
@@ -44,6 +45,7 @@ client_end_garbled(struct smtp_client *client)
 	(void)snprintf(result->status.text, sizeof(result->status.text),
 		       "unexpected reply: %.300s",
 		       smtp_reply_text(&client->reply));
+	str_mend_end(result->status.text);
 	for (char *c = result->status.text; *c != '\0'; c++)
 		if (*c == '\n')
 			*c = ' ';
