@@ -17,7 +17,7 @@ from lab.base import free_port, loopback, wait_for
 from lab.talk import Talk
 
 TTL = 2
-GRACE = 1  # for servers, and a busy machine
+GRACE = 2  # for servers, and a busy machine
 
 
 def hand_in(relay, *recipients, count=1):
