@@ -487,8 +487,12 @@ committer_fail_copies(struct committer *committer)
 		list_remove(node);
 		list_push(&batch->parcels, node);
 	}
-	give_back(committer, batch);
+	if (!list_is_empty(&batch->parcels)) {
+		give_back(committer, batch);
+		batch = NULL;
+	}
 	pthread_mutex_unlock(&committer->lock);
+	free(batch); /* none waited */
 }
 
 void
