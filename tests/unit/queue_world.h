@@ -103,7 +103,6 @@ on_delivery_closed(uv_handle_t *handle)
 static inline void
 delivery_close(struct delivery *delivery)
 {
-	peer.running--;
 	list_remove(&delivery->link);
 	uv_close((uv_handle_t *)&delivery->timer, on_delivery_closed);
 }
@@ -113,6 +112,8 @@ on_delivery_time(uv_timer_t *timer)
 {
 	struct delivery *delivery = timer->data;
 
+	/* over before it is told: the queue may close by that */
+	peer.running--;
 	delivery->on_done(delivery->owner, delivery->outcomes, delivery->count);
 	delivery_close(delivery);
 }
@@ -202,6 +203,7 @@ void
 delivery_abort(struct delivery *delivery)
 {
 	peer.aborted++;
+	peer.running--;
 	delivery_close(delivery);
 }
 
