@@ -10,12 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
 
 #define LANES 4
 #define CHUNK 64 /* files a job */
+
+#define LIST_TRIES    5 /* of a folder: descriptors or memory may be short */
+#define LIST_PAUSE_MS 200
 
 struct found_file {
 	uint64_t id;
@@ -44,7 +48,33 @@ struct loader {
 	struct lane *lanes[LANES];
 	uint64_t first_new; /* ids from here on are of this run */
 	bool has_unlinked;
+	bool is_incomplete; /* a folder could not be listed */
 };
+
+/* In a worker, which may wait. */
+static int
+list_folder(struct lane *lane, int msg_fd)
+{
+	static const struct timespec pause = {.tv_nsec =
+						      LIST_PAUSE_MS * 1000000};
+	int rc = 0;
+
+	for (unsigned i = 0; i < LIST_TRIES; i++) {
+		if (i != 0)
+			(void)nanosleep(&pause, NULL); /* or less */
+		free(lane->ids);
+		lane->strange = 0;
+		rc = files_list(msg_fd, lane->folder, &lane->ids,
+				&lane->id_count, &lane->strange);
+		if (rc == 0)
+			return 0;
+	}
+	/* a part of them would seem to be all */
+	free(lane->ids);
+	lane->ids = NULL;
+	lane->id_count = 0;
+	return rc;
+}
 
 static void
 run(struct work_job *job)
@@ -53,8 +83,7 @@ run(struct work_job *job)
 	int msg_fd = lane->spool->files.fd;
 
 	if (!lane->is_listed) {
-		lane->status = files_list(msg_fd, lane->folder, &lane->ids,
-					  &lane->id_count, &lane->strange);
+		lane->status = list_folder(lane, msg_fd);
 		lane->is_listed = true;
 		lane->at = 0;
 	}
@@ -203,15 +232,36 @@ sweep(struct spool *spool)
 	}
 }
 
+/*
+ * Messages that are not known now would lose their states, and settled ones
+ * come back, once head passes what the log says of them. So this spool goes on
+ * as one that is still loading, which nothing is forgotten in, and ends.
+ */
+static void
+give_up(struct spool *spool)
+{
+	spool_report(spool, true, "msg",
+		     "not all messages are known: no more mail is accepted");
+	if (spool->is_broken)
+		return;
+	spool->is_broken = true;
+	spool->callbacks.broken(spool->owner);
+}
+
 static void
 end_loading(struct spool *spool)
 {
 	struct loader *loader = spool->loader;
+	bool is_incomplete = loader->is_incomplete;
 	struct list *node;
 
 	spool->loader = NULL;
-	spool->is_loading = false;
 	free(loader);
+	if (is_incomplete) {
+		give_up(spool);
+		return;
+	}
+	spool->is_loading = false;
 	sweep(spool);
 	/* unlinks asked for meanwhile belong to any of the segments so far */
 	list_each (node, &spool->used)
@@ -243,9 +293,11 @@ on_run(struct work_job *job)
 	if (lane->loader == NULL || lane->at < lane->id_count)
 		return;
 	(void)snprintf(name, sizeof(name), "msg/%02x", lane->folder);
-	if (lane->status < 0)
+	if (lane->status < 0) {
 		spool_report(spool, true, name, "cannot be read: %s",
 			     strerror(-lane->status));
+		lane->loader->is_incomplete = true;
+	}
 	if (lane->strange != 0)
 		spool_report(spool, true, name, "%u files here are no messages",
 			     lane->strange);

@@ -379,6 +379,43 @@ START_TEST(a_damaged_message_does_not_close_its_folder)
 }
 END_TEST
 
+START_TEST(a_folder_that_cannot_be_listed_costs_no_state)
+{
+	char name[FILES_NAME_MAX], folder[300], away[320];
+	const struct box_found *found;
+	uint64_t id, other;
+	FILE *file;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 0, 20000, &id), 0);
+	ck_assert_int_eq(box_state(&box, id, "tried"), 0);
+	box_close(&box);
+	snprintf(folder, sizeof(folder), "%s/msg/%s", box.dir,
+		 files_name(id, name));
+	*strrchr(folder, '/') = '\0';
+	snprintf(away, sizeof(away), "%s-away", folder);
+	ck_assert_int_eq(rename(folder, away), 0);
+	file = fopen(folder, "w");
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
+
+	/* it ends, and not as if there were no such message */
+	ck_assert_int_eq(box_try_open(&box), 0);
+	box_wait(&box, &box.is_broken);
+	ck_assert(!box.is_loaded);
+	ck_assert_int_lt(box_put(&box, 1, 100, &other), 0);
+	box_close(&box);
+
+	ck_assert_int_eq(unlink(folder), 0);
+	ck_assert_int_eq(rename(away, folder), 0);
+	box_open(&box);
+	found = box_find(&box, id);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found->states, "tried\n");
+	box_close(&box);
+}
+END_TEST
+
 /* ------------------------------------------------------- failing calls */
 
 enum call {
@@ -814,6 +851,7 @@ UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
 			      0, 4);
 	  tcase_add_test(tc, stumps_of_segments_are_no_segments);
 	  tcase_add_test(tc, a_damaged_message_does_not_close_its_folder);
+	  tcase_add_test(tc, a_folder_that_cannot_be_listed_costs_no_state);
 	  tcase_add_test(tc, what_was_settled_stays_so_when_a_full_log_ends);
 	  tcase_add_test(tc, a_start_writes_what_it_believes_again);
 	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
