@@ -342,6 +342,8 @@ wait_for_segment(struct committer *committer, uint32_t need)
 	if (current != NULL && committer->head > committer->stamped &&
 	    current->bytes - committer->offset >= FORMAT_BLOCK) {
 		write_unlocked(committer, batch_new(committer));
+		/* what it lets go may help: the loop says it once more */
+		committer->is_giving_up = false;
 		return;
 	}
 	if (committer->is_giving_up) {

@@ -536,11 +536,13 @@ retire_or_grow(struct spool *spool, const struct need *need)
 		committer_fail_copies(&spool->committer);
 	grow(spool, need);
 	if (need->wanted == 0 || !spool->is_full || spool->is_making ||
-	    spool->is_retiring)
+	    spool->is_retiring || spool->copying != NULL)
 		return;
-	/* nothing under way can help: sessions hear 452 now */
+	/* nothing under way can help: sessions hear 452 now; unless a batch
+	 * that we do not know yet moved head */
 	pthread_mutex_lock(&spool->committer.lock);
-	spool->committer.is_giving_up = spool->committer.wanted != 0;
+	spool->committer.is_giving_up = spool->committer.wanted != 0 &&
+					list_is_empty(&spool->committer.done);
 	pthread_cond_signal(&spool->committer.wake);
 	pthread_mutex_unlock(&spool->committer.lock);
 }

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: ISC */
+/* What else happens while old mail is copied within the log. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+
+#include "queue/spool/internal.h"
+#include "tests/unit/spool_box.h"
+
+enum { OLD = 300, EACH = 8 };
+
+static struct box box;
+static uint64_t old[OLD];
+
+/* Reads wait at a closed gate, and the disk may be full. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
+static bool is_shut, is_full;
+
+static void
+set(bool *what, bool value)
+{
+	pthread_mutex_lock(&lock);
+	*what = value;
+	pthread_cond_broadcast(&opened);
+	pthread_mutex_unlock(&lock);
+}
+
+static ssize_t
+slow_pread(int fd, void *to, size_t len, off_t at)
+{
+	pthread_mutex_lock(&lock);
+	while (is_shut)
+		pthread_cond_wait(&opened, &lock);
+	pthread_mutex_unlock(&lock);
+	return disk_calls_real.pread(fd, to, len, at);
+}
+
+static int
+full_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	bool fails;
+
+	pthread_mutex_lock(&lock);
+	fails = is_full && (flags & O_CREAT) != 0 &&
+		strstr(name, ".seg") != NULL;
+	pthread_mutex_unlock(&lock);
+	if (fails)
+		errno = ENOSPC;
+	return fails ? -1 : disk_calls_real.openat(dir, name, flags, mode);
+}
+
+static void
+setup(void)
+{
+	static struct disk_calls calls;
+
+	calls = disk_calls_real;
+	calls.pread = slow_pread;
+	calls.openat = full_openat;
+	is_shut = is_full = false;
+	box_init(&box);
+	box.opts.segments_soft = 4;
+	box.opts.segments_hard = 8;
+	box.opts.files_per_s = 1;
+	disk_use(&calls);
+}
+
+static void
+teardown(void)
+{
+	disk_use(NULL);
+	box_done(&box);
+}
+
+/* A log in which the oldest segment's mail is being copied, and cannot be
+ * read. */
+static void
+begin_copying(void)
+{
+	static struct box_put puts[OLD];
+
+	box_open(&box);
+	for (unsigned i = 0; i < OLD; i++)
+		box_start(&box, &puts[i], i, 0);
+	for (unsigned i = 0; i < OLD; i++) {
+		box_wait(&box, &puts[i].is_over);
+		ck_assert_int_eq(puts[i].status, 0);
+		old[i] = puts[i].id;
+	}
+	set(&is_shut, true);
+	while (box.spool->copying == NULL) {
+		uint64_t id;
+
+		ck_assert_int_eq(box_put(&box, 1, 3000, &id), 0);
+		spool_done(box.spool, id);
+	}
+}
+
+static void
+end_copying(void)
+{
+	set(&is_shut, false);
+	while (box.spool->copying != NULL)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+}
+
+static void
+check_old(void)
+{
+	box_close(&box);
+	box_open(&box);
+	ck_assert_uint_eq(box.errors, 0);
+	for (unsigned i = 0; i < OLD; i++)
+		ck_assert_ptr_nonnull(box_find(&box, old[i]));
+	box_close(&box);
+}
+
+static bool
+is_waiting(void)
+{
+	bool is;
+
+	pthread_mutex_lock(&box.spool->committer.lock);
+	is = box.spool->committer.wanted != 0;
+	pthread_mutex_unlock(&box.spool->committer.lock);
+	return is;
+}
+
+START_TEST(a_full_log_waits_for_what_is_being_copied)
+{
+	static struct box_saved saved[256];
+	unsigned count = 0;
+	char line[3001];
+
+	memset(line, 's', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	begin_copying();
+	set(&is_full, true);
+	while (!is_waiting()) {
+		ck_assert_uint_lt(count, COUNT(saved));
+		saved[count] = (struct box_saved){false, 0};
+		spool_state(box.spool, old[0], line, box_on_saved,
+			    &saved[count]);
+		while (!saved[count].is_over && !is_waiting())
+			(void)uv_run(&box.loop, UV_RUN_ONCE);
+		count++;
+	}
+	/* the next of them is a tick at the latest */
+	for (unsigned i = 0; i < EACH && !saved[count - 1].is_over; i++)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	end_copying();
+	for (unsigned i = 0; i < count; i++) {
+		box_wait(&box, &saved[i].is_over);
+		ck_assert_int_eq(saved[i].status, 0);
+	}
+	set(&is_full, false);
+	check_old();
+}
+END_TEST
+
+UNIT_MAIN("spool_copy", tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_set_timeout(tc, 120);
+	  tcase_add_test(tc, a_full_log_waits_for_what_is_being_copied);)
