@@ -361,9 +361,10 @@ next_chunk(struct spool *spool)
 		return;
 	job = mem_alloc(sizeof(*job));
 	job->count = 0;
+	/* a backup may have begun meanwhile */
 	while (copying->at < copying->count && job->count < ITEMS_MAX &&
 	       bytes < copying->chunk && spool->life == SPOOL_OPEN &&
-	       copying->status == 0) {
+	       copying->status == 0 && !spool->copies_nothing) {
 		uint32_t handle =
 			index_find(&spool->index, copying->ids[copying->at++]);
 		struct entry *entry;

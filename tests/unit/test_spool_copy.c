@@ -9,7 +9,7 @@
 #include "queue/spool/internal.h"
 #include "tests/unit/spool_box.h"
 
-enum { OLD = 300, EACH = 8 };
+enum { OLD = 300, CHUNK = 256, EACH = 8 };
 
 static struct box box;
 static uint64_t old[OLD];
@@ -118,6 +118,26 @@ check_old(void)
 	box_close(&box);
 }
 
+START_TEST(a_backup_that_begins_ends_the_copying)
+{
+	struct spool_stats stats;
+	char path[256];
+	FILE *file;
+
+	begin_copying();
+	(void)snprintf(path, sizeof(path), "%s/backup", box.dir);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fclose(file), 0);
+	while (!box.spool->copies_nothing)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	end_copying();
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_le(stats.copied, CHUNK);
+	check_old();
+}
+END_TEST
+
 static bool
 is_waiting(void)
 {
@@ -163,4 +183,5 @@ END_TEST
 
 UNIT_MAIN("spool_copy", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_set_timeout(tc, 120);
+	  tcase_add_test(tc, a_backup_that_begins_ends_the_copying);
 	  tcase_add_test(tc, a_full_log_waits_for_what_is_being_copied);)
