@@ -534,7 +534,8 @@ stream_on_soon(struct stream *stream)
 	if ((reasons & SOON_PUMP) != 0 && stream->life == LIFE_OPEN)
 		stream_pump(stream);
 	if ((reasons & SOON_DRAINED) != 0 && stream->life == LIFE_OPEN &&
-	    stream->wants_drained && stream_unsent(stream) == 0) {
+	    stream->wants_drained && !stream_is_sending(stream) &&
+	    stream_unsent(stream) == 0) {
 		stream->wants_drained = false;
 		(void)stream_emit(stream, STREAM_DRAINED);
 	}

@@ -368,6 +368,34 @@ START_TEST(an_owner_that_does_not_consume_stops_the_peer)
 }
 END_TEST
 
+/* Writes a little more once all is sent, before the owner is told so. */
+static void
+write_between(uv_check_t *check)
+{
+	if (stream_unsent(left.stream) != 0)
+		return;
+	(void)stream_write(left.stream, "x", 1);
+	uv_close((uv_handle_t *)check, NULL);
+}
+
+START_TEST(what_is_written_meanwhile_does_not_keep_drained_back)
+{
+	uint8_t *pattern = make_pattern(BIG / 16);
+	uv_check_t check;
+
+	ends_pair();
+	(void)stream_write(left.stream, "y", 1);
+	ends_run_until(buf_len(&right.got) == 1);
+	ck_assert(stream_write(left.stream, pattern, BIG / 16));
+	ck_assert_int_eq(uv_check_init(&ends_loop, &check), 0);
+	ck_assert_int_eq(uv_check_start(&check, write_between), 0);
+	ends_run_until(left.seen[STREAM_DRAINED] == 1);
+	ends_run_until(buf_len(&right.got) == BIG / 16 + 2);
+	ends_done();
+	free(pattern);
+}
+END_TEST
+
 static uint8_t *sending;
 static size_t sent;
 
@@ -941,6 +969,8 @@ UNIT_MAIN(
 	tcase_add_test(tc, unconsumed_bytes_stay_and_new_ones_come_behind);
 	tcase_add_test(tc, a_part_may_be_consumed_within_the_event);
 	tcase_add_test(tc, an_owner_that_does_not_consume_stops_the_peer);
+	tcase_add_test(tc,
+		       what_is_written_meanwhile_does_not_keep_drained_back);
 	tcase_add_test(tc, a_large_transfer_arrives_unchanged);
 	tcase_add_test(tc, corked_bytes_arrive_together);
 	tcase_add_test(tc, replies_within_one_event_arrive_together);
