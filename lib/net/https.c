@@ -313,6 +313,17 @@ fill_argv(char **argv, const struct https_request *request)
 		argv[count++] = mem_strdup(ip_format(&request->addrs[i], text));
 }
 
+/* Who started us may have it ignored, and that is inherited: then nobody hears
+ * how a child ended. */
+static void
+care_for_children(void)
+{
+	struct sigaction now;
+
+	if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+		(void)signal(SIGCHLD, SIG_DFL);
+}
+
 struct https_fetch *
 https_get(uv_loop_t *loop, const struct https_request *request,
 	  https_fn *on_reply, void *owner)
@@ -322,6 +333,7 @@ https_get(uv_loop_t *loop, const struct https_request *request,
 
 	if (lane.limit == 0)
 		work_lane_init(&lane, FETCHES_MAX);
+	care_for_children();
 	fetch->on_reply = on_reply;
 	fetch->owner = owner;
 	atomic_init(&fetch->is_cancelled, false);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "tests/unit/unit.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -105,6 +106,17 @@ START_TEST(what_the_program_prints_is_the_document_or_why_not)
 }
 END_TEST
 
+START_TEST(who_started_us_need_not_care_for_children)
+{
+	(void)signal(SIGCHLD, SIG_IGN);
+	start("printf 'good text/plain\\nversion\\n'");
+	(void)get(20000);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	ck_assert_str_eq(last, "good|text/plain|version\n");
+	stop();
+}
+END_TEST
+
 START_TEST(a_program_that_is_not_there_is_our_fault)
 {
 	start("");
@@ -169,6 +181,7 @@ UNIT_MAIN("https",
 	  tcase_add_loop_test(
 		  tc, what_the_program_prints_is_the_document_or_why_not, 0,
 		  COUNT(programs));
+	  tcase_add_test(tc, who_started_us_need_not_care_for_children);
 	  tcase_add_test(tc, a_program_that_is_not_there_is_our_fault);
 	  tcase_add_test(tc, a_program_that_takes_too_long_is_ended);
 	  tcase_add_test(tc, one_that_is_cancelled_ends_and_says_nothing);
