@@ -30,7 +30,8 @@
 
 #define BYTES_MAX   ((uint64_t)1 << 20)
 #define TIMEOUT_MAX UINT64_C(600000)
-#define ARGS	    7 /* in front of the addresses */
+#define ARGS	    7	/* in front of the addresses */
+#define TEXT_MAX    255 /* of the first line; the reader has a limit too */
 
 struct fetch {
 	char url[1024], resolve[1024];
@@ -134,10 +135,10 @@ static void
 print_line(const char *what, const char *text)
 {
 	(void)printf("%s ", what);
-	for (; *text != '\0'; text++)
-		(void)putchar((unsigned char)*text < ' ' || *text == 0x7f
+	for (size_t i = 0; i < TEXT_MAX && text[i] != '\0'; i++)
+		(void)putchar((unsigned char)text[i] < ' ' || text[i] == 0x7f
 				      ? ' '
-				      : *text);
+				      : text[i]);
 	(void)putchar('\n');
 }
 

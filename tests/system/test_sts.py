@@ -123,6 +123,16 @@ def test_a_policy_that_cannot_be_read_counts_for_nothing(make_site, case):
     assert host["security"] == "opportunistic"
 
 
+def test_a_long_type_is_no_fault_of_ours(make_site):
+    site = make_site(bad=True)
+    site.publish(policy("testing", MX))
+    site.web.type = "text/plain; " + "x" * 2000
+    site.relay.start()
+    site.send()
+    event = site.delivered()
+    assert event["security"] == "sts-testing"
+
+
 def test_a_policy_outlives_its_web_server_and_a_restart(make_site):
     site = make_site()
     site.publish(policy("enforce", MX))
