@@ -203,6 +203,10 @@ note_event(struct run *run, const struct trace_event *event,
 		return;
 	case TRACE_REPLACED:
 		get_message(expected, event->a)->successor = event->b;
+		/* true also when it was refused: that it did not become
+		 * durable is not known before the log went on */
+		if (event->b != 0)
+			get_message(expected, event->b)->replaces = event->a;
 		return;
 	case TRACE_ID:
 		if (event->b > expected->max_id)

@@ -35,6 +35,7 @@ extern const char *const finding_names[FINDINGS];
 struct message {
 	uint64_t number, id;
 	uint64_t successor; /* 0: none */
+	uint64_t replaces;  /* what it came instead of, 0: nothing */
 	uint64_t states;    /* bits: those promised */
 	bool is_submitted, is_acked, is_settling;
 };

@@ -291,10 +291,11 @@ static void
 check_all(struct run *run)
 {
 	struct expected *expected = &run->expected;
-	struct table there = {.size = 0};
+	struct table there = {.size = 0}, replaced = {.size = 0};
 
 	for (size_t i = 0; i < run->found_count; i++) {
 		struct found *found = &run->found[i];
+		const struct message *message;
 
 		check_found(run, found);
 		if (found->number == 0)
@@ -302,6 +303,9 @@ check_all(struct run *run)
 		if (table_find(&there, found->number) != NULL)
 			tell(run, DOUBLED, found->number, found->id, "");
 		table_set(&there, found->number, 1);
+		message = find_message(expected, found->number);
+		if (message != NULL && message->replaces != 0)
+			table_set(&replaced, message->replaces, 1);
 	}
 	for (size_t i = 0; i < expected->count; i++) {
 		const struct message *message = &expected->messages[i];
@@ -310,8 +314,7 @@ check_all(struct run *run)
 				? find_message(expected, message->successor)
 				: NULL;
 		bool is_there = table_find(&there, message->number) != NULL;
-		bool has_next = message->successor != 0 &&
-				table_find(&there, message->successor) != NULL;
+		bool has_next = table_find(&replaced, message->number) != NULL;
 
 		if (!message->is_acked)
 			continue;
@@ -328,6 +331,8 @@ check_all(struct run *run)
 	}
 	free(there.keys);
 	free(there.values);
+	free(replaced.keys);
+	free(replaced.values);
 }
 
 static void
