@@ -180,6 +180,60 @@ disk_read(int fd, void *to, size_t len, uint64_t at)
 	return 0;
 }
 
+#define PARTS	   4u
+#define PART_LEAST ((size_t)4 << 20)
+
+struct part {
+	int fd, rc;
+	char *to;
+	size_t len;
+	uint64_t at;
+	pthread_t thread;
+	bool has_thread;
+};
+
+static void *
+read_part(void *arg)
+{
+	struct part *part = arg;
+
+	part->rc = disk_read(part->fd, part->to, part->len, part->at);
+	return NULL;
+}
+
+int
+disk_read_wide(int fd, void *to, size_t len)
+{
+	size_t each = (len / PARTS + 4095) & ~(size_t)4095, at = 0;
+	struct part parts[PARTS] = {0};
+	int rc = 0;
+
+	if (each < PART_LEAST)
+		return disk_read(fd, to, len, 0);
+	for (unsigned i = 0; i < PARTS; i++) {
+		struct part *part = &parts[i];
+
+		part->fd = fd;
+		part->to = (char *)to + at;
+		part->at = at;
+		part->len = i + 1 < PARTS ? each : len - at;
+		at += part->len;
+		/* the last one is for this thread */
+		part->has_thread =
+			i + 1 < PARTS && pthread_create(&part->thread, NULL,
+							read_part, part) == 0;
+		if (!part->has_thread)
+			(void)read_part(part);
+	}
+	for (unsigned i = 0; i < PARTS; i++) {
+		if (parts[i].has_thread)
+			(void)pthread_join(parts[i].thread, NULL);
+		if (rc == 0)
+			rc = parts[i].rc;
+	}
+	return rc;
+}
+
 int
 disk_open_dir(int dir, const char *name, int make)
 {

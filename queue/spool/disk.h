@@ -54,6 +54,9 @@ int disk_unlink(int dir, const char *name);
 
 /* Reads exactly len bytes: -ENODATA when the file ends before. */
 int disk_read(int fd, void *to, size_t len, uint64_t at);
+/* The same from the start of the file; what is large is read by some threads
+ * at once, which disks like and memory too. */
+int disk_read_wide(int fd, void *to, size_t len);
 
 /* A directory below dir, made (0700) when it is missing and make is given. */
 int disk_open_dir(int dir, const char *name, int make);

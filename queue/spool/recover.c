@@ -16,7 +16,8 @@
 #include "queue/spool/format.h"
 #include "queue/spool/mutant.h"
 
-#define SLOTS_MAX 100000u
+#define SLOTS_MAX   100000u
+#define UNUSED_LOOK (1u << 20)
 
 /* One segment file as first looked at. */
 struct view {
@@ -33,6 +34,8 @@ struct reader {
 	struct view *views;
 	size_t count;
 	uint8_t *bytes;	   /* of the segment at hand */
+	size_t largest;	   /* segment, in bytes */
+	uint8_t *newest;   /* of the newest one, once head was sought in it */
 	uint64_t last_seq; /* of the newest good batch so far, 0: none */
 };
 
@@ -171,7 +174,7 @@ read_segment(struct reader *reader, struct view *view, struct err *err)
 {
 	const struct segment *segment = view->segment;
 	char name[SEGMENT_NAME_MAX];
-	int rc = disk_read(segment->fd, reader->bytes, segment->bytes, 0);
+	int rc = disk_read_wide(segment->fd, reader->bytes, segment->bytes);
 	unsigned bytes = 0;
 
 	if (rc == 0)
@@ -203,6 +206,32 @@ has_hole(const struct view *view, uint32_t at, uint32_t end)
 	return view->hole_at < end && view->hole_end > at;
 }
 
+static bool
+is_zero(const uint8_t *bytes, size_t len)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
+/*
+ * Whether the segment was made ahead and never used: what is used is written
+ * from the start on without a gap, so it shows in the first part, or at the
+ * begin of one of the others.
+ */
+static bool
+is_unused(struct reader *reader, const struct segment *segment)
+{
+	uint32_t len =
+		segment->bytes < UNUSED_LOOK ? segment->bytes : UNUSED_LOOK;
+
+	for (uint64_t at = 0; at < segment->bytes; at += UNUSED_LOOK) {
+		if (disk_read(segment->fd, reader->bytes, len, at) < 0 ||
+		    !is_zero(reader->bytes, len))
+			return false;
+		len = FORMAT_BLOCK;
+	}
+	return true;
+}
+
 /*
  * What the segment is used as. Usually its first block tells. If that does
  * not hold, another batch in it may: then the first one is damaged, or torn
@@ -224,6 +253,8 @@ look(struct reader *reader, struct view *view, struct err *err)
 		view->first_seq = head.seq;
 		return 0;
 	}
+	if (rc == 0 && is_unused(reader, segment))
+		return 0;
 	rc = read_segment(reader, view, err);
 	for (uint32_t at = 0; rc == 0 && at < segment->bytes;
 	     at += FORMAT_BLOCK) {
@@ -277,6 +308,9 @@ find_head(struct reader *reader, struct err *err)
 			recovery->ids = head.ids;
 		at += head.bytes;
 	}
+	/* it is replayed last */
+	reader->newest = reader->bytes;
+	reader->bytes = mem_alloc(reader->largest);
 	return 0;
 }
 
@@ -459,8 +493,8 @@ apply_unit(struct reader *reader, struct segment *segment, uint32_t at,
 
 /* Whether every record of the batch holds. */
 static bool
-is_whole(const struct reader *reader, uint32_t at,
-	 const struct batch_head *head)
+holds_whole(const struct reader *reader, uint32_t at,
+	    const struct batch_head *head)
 {
 	struct record_place place = {head->tag, head->segno, head->seq};
 	uint32_t from = at + BATCH_HEADER, end = at + head->used, records = 0;
@@ -479,11 +513,15 @@ is_whole(const struct reader *reader, uint32_t at,
 /* A batch with later ones behind it was durable: its good parts count. */
 static void
 apply_batch(struct reader *reader, struct segment *segment, uint32_t at,
-	    const struct batch_head *head)
+	    const struct batch_head *head, bool is_whole)
 {
 	struct record_place place = {head->tag, head->segno, head->seq};
 	uint32_t from = at + BATCH_HEADER, end = at + head->used;
 
+	if (is_whole) {
+		apply_unit(reader, segment, from, end, &place);
+		return;
+	}
 	while (from < end) {
 		struct unit unit = check_unit(reader->bytes, from, end, &place);
 
@@ -539,6 +577,7 @@ replay_segment(struct reader *reader, size_t which)
 
 	while (at + FORMAT_BLOCK <= segment->bytes) {
 		struct batch_head head;
+		bool is_whole;
 		bool is_ours = batch_decode(reader->bytes + at, recovery->tag,
 					    segment->bytes - at, &head) &&
 			       ((head.segno == view->segno &&
@@ -558,7 +597,8 @@ replay_segment(struct reader *reader, size_t which)
 			recovery->damage(recovery->arg, segment, bad_from,
 					 at - bad_from);
 		is_bad = false;
-		if (!is_whole(reader, at, &head) && !MUTANT(GROUP_IN_PARTS)) {
+		is_whole = holds_whole(reader, at, &head);
+		if (!is_whole && !MUTANT(GROUP_IN_PARTS)) {
 			if (!has_later(reader, which, at + head.bytes,
 				       head.seq) &&
 			    !has_hole(view, at, at + head.bytes))
@@ -566,7 +606,7 @@ replay_segment(struct reader *reader, size_t which)
 			recovery->damage(recovery->arg, segment, at,
 					 head.bytes);
 		}
-		apply_batch(reader, segment, at, &head);
+		apply_batch(reader, segment, at, &head, is_whole);
 		if (head.ids > recovery->ids && !MUTANT(IDS_UNRESERVED))
 			recovery->ids = head.ids;
 		reader->last_seq = head.seq;
@@ -599,9 +639,16 @@ replay(struct reader *reader, struct err *err)
 			list_push(&recovery->free, &view->segment->link);
 			continue;
 		}
-		rc = read_segment(reader, view, err);
-		if (rc < 0)
-			return rc;
+		if (i + 1 == reader->count) {
+			uint8_t *other = reader->bytes;
+
+			reader->bytes = reader->newest;
+			reader->newest = other;
+		} else {
+			rc = read_segment(reader, view, err);
+			if (rc < 0)
+				return rc;
+		}
 		view->segment->segno = view->segno;
 		replay_segment(reader, i);
 		if (reader->last_seq != before) {
@@ -619,8 +666,7 @@ replay(struct reader *reader, struct err *err)
 int
 recover_log(struct recovery *recovery, struct err *err)
 {
-	struct reader reader = {.recovery = recovery};
-	uint32_t largest = FORMAT_BLOCK;
+	struct reader reader = {.recovery = recovery, .largest = FORMAT_BLOCK};
 	int rc;
 
 	list_init(&recovery->used);
@@ -638,10 +684,10 @@ recover_log(struct recovery *recovery, struct err *err)
 		if (segment == NULL)
 			continue;
 		reader.views[reader.count++].segment = segment;
-		if (segment->bytes > largest)
-			largest = segment->bytes;
+		if (segment->bytes > reader.largest)
+			reader.largest = segment->bytes;
 	}
-	reader.bytes = mem_alloc(largest);
+	reader.bytes = mem_alloc(reader.largest);
 	for (size_t i = 0; rc == 0 && i < reader.count; i++)
 		rc = look(&reader, &reader.views[i], err);
 	qsort(reader.views, reader.count, sizeof(*reader.views), by_segno);
@@ -650,6 +696,7 @@ recover_log(struct recovery *recovery, struct err *err)
 	if (rc == 0)
 		rc = replay(&reader, err);
 	free(reader.bytes);
+	free(reader.newest);
 	free(reader.views);
 	return rc;
 }
