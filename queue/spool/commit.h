@@ -33,6 +33,7 @@ struct segment {
 	uint32_t bytes;	 /* of the file */
 	uint64_t segno;	 /* of its present use, 0: free */
 	bool is_tainted; /* I5: a sync failed; never written again */
+	bool is_unread;	 /* not all of it could be read at the start */
 
 	/* loop thread */
 	bool is_used;	  /* on the loop's list */

@@ -366,7 +366,9 @@ recover(struct spool *spool, struct err *err)
 			container_of(node, struct segment, link);
 
 		list_remove(node);
-		committer_add_segment(&spool->committer, segment);
+		/* maybe it is only not known to be needed: a check sees */
+		if (!segment->is_unread)
+			committer_add_segment(&spool->committer, segment);
 	}
 	spool->committer.tag = spool->door.tag;
 	spool->committer.head = recovery.head;

@@ -172,7 +172,7 @@ tell_hole(struct reader *reader, struct view *view, unsigned bytes)
 static int
 read_segment(struct reader *reader, struct view *view, struct err *err)
 {
-	const struct segment *segment = view->segment;
+	struct segment *segment = view->segment;
 	char name[SEGMENT_NAME_MAX];
 	int rc = disk_read_wide(segment->fd, reader->bytes, segment->bytes);
 	unsigned bytes = 0;
@@ -194,6 +194,7 @@ read_segment(struct reader *reader, struct view *view, struct err *err)
 		if (view->hole_end < at + FORMAT_BLOCK)
 			view->hole_end = at + FORMAT_BLOCK;
 		bytes += FORMAT_BLOCK;
+		segment->is_unread = true;
 	}
 	tell_hole(reader, view, bytes);
 	return 0;

@@ -329,6 +329,41 @@ START_TEST(a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it)
 }
 END_TEST
 
+START_TEST(a_start_writes_over_no_segment_that_it_could_not_read)
+{
+	enum { BYTES = 64 << 10 };
+	struct disk_calls calls = disk_calls_real;
+	uint8_t *before = mem_alloc(BYTES), *after = mem_alloc(BYTES);
+	struct stat st;
+	int fd = open(in_spool("log/001.seg"), O_RDONLY);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(disk_read(fd, before, BYTES, 0), 0);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	sector.inode = st.st_ino;
+	sector.at = 0;
+	sector.end = BYTES;
+	calls.pread = losing_pread;
+	disk_use(&calls);
+	box.opts.segments_soft = 3;
+	box_open(&box);
+	ck_assert_uint_ge(box.errors, 1);
+	for (unsigned i = 0; i < 100; i++) {
+		uint64_t id;
+
+		ck_assert_int_eq(box_put(&box, i, 3000, &id), 0);
+		spool_done(box.spool, id);
+	}
+	box_close(&box);
+	disk_use(NULL);
+	ck_assert_int_eq(disk_read(fd, after, BYTES, 0), 0);
+	ck_assert_mem_eq(before, after, BYTES);
+	close(fd);
+	free(before);
+	free(after);
+}
+END_TEST
+
 UNIT_MAIN(
 	"spool_unread", tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc,
@@ -343,4 +378,6 @@ UNIT_MAIN(
 		(int)COUNT(hindered));
 	tcase_add_loop_test(
 		tc, a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it,
-		0, (int)COUNT(losses));)
+		0, (int)COUNT(losses));
+	tcase_add_test(tc,
+		       a_start_writes_over_no_segment_that_it_could_not_read);)
