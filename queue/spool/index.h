@@ -32,6 +32,7 @@ enum entry_flags {
 	ENTRY_GONE = 16,    /* settled durably; waits for pins or the file */
 	ENTRY_DAMAGED = 32, /* being set aside */
 	ENTRY_FOUND = 64,   /* its file was seen (while loading) */
+	ENTRY_COPIED = 128, /* recovery saw two records (while loading) */
 };
 
 struct entry {

@@ -47,7 +47,6 @@ struct loader {
 	unsigned running;
 	struct lane *lanes[LANES];
 	uint64_t first_new; /* ids from here on are of this run */
-	bool has_unlinked;
 	bool is_incomplete; /* a folder could not be listed */
 };
 
@@ -166,13 +165,18 @@ take_file(struct spool *spool, struct found_file *file)
 		entry = index_at(&spool->index, handle);
 		if ((entry->flags & ENTRY_GONE) != 0) {
 			/* settled before the crash */
-			spool->loader->has_unlinked = true;
 			spool_unlink_later(spool, file->id);
 			return;
 		}
 		if ((entry->flags & ENTRY_IN_FILE) == 0) {
-			/* the log has it, states and all */
-			entry->flags |= ENTRY_HAS_FILE;
+			/* the log has it, states and all; and behind the
+			 * oldest segment nobody looks for a file of it */
+			if (spool_segment(spool, entry->slot)->segno <=
+			    spool->durable_head) {
+				entry->flags |= ENTRY_HAS_FILE;
+			} else {
+				spool_unlink_later(spool, file->id);
+			}
 			return;
 		}
 		if ((entry->flags & ENTRY_FOUND) != 0)
@@ -227,7 +231,8 @@ sweep(struct spool *spool)
 			index_drop_notes(&spool->index, entry);
 			index_remove(&spool->index, handle);
 		} else {
-			entry->flags &= (uint32_t)~ENTRY_FOUND & 0xff;
+			entry->flags &=
+				(uint32_t) ~(ENTRY_FOUND | ENTRY_COPIED) & 0xff;
 		}
 	}
 }

@@ -334,6 +334,23 @@ unlist(struct recovery *recovery, uint32_t handle)
 				  handle);
 }
 
+/*
+ * Of a message that was copied within the log the last record counts, so that
+ * nothing of it is left in the oldest segment: files are made of what is
+ * there, and a message with a file and a later record would come back.
+ */
+static bool
+is_behind(const struct recovery *recovery, const struct segment *segment,
+	  uint32_t at, const struct entry *entry)
+{
+	uint64_t other = segment_of(recovery, entry)->segno;
+
+	if (MUTANT(OLD_PLACE_COUNTS))
+		return false;
+	return segment->segno > other ||
+	       (segment->segno == other && at / RECORD_ALIGN > entry->at);
+}
+
 static void
 apply_msg(struct recovery *recovery, struct segment *segment,
 	  const struct record_head *record, uint32_t at)
@@ -341,18 +358,25 @@ apply_msg(struct recovery *recovery, struct segment *segment,
 	struct index *index = recovery->index;
 	uint32_t handle = index_find(index, record->id);
 	struct entry *entry;
+	uint32_t flags = 0;
 
 	if (handle != 0) {
-		/* No id is used twice: it is this one, and settled, or its
-		 * record was salvaged after its states were seen. */
-		if (index_at(index, handle)->flags != ENTRY_IN_FILE)
+		entry = index_at(index, handle);
+		/* no id is used twice: it is this one, and settled */
+		if ((entry->flags & ENTRY_GONE) != 0)
 			return;
+		if ((entry->flags & ENTRY_IN_FILE) == 0) {
+			flags = ENTRY_COPIED;
+			entry->flags |= flags;
+			if (!is_behind(recovery, segment, at, entry))
+				return;
+		} /* else it was salvaged after its states were seen */
 		unlist(recovery, handle);
 	} else {
 		handle = index_add(index, record->id);
 	}
 	entry = index_at(index, handle);
-	entry->flags = 0;
+	entry->flags = flags & 0xff;
 	entry->at = at / RECORD_ALIGN;
 	entry->text_bytes = record->text_bytes;
 	entry->body_bytes = record->payload - record->text_bytes;
@@ -389,7 +413,8 @@ apply_state(struct recovery *recovery, struct segment *segment,
 /*
  * A settled message is forgotten, unless a file of it may be there yet: when
  * its record is not in the log, or in the oldest segment, which alone is
- * ever being made into files.
+ * ever being made into files. Of one with two records the older one may have
+ * been there.
  */
 static void
 apply_done(struct recovery *recovery, const struct record_head *record)
@@ -405,7 +430,7 @@ apply_done(struct recovery *recovery, const struct record_head *record)
 	if (entry->slot != 0) {
 		is_forgotten =
 			!recovery->keeps_gone &&
-			(entry->flags & ENTRY_IN_FILE) == 0 &&
+			(entry->flags & (ENTRY_IN_FILE | ENTRY_COPIED)) == 0 &&
 			segment_of(recovery, entry)->segno > recovery->head;
 		unlist(recovery, handle);
 	}
