@@ -39,8 +39,7 @@ enum mutant {
 	MUTANT_COPY_BELIEVED = 21, /* I3: head passes before a copy is safe */
 	MUTANT_STATES_NOT_COPIED = 22, /* I3: states stay behind in the log */
 	MUTANT_DONE_COPIED = 23,       /* a copy behind its DONE record */
-	MUTANT_OLD_PLACE_COUNTS = 24,  /* of two records of a message */
 };
-#define MUTANTS 24 /* of them */
+#define MUTANTS 23 /* of them */
 
 #endif

@@ -345,8 +345,6 @@ is_behind(const struct recovery *recovery, const struct segment *segment,
 {
 	uint64_t other = segment_of(recovery, entry)->segno;
 
-	if (MUTANT(OLD_PLACE_COUNTS))
-		return false;
 	return segment->segno > other ||
 	       (segment->segno == other && at / RECORD_ALIGN > entry->at);
 }

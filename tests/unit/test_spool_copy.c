@@ -138,6 +138,44 @@ START_TEST(a_backup_that_begins_ends_the_copying)
 }
 END_TEST
 
+/* Else a file would be made of the older one, and of the later one nobody
+ * would know that there is a file. */
+START_TEST(of_two_records_that_a_killed_copying_leaves_the_later_counts)
+{
+	static struct box killed;
+	struct spool_stats stats;
+	char command[400];
+	uint64_t source;
+	unsigned stayed = 0;
+
+	begin_copying();
+	source =
+		container_of(box.spool->used.next, struct segment, link)->segno;
+	end_copying();
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_gt(stats.copied, 0);
+	box_init(&killed);
+	(void)snprintf(command, sizeof(command), "cp -a '%s/.' '%s'", box.dir,
+		       killed.dir);
+	ck_assert_int_eq(system(command), 0);
+	box_open(&killed);
+	for (unsigned i = 0; i < OLD; i++) {
+		uint32_t handle = index_find(&killed.spool->index, old[i]);
+		const struct entry *entry;
+
+		ck_assert_uint_ne(handle, 0);
+		entry = index_at(&killed.spool->index, handle);
+		if ((entry->flags & ENTRY_IN_FILE) == 0 &&
+		    spool_segment(killed.spool, entry->slot)->segno == source)
+			stayed++;
+	}
+	ck_assert_uint_le(stayed, OLD - stats.copied);
+	box_close(&killed);
+	box_done(&killed);
+	check_old();
+}
+END_TEST
+
 static bool
 is_waiting(void)
 {
@@ -184,4 +222,7 @@ END_TEST
 UNIT_MAIN("spool_copy", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_set_timeout(tc, 120);
 	  tcase_add_test(tc, a_backup_that_begins_ends_the_copying);
+	  tcase_add_test(
+		  tc,
+		  of_two_records_that_a_killed_copying_leaves_the_later_counts);
 	  tcase_add_test(tc, a_full_log_waits_for_what_is_being_copied);)
