@@ -21,6 +21,7 @@
 #include <uv.h>
 
 #include "lib/buf.h"
+#include "lib/mem.h"
 #include "lib/net/stream.h"
 #include "lib/net/stream_private.h"
 #include "lib/net/tls_ctx.h"
@@ -176,6 +177,57 @@ static void __attribute__((unused)) ends_await_sent(struct stream *stream)
 	}
 #endif
 	ck_assert_uint_eq(stream_unsent(stream), 0);
+}
+
+#define BIG ((size_t)64 << 20)
+
+/* Bytes that tell their place. */
+static __attribute__((unused)) uint8_t *
+make_pattern(size_t len)
+{
+	uint8_t *bytes = mem_alloc(len);
+	uint32_t state = 1;
+
+	for (size_t i = 0; i < len; i++) {
+		state = state * 1664525 + 1013904223;
+		bytes[i] = (uint8_t)(state >> 24);
+	}
+	return bytes;
+}
+
+static __attribute__((unused)) uint8_t *sending; /* a pattern */
+static size_t sent, total;			 /* of it */
+
+/* A hook: sends on as delivery does, up to "wait", then when drained. */
+static void __attribute__((unused))
+send_on(struct end *end, enum stream_event event)
+{
+	bool is_full = false;
+
+	if (event != STREAM_DRAINED)
+		return;
+	while (!is_full && sent < total) {
+		size_t len = total - sent < 30000 ? total - sent : 30000;
+
+		is_full = stream_write(end->stream, sending + sent, len);
+		sent += len;
+		/* the heads of TLS records come on top */
+		ck_assert_uint_le(stream_unsent(end->stream),
+				  STREAM_OUT_LOW + 30000 + 1000);
+	}
+}
+
+/* Sends BIG bytes from left to right, which are to arrive unchanged. */
+static void __attribute__((unused)) ends_send_big(void)
+{
+	total = BIG;
+	sent = 0;
+	sending = make_pattern(total);
+	left.hook = send_on;
+	send_on(&left, STREAM_DRAINED);
+	ends_run_until(buf_len(&right.got) == total);
+	ck_assert_mem_eq(buf_bytes(&right.got), sending, total);
+	free(sending);
 }
 
 #define ends_assert_got(end, text)                                             \

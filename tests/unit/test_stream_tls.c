@@ -7,8 +7,6 @@
 
 #include "lib/mem.h"
 
-#define BIG ((size_t)64 << 20)
-
 static char dir[] = "/tmp/ostler-tls-XXXXXX";
 static char cert[64], key[64];
 static struct tls_ctx *server, *verified, *opportunistic;
@@ -332,50 +330,12 @@ START_TEST(an_end_within_the_handshake_is_a_failure)
 }
 END_TEST
 
-static uint8_t *
-make_pattern(size_t len)
-{
-	uint8_t *bytes = mem_alloc(len);
-	uint32_t state = 1;
-
-	for (size_t i = 0; i < len; i++) {
-		state = state * 1664525 + 1013904223;
-		bytes[i] = (uint8_t)(state >> 24);
-	}
-	return bytes;
-}
-
-static uint8_t *sending;
-static size_t sent, total;
-
-static void
-send_on(struct end *end, enum stream_event event)
-{
-	bool is_full = false;
-
-	if (event != STREAM_DRAINED)
-		return;
-	while (!is_full && sent < total) {
-		size_t len = total - sent < 30000 ? total - sent : 30000;
-
-		is_full = stream_write(end->stream, sending + sent, len);
-		sent += len;
-	}
-}
-
 START_TEST(a_large_transfer_arrives_unchanged_through_tls)
 {
-	total = BIG;
-	sent = 0;
-	sending = make_pattern(total);
 	tls_init();
 	handshake(opportunistic, NULL);
-	left.hook = send_on;
-	send_on(&left, STREAM_DRAINED);
-	ends_run_until(buf_len(&right.got) == total);
-	ck_assert_mem_eq(buf_bytes(&right.got), sending, total);
+	ends_send_big();
 	tls_done();
-	free(sending);
 }
 END_TEST
 
