@@ -13,7 +13,7 @@
 #include "lib/mem.h"
 #include "lib/net/stream.h"
 #include "server/daemon.h"
-#include "server/listener.h"
+#include "server/place.h"
 
 #define CONTROL_LINE_MAX	60000 /* one request; below STREAM_IN_MAX */
 #define CONTROL_CONNECTIONS_MAX 32
@@ -277,19 +277,17 @@ control_bind(const char *path, const struct passwd *user, struct control **out,
 	     struct err *err)
 {
 	struct control *control;
-	int fd = listener_bind_unix(path, 0600, err);
+	const struct place_owner owner = {
+		.uid = user != NULL ? user->pw_uid : geteuid(),
+		.gid = user != NULL ? user->pw_gid : getegid(),
+	};
+	int fd = place_socket(path, 0600, user != NULL ? &owner : NULL, err);
 
 	if (fd < 0)
 		return fd;
-	if (user != NULL && chown(path, user->pw_uid, user->pw_gid) < 0) {
-		int rc = err_set(err, -errno, "control socket '%s'", path);
-
-		(void)close(fd);
-		return rc;
-	}
 	control = mem_zalloc(sizeof(*control));
 	control->path = mem_strdup(path);
-	control->owner = user != NULL ? user->pw_uid : geteuid();
+	control->owner = owner.uid;
 	control->fd = fd;
 	list_init(&control->connections);
 	*out = control;

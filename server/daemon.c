@@ -27,6 +27,7 @@
 #include "server/file_watch.h"
 #include "server/listener.h"
 #include "server/notify.h"
+#include "server/place.h"
 #include "server/smtpd.h"
 #include "server/version.h"
 
@@ -160,36 +161,19 @@ daemon_refuse(int rc, const struct err *err)
 	return daemon_exit_code(rc);
 }
 
-/* A folder for us, made when missing; its owner is the one who will use it. */
-static int
-daemon_make_folder(const char *path, uid_t uid, gid_t gid, mode_t mode,
-		   struct err *err)
-{
-	if (mkdir(path, mode) == 0) {
-		/* our umask is for files, and would keep others out of here */
-		if (chmod(path, mode) < 0)
-			return err_set(err, -errno, "folder '%s'", path);
-		if (geteuid() == 0 && chown(path, uid, gid) < 0)
-			return err_set(err, -errno, "folder '%s'", path);
-		return 0;
-	}
-	if (errno == EEXIST)
-		return 0;
-	return err_set(err, -errno, "folder '%s'", path);
-}
-
 static int
 daemon_make_parent(const char *path, struct err *err)
 {
 	char *copy = mem_strdup(path);
 	char *slash = strrchr(copy, '/');
+	const struct place_owner us = {geteuid(), getegid()};
 	int rc = 0;
 
 	if (slash != NULL && slash != copy) {
 		*slash = '\0';
 		/* owned by root when root starts us, so that nobody else can
 		 * put a socket in the place of ours */
-		rc = daemon_make_folder(copy, geteuid(), getegid(), 0755, err);
+		rc = place_folder(copy, 0755, us, err);
 	}
 	free(copy);
 	return rc;
@@ -221,6 +205,10 @@ daemon_prepare(struct daemon *daemon, const struct passwd *user,
 	       struct err *err)
 {
 	const struct config *config = daemon->config;
+	const struct place_owner owner = {
+		.uid = user != NULL ? user->pw_uid : geteuid(),
+		.gid = user != NULL ? user->pw_gid : getegid(),
+	};
 	int rc;
 
 	for (size_t i = 0; i < config->listener_count; i++)
@@ -244,10 +232,7 @@ daemon_prepare(struct daemon *daemon, const struct passwd *user,
 	rc = control_bind(config->control_socket, user, &daemon->control, err);
 	if (rc < 0)
 		return rc;
-	return daemon_make_folder(config->spool,
-				  user != NULL ? user->pw_uid : geteuid(),
-				  user != NULL ? user->pw_gid : getegid(), 0700,
-				  err);
+	return place_folder(config->spool, 0700, owner, err);
 }
 
 static int

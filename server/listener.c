@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "server/notify.h"
+#include "server/place.h"
 
 #define LISTENER_BACKLOG 4096
 /* addresses of this machine change rarely; asking the kernel is not free */
@@ -59,48 +58,6 @@ listener_text(const struct listener_address *at)
 		return mem_printf("unix:%s", at->unix_path);
 	return mem_printf(at->ip.family == IP_V6 ? "[%s]:%u" : "%s:%u",
 			  ip_format(&at->ip, ip), at->port);
-}
-
-/* A socket file that nobody listens on is left over from a crash. */
-static bool
-listener_is_stale(const struct sockaddr_un *un)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_stale = false;
-
-	if (fd < 0)
-		return false;
-	if (connect(fd, (const struct sockaddr *)un, sizeof(*un)) < 0)
-		is_stale = errno == ECONNREFUSED;
-	(void)close(fd);
-	return is_stale;
-}
-
-int
-listener_bind_unix(const char *path, unsigned mode, struct err *err)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	int fd, rc;
-
-	if (!str_copy(un.sun_path, sizeof(un.sun_path), str_of(path)))
-		return err_text(err, -ENAMETOOLONG,
-				"socket '%s': the path is longer than %zu",
-				path, sizeof(un.sun_path) - 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return err_set(err, -errno, "socket '%s'", path);
-	rc = bind(fd, (struct sockaddr *)&un, sizeof(un));
-	if (rc < 0 && errno == EADDRINUSE && listener_is_stale(&un)) {
-		(void)unlink(path); /* bind tells when this failed */
-		rc = bind(fd, (struct sockaddr *)&un, sizeof(un));
-	}
-	/* the mode is set before anybody can connect */
-	if (rc < 0 || chmod(path, mode) < 0 || listen(fd, 128) < 0) {
-		rc = err_set(err, -errno, "socket '%s'", path);
-		(void)close(fd);
-		return rc;
-	}
-	return fd;
 }
 
 static int
@@ -150,7 +107,7 @@ listener_bind(struct listener *listener, struct err *err)
 		return 0;
 	if (listener->unix_path != NULL) {
 		listener->fd =
-			listener_bind_unix(listener->unix_path, 0666, &why);
+			place_socket(listener->unix_path, 0666, NULL, &why);
 		if (listener->fd < 0)
 			return err_text(err, listener->fd, "listener '%s': %s",
 					listener->name, why.text);

@@ -56,12 +56,4 @@ void listeners_each(const struct listeners *listeners,
 /* Stops and frees; NULL is fine. The loop must run once more. */
 void listeners_free(struct listeners *listeners);
 
-/*
- * Binds and listens on a unix socket, replacing one that nobody serves.
- *
- * mode  of the socket file
- * Returns the descriptor or a negative errno.
- */
-int listener_bind_unix(const char *path, unsigned mode, struct err *err);
-
 #endif
