@@ -377,6 +377,21 @@ daemon_log_address(void *arg, const char *name, const char *address)
 	log_end(&line);
 }
 
+static void
+daemon_log_unused(void *arg, const char *address)
+{
+	struct log_line line;
+
+	(void)arg;
+	log_begin(&line, LOG_LEVEL_WARN, "config");
+	log_text(&line, "address", address);
+	log_text(&line, "reason",
+		 "systemd passed this socket and no listener has its address: "
+		 "who connects waits for nobody; add it to a listener, or take "
+		 "it out of the .socket unit");
+	log_end(&line);
+}
+
 static int
 daemon_serve(struct daemon *daemon, struct err *err)
 {
@@ -397,6 +412,7 @@ daemon_serve(struct daemon *daemon, struct err *err)
 	log_number(&line, "pid", getpid());
 	log_end(&line);
 	listeners_each(daemon->listeners, daemon_log_address, NULL);
+	notify_unused(daemon_log_unused, NULL);
 	daemon_watch_files(daemon);
 	daemon->admin = admin_new(daemon);
 	notify_ready();

@@ -10,6 +10,7 @@
 
 #include "lib/clock.h"
 #include "lib/list.h"
+#include "lib/log.h"
 #include "lib/mem.h"
 #include "server/notify.h"
 #include "server/place.h"
@@ -28,6 +29,9 @@ struct listener {
 	char *unix_path; /* owns; NULL: TCP */
 	int fd;		 /* until started, then the handle has it */
 	bool is_given;	 /* by systemd, whose file it is and stays */
+	/* given, and no listener's any more: systemd goes on listening, so
+	 * clients still come, and are sent away rather than left to wait */
+	bool is_parked;
 	bool is_started;
 	bool is_wanted; /* mark of a running reload */
 	union {
@@ -160,7 +164,8 @@ on_connection(uv_stream_t *stream, int status)
 
 	if (status < 0)
 		return; /* the connection went away before it was taken */
-	all->on_connection(all->owner, listener->name, stream);
+	all->on_connection(all->owner,
+			   listener->is_parked ? NULL : listener->name, stream);
 }
 
 static int
@@ -205,6 +210,26 @@ listener_find(struct listeners *all, const char *address)
 	return NULL;
 }
 
+/* A reload has dropped a socket that systemd passed. A later one may want it
+ * again, and nobody could bind it then: systemd has it still. */
+static void
+listener_park(struct listener *listener)
+{
+	struct log_line line;
+
+	if (listener->is_parked)
+		return;
+	listener->is_parked = true;
+	log_begin(&line, LOG_LEVEL_WARN, "config");
+	log_text(&line, "listener", listener->name);
+	log_text(&line, "address", listener->address);
+	log_text(&line, "reason",
+		 "systemd passed this socket and no listener has its address "
+		 "any more: who connects is sent away; take it out of the "
+		 ".socket unit too, or configure it again");
+	log_end(&line);
+}
+
 /* Binds the address, or only renames a listener that has it already. */
 static int
 listeners_want(struct listeners *all, const char *name,
@@ -219,6 +244,7 @@ listeners_want(struct listeners *all, const char *name,
 		free(listener->name);
 		listener->name = mem_strdup(name);
 		listener->is_wanted = true;
+		listener->is_parked = false;
 		return 0;
 	}
 	listener = mem_zalloc(sizeof(*listener));
@@ -268,7 +294,11 @@ listeners_configure(struct listeners *all, const struct config *config,
 		struct listener *listener =
 			container_of(node, struct listener, link);
 
-		if (!listener->is_wanted)
+		if (listener->is_wanted)
+			continue;
+		if (listener->is_given)
+			listener_park(listener);
+		else
 			listener_close(listener);
 	}
 	return rc;
@@ -357,7 +387,8 @@ listeners_accept_on(struct listeners *all, const struct ip *ip, uint16_t port)
 		struct listener *listener =
 			container_of(node, struct listener, link);
 
-		if (listener->unix_path != NULL || listener->port != port)
+		if (listener->unix_path != NULL || listener->is_parked ||
+		    listener->port != port)
 			continue;
 		if (ip_equal(&listener->ip, ip))
 			return true;
@@ -387,7 +418,7 @@ listeners_each(const struct listeners *all,
 		};
 		char *address = listener_text(&at);
 
-		if (listener->fd >= 0)
+		if (listener->fd >= 0 && !listener->is_parked)
 			each(arg, listener->name, address);
 		free(address);
 	}

@@ -4,7 +4,8 @@
  *
  * Sockets are bound while the process still may (before privileges are
  * dropped) and accept only once mail can be taken. A reload keeps the sockets
- * whose address stays, binds new ones and closes those that went.
+ * whose address stays, binds new ones and closes those that went; those that
+ * systemd passed are kept for a later one, since it passes them once.
  */
 #ifndef OSTLER_SERVER_LISTENER_H
 #define OSTLER_SERVER_LISTENER_H
@@ -18,7 +19,8 @@
 
 struct listeners;
 
-/* A connection is waiting on handle: stream_accept it. */
+/* A connection is waiting on handle: stream_accept it. listener_name is NULL
+ * when no listener has the socket any more, and who connects is sent away. */
 typedef void listener_fn(void *owner, const char *listener_name,
 			 uv_stream_t *handle);
 

@@ -92,6 +92,47 @@ notify_take_socket(const struct ip *ip, uint16_t port, const char *unix_path)
 	return -1;
 }
 
+static void
+notify_address(int fd, char *to, size_t size)
+{
+	struct sockaddr_storage sa;
+	struct sockaddr_un un;
+	socklen_t len = sizeof(sa);
+	char text[IP_TEXT_MAX];
+	uint16_t port;
+	struct ip ip;
+
+	(void)snprintf(to, size, "socket %d", fd);
+	if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0 ||
+	    getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return;
+	if (sa.ss_family == AF_UNIX) {
+		memcpy(&un, &sa, sizeof(un));
+		(void)snprintf(to, size, "unix:%.*s", (int)sizeof(un.sun_path),
+			       un.sun_path);
+		return;
+	}
+	ip = ip_from_sockaddr((struct sockaddr *)&sa, &port);
+	(void)snprintf(to, size, ip.family == IP_V6 ? "[%s]:%u" : "%s:%u",
+		       ip_format(&ip, text), port);
+}
+
+void
+notify_unused(void (*each)(void *arg, const char *address), void *arg)
+{
+	int count = sd_listen_fds(0);
+
+	for (int i = 0; i < count && i < NOTIFY_SOCKETS_MAX; i++) {
+		char address[128];
+
+		if (is_taken[i])
+			continue;
+		notify_address(SD_LISTEN_FDS_START + i, address,
+			       sizeof(address));
+		each(arg, address);
+	}
+}
+
 #else
 
 void
@@ -122,6 +163,13 @@ notify_take_socket(const struct ip *ip, uint16_t port, const char *unix_path)
 	(void)port;
 	(void)unix_path;
 	return -1;
+}
+
+void
+notify_unused(void (*each)(void *arg, const char *address), void *arg)
+{
+	(void)each;
+	(void)arg;
 }
 
 #endif

@@ -27,4 +27,10 @@ bool notify_has_journal(void);
 int notify_take_socket(const struct ip *ip, uint16_t port,
 		       const char *unix_path);
 
+/*
+ * Calls each for every passed socket that nobody has taken: "0.0.0.0:25",
+ * "unix:/path", "socket 5" for one that is none to listen on.
+ */
+void notify_unused(void (*each)(void *arg, const char *address), void *arg);
+
 #endif

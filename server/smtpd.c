@@ -164,7 +164,7 @@ smtpd_refuse(struct smtpd *smtpd, struct stream *stream, const struct ip *ip,
 static bool
 smtpd_find_listener(const struct config *config, const char *name, size_t *out)
 {
-	for (size_t i = 0; i < config->listener_count; i++) {
+	for (size_t i = 0; name != NULL && i < config->listener_count; i++) {
 		if (strcmp(config->listeners[i].name, name) == 0) {
 			*out = i;
 			return true;

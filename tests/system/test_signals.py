@@ -260,6 +260,48 @@ def test_a_socket_of_systemd_is_left_to_it(relay):
         os.close(inherited)
 
 
+@pytest.mark.parametrize("name", ("local", "submission"))
+def test_a_socket_of_systemd_can_be_dropped_and_wanted_again(relay, name):
+    at = str(relay.submit_socket) if name == "local" else relay.submission
+    family = socket.AF_UNIX if name == "local" else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind(at)
+        listener.listen()
+        inherited = pass_socket(relay, listener)
+        relay.start()
+        section = relay.listeners.pop(name)
+        for _ in range(2):  # the second one says nothing new
+            assert relay.reload().code == 0
+        row, = [row for row in relay.events("config", listener=name)
+                if "systemd passed" in row["reason"]]
+        assert row["level"] == "warn" and ".socket unit" in row["reason"]
+        # systemd goes on listening, so a client is told rather than kept
+        with socket.socket(family) as client:
+            client.settimeout(20)
+            client.connect(at)
+            try:
+                assert client.recv(100) == b""
+            except ConnectionResetError:
+                pass
+        relay.listeners[name] = section
+        assert relay.reload().code == 0
+        with Talk(at) as talk:
+            assert talk.greeting.code == 220
+        os.close(inherited)
+
+
+def test_a_socket_of_systemd_that_nobody_wants_is_told(relay):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        inherited = pass_socket(relay, listener)
+        relay.start()
+        row, = relay.wait_event(
+            "config", address="127.0.0.1:%d" % listener.getsockname()[1])
+        assert row["level"] == "warn" and "systemd" in row["reason"]
+        os.close(inherited)
+
+
 def test_a_socket_of_systemd_for_datagrams_is_none_of_ours(relay):
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(relay.submission)
@@ -267,6 +309,7 @@ def test_a_socket_of_systemd_for_datagrams_is_none_of_ours(relay):
         relay.start()
         with Talk(relay.submission) as talk:
             assert talk.greeting.code == 220
+        assert relay.wait_event("config", address="socket 3")
         os.close(inherited)
 
 
