@@ -9,8 +9,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-static uint8_t pool[256];
-static size_t pool_left;
+/* A thread's own: no byte may serve two. */
+static _Thread_local uint8_t pool[256];
+static _Thread_local size_t pool_left;
 
 /* At most 256 bytes: the kernel never gives fewer then (getrandom(2)). */
 static void

@@ -3,7 +3,7 @@
  * lib/random.h - numbers that nobody can guess
  *
  * From the kernel, fetched in small blocks so that a DNS question does not
- * cost a system call. Loop thread only.
+ * cost a system call. Any thread.
  */
 #ifndef OSTLER_LIB_RANDOM_H
 #define OSTLER_LIB_RANDOM_H
