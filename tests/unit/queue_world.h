@@ -359,11 +359,12 @@ pause_all(struct world *world, bool is_paused)
 
 /* ------------------------------------------- a disk that does not take it */
 
+/* Threads of the spool count them down. */
 static struct {
-	unsigned passing;	 /* syncs before those that fail */
-	unsigned syncs, renames; /* still to fail */
-	_Atomic unsigned reads;	 /* the same */
-	_Atomic bool has_gate;	 /* reads wait for it */
+	_Atomic unsigned passing;	 /* syncs before those that fail */
+	_Atomic unsigned syncs, renames; /* still to fail */
+	_Atomic unsigned reads;		 /* the same */
+	_Atomic bool has_gate;		 /* reads wait for it */
 	uv_sem_t gate;
 } disk_faults;
 
