@@ -38,8 +38,7 @@ struct load {
 	struct config *config;
 	struct config_report report;
 	struct scan scan;
-	cfg_t *cfg;
-	cfg_opt_t *opts; /* of the top level; those of sections hang below */
+	cfg_t **cfgs;		/* of scan.sections; NULL: it sets nothing */
 	struct sourced **lists; /* what values_of lends, until the end */
 	size_t list_count;
 	char **texts; /* file contents that the builder borrows */
@@ -50,7 +49,7 @@ struct load {
 struct section {
 	const char *name;
 	const struct scan_section *scan;
-	cfg_t *cfg;
+	cfg_t *cfg; /* NULL also when it sets nothing */
 };
 
 /* ----------------------------------------------------------------- files */
@@ -118,30 +117,38 @@ read_file(const char *path, size_t max, size_t *out_len, struct err *err)
 
 /* ------------------------------------------------------------ libconfuse */
 
+/*
+ * Each section is read by itself, as if it were a file of its own. Of sections
+ * libconfuse (3.3) keeps pointers that it has freed when memory ends while it
+ * makes one, and it knows no other memory than malloc's.
+ */
+
 /* libconfuse hands its error function no argument. */
 static _Thread_local struct {
 	struct config_report *report;
-	const char *file;
+	const struct scan_piece *piece;
 } parsing;
 
 static void
 on_confuse_error(cfg_t *cfg, const char *format, va_list args)
 {
-	char text[512], *at = mem_printf("%s:%d", parsing.file, cfg->line);
+	char text[512], *at;
 
+	at = mem_printf("%s:%u", parsing.piece->file,
+			parsing.piece->line + (unsigned)cfg->line - 1);
 	(void)vsnprintf(text, sizeof(text), format, args);
 	config_syntax_error(parsing.report, at, "%s", text);
 	free(at);
 }
 
-/* The keys of a section as libconfuse wants them: all are texts. */
-static cfg_opt_t *
-make_opts(const char *section, size_t extra, size_t *out_count)
+/* Reads the keys of a section, all as texts; NULL when memory is gone. */
+static cfg_t *
+new_cfg(const char *section)
 {
-	cfg_opt_t *opts =
-		mem_zalloc((config_key_count + extra + 1) * sizeof(opts[0]));
+	cfg_opt_t *opts = mem_zalloc((config_key_count + 1) * sizeof(opts[0]));
 	cfg_opt_t end = CFG_END();
 	size_t count = 0;
+	cfg_t *cfg;
 
 	for (size_t i = 0; i < config_key_count; i++) {
 		cfg_opt_t one =
@@ -154,54 +161,33 @@ make_opts(const char *section, size_t extra, size_t *out_count)
 				config_keys[i].kind == KEY_TEXTS ? many : one;
 	}
 	opts[count] = end;
-	*out_count = count;
-	return opts;
-}
-
-static void
-make_all_opts(struct load *load)
-{
-	size_t count, ignored;
-	cfg_opt_t end = CFG_END();
-
-	load->opts = make_opts("", config_section_count, &count);
-	for (size_t i = 1; i < config_section_count; i++) {
-		const char *name = config_sections[i];
-		bool is_titled = config_section_kind(name) == SECTION_TITLED;
-		cfg_opt_t section = CFG_SEC(name, make_opts(name, 0, &ignored),
-					    is_titled ? CFGF_MULTI | CFGF_TITLE
-						      : CFGF_NONE);
-
-		load->opts[count++] = section;
-	}
-	load->opts[count] = end;
-}
-
-static void
-free_all_opts(struct load *load)
-{
-	for (size_t i = 0; load->opts != NULL && load->opts[i].name != NULL;
-	     i++)
-		free(load->opts[i].subopts);
-	free(load->opts);
+	cfg = cfg_init(opts, CFGF_NONE); /* copies them */
+	free(opts);
+	if (cfg != NULL)
+		cfg_set_error_function(cfg, on_confuse_error);
+	return cfg;
 }
 
 static void
 parse(struct load *load)
 {
-	make_all_opts(load);
-	load->cfg = cfg_init(load->opts, CFGF_NONE);
-	if (load->cfg == NULL) {
-		config_error(&load->report, NULL, "out of memory");
-		return;
-	}
-	cfg_set_error_function(load->cfg, on_confuse_error);
-	parsing.report = &load->report;
-	for (size_t i = 0; i < load->scan.piece_count; i++) {
-		struct scan_piece *piece = &load->scan.pieces[i];
+	struct scan *scan = &load->scan;
 
-		parsing.file = piece->file;
-		if (cfg_parse_buf(load->cfg, buf_text(&piece->text)) != 0) {
+	load->cfgs = mem_zalloc(scan->section_count * sizeof(load->cfgs[0]));
+	parsing.report = &load->report;
+	for (size_t i = 0; i < scan->piece_count; i++) {
+		struct scan_piece *piece = &scan->pieces[i];
+		cfg_t **cfg = &load->cfgs[piece->section];
+
+		parsing.piece = piece;
+		if (*cfg == NULL)
+			*cfg = new_cfg(scan->sections[piece->section].name);
+		if (*cfg == NULL) {
+			config_syntax_error(&load->report, NULL,
+					    "out of memory");
+			return;
+		}
+		if (cfg_parse_buf(*cfg, buf_text(&piece->text)) != 0) {
 			config_syntax_error(&load->report, NULL,
 					    "\"%s\" cannot be read",
 					    piece->file);
@@ -220,7 +206,7 @@ find_section(const struct load *load, const char *name, size_t index)
 
 	if (name[0] == '\0') {
 		section.scan = &load->scan.sections[0];
-		section.cfg = load->cfg;
+		section.cfg = load->cfgs[0];
 		return section;
 	}
 	for (size_t i = 1, nth = 0; i < load->scan.section_count; i++) {
@@ -229,7 +215,7 @@ find_section(const struct load *load, const char *name, size_t index)
 		if (nth++ != index)
 			continue;
 		section.scan = &load->scan.sections[i];
-		section.cfg = cfg_getnsec(load->cfg, name, (unsigned)index);
+		section.cfg = load->cfgs[i];
 		break;
 	}
 	return section;
@@ -840,9 +826,11 @@ load_all(struct load *load)
 static void
 load_done(struct load *load)
 {
-	if (load->cfg != NULL)
-		(void)cfg_free(load->cfg);
-	free_all_opts(load);
+	for (size_t i = 0; load->cfgs != NULL && i < load->scan.section_count;
+	     i++)
+		if (load->cfgs[i] != NULL)
+			(void)cfg_free(load->cfgs[i]); /* cannot fail */
+	free(load->cfgs);
 	config_scan_done(&load->scan);
 	for (size_t i = 0; i < load->list_count; i++)
 		free(load->lists[i]);
@@ -866,9 +854,9 @@ config_load(const char *file, struct config **out, struct buf *errors,
 	load.config->refs = 1;
 	load.config->file = mem_strdup(file);
 	config_scan(&load.scan, file, read_file, &load.report);
-	if (!load.report.has_syntax_error && load.scan.piece_count != 0)
+	if (!load.report.has_syntax_error && load.scan.has_text)
 		parse(&load);
-	if (!load.report.has_syntax_error && load.cfg != NULL) {
+	if (!load.report.has_syntax_error && load.cfgs != NULL) {
 		load_all(&load);
 		if (!load.report.has_errors)
 			add_entries(&load);

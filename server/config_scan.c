@@ -31,9 +31,10 @@ struct reader {
 	struct str rest;
 	unsigned line;
 	unsigned depth;
-	size_t piece;	      /* of scan->pieces, being written */
-	unsigned piece_line;  /* the line that its text has reached */
-	struct token token;   /* the current one */
+	size_t section;	     /* of scan->sections, whose statements these are */
+	bool has_piece;	     /* the last of scan->pieces is being written */
+	unsigned piece_line; /* the line that its text has reached */
+	struct token token;  /* the current one */
 	bool is_value_broken; /* a variable in it was not set */
 };
 
@@ -210,27 +211,40 @@ is_value(const struct token *token)
 /* ------------------------------------------------- what libconfuse reads */
 
 static void
-piece_begin(struct reader *reader)
+piece_begin(struct reader *reader, unsigned line)
 {
 	struct scan *scan = reader->scan;
 	struct scan_piece *piece;
 
 	scan->pieces = mem_append(scan->pieces, scan->piece_count,
 				  sizeof(scan->pieces[0]));
-	reader->piece = scan->piece_count++;
-	reader->piece_line = 1;
-	piece = &scan->pieces[reader->piece];
+	piece = &scan->pieces[scan->piece_count++];
+	piece->section = reader->section;
 	piece->file = mem_strdup(reader->file);
+	piece->line = line;
 	buf_init(&piece->text, 8 * SCAN_FILE_MAX);
+	reader->piece_line = line;
+	reader->has_piece = true;
+}
+
+/* What follows belongs to another section, or stands behind another file. */
+static void
+piece_end(struct reader *reader, size_t section)
+{
+	reader->section = section;
+	reader->has_piece = false;
 }
 
 /* Text that belongs on a line, behind enough line ends to be on it. */
 static void
 emit(struct reader *reader, unsigned line, const char *text, size_t len)
 {
-	struct buf *to = &reader->scan->pieces[reader->piece].text;
+	struct buf *to;
 	int rc = 0;
 
+	if (!reader->has_piece)
+		piece_begin(reader, line);
+	to = &reader->scan->pieces[reader->scan->piece_count - 1].text;
 	for (; reader->piece_line < line; reader->piece_line++)
 		rc |= buf_add(to, "\n", 1);
 	rc |= buf_add(to, text, len);
@@ -306,28 +320,39 @@ is_variable(struct str text)
 	return text.len > 1 && text.at[0] == '$' && text.at[1] == '{';
 }
 
-/* Returns the length of the variable's text. */
-static size_t
-emit_variable(struct reader *reader, struct str text, unsigned line)
+/* The variable that the text begins with; what is wrong is reported. False:
+ * it has no end. */
+static bool
+variable_find(struct reader *reader, struct str text, unsigned line,
+	      struct variable *out)
 {
-	struct variable variable;
-
-	if (!variable_read(text, &variable)) {
+	if (!variable_read(text, out)) {
 		SYNTAX(reader, line, "\"${\" has no closing }");
-		return text.len;
+		return false;
 	}
-	if (variable.value == NULL) {
+	if (out->value == NULL) {
 		char *where = place(reader, line);
 
 		reader->is_value_broken = true;
 		config_error(reader->report, where,
 			     "the environment variable %s is not set (write "
 			     "${%s:-default} if it need not be)",
-			     variable.name, variable.name);
+			     out->name, out->name);
 		free(where);
-	} else {
-		emit_escaped(reader, line, variable.value);
 	}
+	return true;
+}
+
+/* Returns the length of the variable's text. */
+static size_t
+emit_variable(struct reader *reader, struct str text, unsigned line)
+{
+	struct variable variable;
+
+	if (!variable_find(reader, text, line, &variable))
+		return text.len;
+	if (variable.value != NULL)
+		emit_escaped(reader, line, variable.value);
 	variable_done(&variable);
 	return variable.len;
 }
@@ -594,9 +619,9 @@ check_section(struct reader *reader, size_t parent, const char *name,
 	return true;
 }
 
-/* The title as it will read: without escapes, with variables that are set. */
+/* The title as it reads: without escapes, variables replaced. */
 static char *
-title_text(const struct token *title)
+title_text(struct reader *reader, const struct token *title)
 {
 	struct str rest = title->text;
 	struct variable variable;
@@ -607,10 +632,11 @@ title_text(const struct token *title)
 	while (rest.len != 0) {
 		size_t len = 1;
 
-		if (title->kind == TOKEN_DOUBLE && is_variable(rest) &&
-		    variable_read(rest, &variable)) {
+		if (title->kind == TOKEN_DOUBLE && is_variable(rest)) {
+			if (!variable_find(reader, rest, title->line,
+					   &variable))
+				break;
 			len = variable.len;
-			/* one that is not set is told of with the value */
 			if (variable.value != NULL)
 				(void)buf_adds(&text, variable.value);
 			variable_done(&variable);
@@ -634,7 +660,7 @@ add_section(struct reader *reader, size_t parent, const struct token *name,
 {
 	struct scan *scan = reader->scan;
 	char *name_text = mem_dup(name->text.at, name->text.len);
-	char *title_of = title != NULL ? title_text(title) : NULL;
+	char *title_of = title != NULL ? title_text(reader, title) : NULL;
 	char *at = place(reader, name->line);
 
 	if (!check_section(reader, parent, name_text, title_of, at)) {
@@ -649,12 +675,6 @@ add_section(struct reader *reader, size_t parent, const struct token *name,
 		(struct scan_section){.name = name_text,
 				      .title = title_of,
 				      .at = at};
-	emit(reader, name->line, name_text, strlen(name_text));
-	if (title != NULL) {
-		emit(reader, title->line, " ", 1);
-		emit_value(reader, title);
-	}
-	emit(reader, reader->token.line, "{", 1);
 	return scan->section_count++;
 }
 
@@ -671,8 +691,10 @@ read_section(struct reader *reader, size_t parent, const struct token *name,
 		SYNTAX(reader, name->line, "sections nest too deeply");
 		return;
 	}
+	piece_end(reader, index);
 	next_token(reader);
 	read_statements(reader, index);
+	piece_end(reader, parent);
 	reader->depth--;
 	if (is_broken(reader))
 		return;
@@ -681,8 +703,6 @@ read_section(struct reader *reader, size_t parent, const struct token *name,
 		       STR_ARG(name->text));
 		return;
 	}
-	if (index != SIZE_MAX)
-		emit(reader, reader->token.line, "} ", 2);
 	next_token(reader);
 }
 
@@ -696,16 +716,19 @@ include_file(struct reader *reader, const struct token *name,
 {
 	char *at = place(reader, name->line), *file;
 	const char *slash = strrchr(reader->file, '/');
-	char *given = title_text(path);
+	char *given;
 
+	reader->is_value_broken = false;
+	given = title_text(reader, path);
 	if (given[0] == '/' || slash == NULL)
 		file = mem_strdup(given);
 	else
 		file = mem_printf("%.*s/%s", (int)(slash - reader->file),
 				  reader->file, given);
-	scan_file(reader->scan, reader->report, reader->read_file, file,
-		  reader->depth + 1, at);
-	piece_begin(reader);
+	if (!reader->is_value_broken && !is_broken(reader))
+		scan_file(reader->scan, reader->report, reader->read_file, file,
+			  reader->depth + 1, at);
+	piece_end(reader, reader->section);
 	free(given);
 	free(file);
 	free(at);
@@ -793,7 +816,7 @@ read_text(struct reader *reader, struct str text)
 		text = str_from(text.at + 3, text.len - 3);
 	reader->rest = text;
 	reader->line = 1;
-	piece_begin(reader);
+	reader->scan->has_text = true;
 	next_token(reader);
 	read_statements(reader, 0);
 	if (!is_broken(reader) && reader->token.kind != TOKEN_END)

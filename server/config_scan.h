@@ -5,8 +5,9 @@
  * The tokenizer pass before libconfuse, which stops at the first error, lets
  * later values win silently and forgets file names. It follows includes,
  * reports syntax errors, unknown and repeated names, and unset variables, and
- * leaves the text that libconfuse is to read: the good statements alone, line
- * by line where they stood, variables replaced.
+ * leaves the text that libconfuse is to read: the good statements alone, each
+ * section's apart from the others', line by line where they stood, variables
+ * replaced.
  *
  *	file      = *statement
  *	statement = name "=" value / name "=" "{" [ value *( "," value ) ] "}"
@@ -47,9 +48,11 @@ struct scan_section {
 	size_t count;
 };
 
-/* Text for libconfuse that begins at a line of a file. */
+/* Statements of one section for libconfuse, which stand together in a file. */
 struct scan_piece {
+	size_t section; /* of scan->sections */
 	char *file;
+	unsigned line; /* where the text begins */
 	struct buf text;
 };
 
@@ -59,6 +62,7 @@ struct scan {
 	struct scan_piece *pieces;
 	size_t piece_count;
 	size_t file_count, value_count;
+	bool has_text; /* a file could be read */
 };
 
 /*

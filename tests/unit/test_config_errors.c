@@ -110,6 +110,14 @@ static const struct {
 	{H "spool = \"${OSTLER_NOT_SET}\"\n",
 	 "t.conf:2: the environment variable OSTLER_NOT_SET is not set (write "
 	 "${OSTLER_NOT_SET:-default} if it need not be)\n"},
+	{H "domain \"a${OSTLER_NOT_SET}\" { deliver = \"maildir:/%u\" }\n",
+	 "t.conf:2: the environment variable OSTLER_NOT_SET is not set (write "
+	 "${OSTLER_NOT_SET:-default} if it need not be)\n"},
+	{H "domain \"${a\" { deliver = \"maildir:/%u\" }\n",
+	 "t.conf:2: \"${\" has no closing }\n"},
+	{H "include(\"${OSTLER_NOT_SET}.conf\")\n",
+	 "t.conf:2: the environment variable OSTLER_NOT_SET is not set (write "
+	 "${OSTLER_NOT_SET:-default} if it need not be)\n"},
 	{H "include(\"gone.conf\")\n",
 	 "t.conf:2: cannot read \"gone.conf\": No such file or directory\n"},
 	{H "include(\"t.conf\")\n", NULL},
