@@ -3,6 +3,7 @@
  * What the configuration says, as the parts of the queue want to hear it, and
  * what they tell the log in return.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "lib/mem.h"
 #include "queue/bounce/texts.h"
 #include "queue/core.h"
+#include "queue/route/route.h"
 #include "queue/route/sts.h"
 
 /* ------------------------------------------- what the deliverer tells of */
@@ -34,6 +36,49 @@ on_attempt(void *arg, uint64_t id, const char *host, const struct ip *ip,
 	}
 	if (ttl_s >= 0)
 		log_number(&line, "ttl", ttl_s);
+	log_end(&line);
+}
+
+/* "mx1.example.net,mx2.example.net": those that have an address. */
+static void
+name_hosts(const struct route *route, char *to, size_t size)
+{
+	size_t len = 0;
+
+	to[0] = '\0';
+	for (size_t i = 0; i < route->host_count; i++) {
+		const struct route_host *host = &route->hosts[i];
+
+		if (host->addr_count == 0 ||
+		    len + strlen(host->name) + 2 > size)
+			continue;
+		len += (size_t)snprintf(to + len, size - len, "%s%s",
+					len != 0 ? "," : "", host->name);
+	}
+}
+
+static void
+on_route(void *arg, uint64_t id, const char *next_hop,
+	 const struct route *route)
+{
+	char text[SPOOL_ID_MAX], hosts[1024];
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_DEBUG, "route");
+	if (!line.is_on)
+		return;
+	log_text(&line, "id", spool_id_format(id, text));
+	log_text(&line, "via", next_hop);
+	name_hosts(route, hosts, sizeof(hosts));
+	if (hosts[0] != '\0')
+		log_text(&line, "hosts", hosts);
+	if (route->cause != CAUSE_REPLY)
+		log_text(&line, "reason", route->why);
+	else if (route->expires_ms > route->made_ms &&
+		 route->expires_ms != UINT64_MAX)
+		log_number(&line, "ttl",
+			   (int64_t)((route->expires_ms - route->made_ms) /
+				     1000));
 	log_end(&line);
 }
 
@@ -96,6 +141,7 @@ deliverer_opts_of(const struct queue *queue, const struct queue_opts *opts,
 	out->is_ours = opts->is_ours;
 	out->is_ours_arg = opts->is_ours_arg;
 	out->on_attempt = on_attempt;
+	out->on_route = on_route;
 	out->on_slow_down = on_slow_down;
 	out->on_revived = on_revived;
 	out->on_attempt_arg = (void *)(uintptr_t)queue;

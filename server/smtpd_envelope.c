@@ -121,6 +121,21 @@ session_begin_transaction(struct smtpd_session *s, const struct smtp_mail *mail)
 	s->transaction = t;
 }
 
+static void
+session_log_mail(struct smtpd_session *s, const struct smtp_mail *mail)
+{
+	struct log_line line;
+
+	if (!log_is_on(LOG_LEVEL_DEBUG))
+		return;
+	session_log(s, &line, LOG_LEVEL_DEBUG, "mail");
+	log_text(&line, "from", mail->sender.text);
+	log_text(&line, "helo", s->proto.helo);
+	if (mail->has_size)
+		log_number(&line, "size", (int64_t)mail->size);
+	log_end(&line);
+}
+
 enum smtpd_effect
 session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 	       struct smtp_mail *mail, struct buf *out)
@@ -156,6 +171,7 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 					     out);
 	session_begin_transaction(s, mail);
 	s->transaction->is_charged = true;
+	session_log_mail(s, mail);
 	return smtpd_proto_sender(&s->proto, env, NULL, out);
 }
 

@@ -23,6 +23,7 @@ struct delivery;
 struct delivery_watch;
 struct deliverer; /* what all deliveries share: pool, resolver, TLS */
 struct resolver;
+struct route;
 struct spool;
 struct sts;
 struct trust;
@@ -42,6 +43,10 @@ struct deliverer_opts {
 	void (*on_attempt)(void *arg, uint64_t id, const char *host,
 			   const struct ip *ip, uint16_t port,
 			   const char *next_hop, int64_t ttl_s);
+	/* DNS, or the configuration, has said where a message can go; may be
+	 * NULL. route: lent for the call. */
+	void (*on_route)(void *arg, uint64_t id, const char *next_hop,
+			 const struct route *route);
 	/* A host asked for less and gets so many connections from now on; may
 	 * be NULL. reply: its words. */
 	void (*on_slow_down)(void *arg, const char *host, const struct ip *ip,
@@ -50,7 +55,7 @@ struct deliverer_opts {
 	/* A host that lately did not answer does so again; may be NULL. Its
 	 * waiting mail need not wait any longer. */
 	void (*on_revived)(void *arg, const struct ip *ip, uint16_t port);
-	void *on_attempt_arg; /* of all three */
+	void *on_attempt_arg; /* of all four */
 };
 
 struct deliverer *deliverer_new(uv_loop_t *loop,

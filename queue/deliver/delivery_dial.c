@@ -59,6 +59,18 @@ delivery_tell_attempt(const struct delivery *delivery,
 }
 
 static void
+delivery_tell_route(const struct delivery *delivery, const struct route *route)
+{
+	const struct deliverer_opts *opts = &delivery->deliverer->opts;
+
+	if (delivery->watch != NULL)
+		delivery->watch->on_route(delivery->watch->arg, route);
+	else if (opts->on_route != NULL)
+		opts->on_route(opts->on_attempt_arg, delivery->envelope->id,
+			       delivery->hop.key, route);
+}
+
+static void
 delivery_tell_dialled(const struct delivery *delivery,
 		      const struct target *target, const char *failure)
 {
@@ -313,8 +325,7 @@ on_route(void *owner, struct route *route)
 	struct delivery *delivery = owner;
 
 	delivery->query = NULL;
-	if (delivery->watch != NULL)
-		delivery->watch->on_route(delivery->watch->arg, route);
+	delivery_tell_route(delivery, route);
 	if (delivery->state == DELIVERY_CHECKING &&
 	    delivery_check(delivery, route))
 		return;
