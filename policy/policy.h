@@ -50,6 +50,13 @@ struct policy_facts {
 	bool points_here_too_long; /* POINTS_HERE for more than 5 days */
 };
 
+/* Nobody who may send anywhere: neither logged in nor, on an mx listener, in a
+ * trusted network. */
+bool policy_is_stranger(const struct policy *policy,
+			const struct policy_facts *facts);
+/* Is there any trusted network? */
+bool policy_has_trusted(const struct policy *policy);
+
 /* Which rule decided; the log's rule=. */
 enum policy_rule {
 	RULE_NONE,

@@ -70,11 +70,17 @@ find_trusted(const struct policy *policy, const struct policy_facts *facts)
 			 &facts->client);
 }
 
-/* May this client send anywhere? Logins and trusted networks may. */
-static bool
-is_stranger(const struct policy *policy, const struct policy_facts *facts)
+bool
+policy_is_stranger(const struct policy *policy,
+		   const struct policy_facts *facts)
 {
 	return facts->login == NULL && find_trusted(policy, facts) == NULL;
+}
+
+bool
+policy_has_trusted(const struct policy *policy)
+{
+	return policy->trusted_count != 0;
 }
 
 static void
@@ -345,7 +351,7 @@ static bool
 row_source_route(struct question *q)
 {
 	bool is_route = match_is_source_route(&q->recipient) &&
-			is_stranger(q->policy, q->facts);
+			policy_is_stranger(q->policy, q->facts);
 	struct trace_step *step = trace_add(q->trace, "source-route", is_route);
 
 	trace_looked_at(step, "%%, ! and @ in the local part of <%s>",

@@ -14,6 +14,7 @@
 #include "lib/str.h"
 #include "lib/units.h"
 #include "policy/caps.h"
+#include "policy/policy.h"
 #include "queue/queue.h"
 #include "server/config.h"
 #include "server/points_here.h"
@@ -161,6 +162,66 @@ smtpd_refuse(struct smtpd *smtpd, struct stream *stream, const struct ip *ip,
 	stream_abort(stream);
 }
 
+/* ----------------------------------------------------------------- places */
+
+bool
+smtpd_is_stranger(const struct smtpd *smtpd,
+		  const struct listener_config *listener, const struct ip *ip)
+{
+	const struct policy_facts facts = {.role = listener->role,
+					   .client = *ip};
+
+	return listener->role == POLICY_MX &&
+	       policy_is_stranger(smtpd->config->policy, &facts);
+}
+
+/* Places that strangers leave to those whose own relay this is: a quarter,
+ * where there can be any such. */
+static uint64_t
+smtpd_reserve(const struct config *config)
+{
+	bool has_friends = policy_has_trusted(config->policy);
+
+	for (size_t i = 0; i < config->listener_count; i++)
+		has_friends |= config->listeners[i].role != POLICY_MX;
+	return has_friends ? config->limits.connections / 4 : 0;
+}
+
+static bool
+smtpd_is_full(const struct smtpd *smtpd, bool is_stranger)
+{
+	const struct config *config = smtpd->config;
+	uint64_t most = config->limits.connections;
+
+	return smtpd->stats.sessions >= most ||
+	       (is_stranger &&
+		smtpd->stats.strangers >= most - smtpd_reserve(config));
+}
+
+/* A place for another: the one is sent away that has kept us waiting longest,
+ * and has neither logged in nor begun to send. Strangers make room for all,
+ * others not for strangers. */
+static void
+smtpd_make_room(struct smtpd *smtpd, bool is_stranger)
+{
+	uint64_t longest_ms = smtpd->config->limits.command_timeout_ms / 30;
+	struct smtpd_session *idlest = NULL;
+	struct list *node;
+
+	list_each (node, &smtpd->sessions) {
+		struct smtpd_session *session = session_from_link(node);
+		uint64_t idle_ms = session_idle_ms(session);
+
+		if (idle_ms <= longest_ms ||
+		    (is_stranger && !session_is_stranger(session)))
+			continue;
+		longest_ms = idle_ms;
+		idlest = session;
+	}
+	if (idlest != NULL)
+		session_make_room(idlest);
+}
+
 static bool
 smtpd_find_listener(const struct config *config, const char *name, size_t *out)
 {
@@ -182,7 +243,7 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 	struct stream *stream;
 	struct ip ip;
 	size_t listener;
-	bool is_tls;
+	bool is_tls, is_stranger;
 
 	if (stream_accept(handle, on_no_event, NULL, &stream) < 0)
 		return; /* it went away */
@@ -198,8 +259,12 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 		return;
 	}
 	is_tls = config->listeners[listener].tls == LISTENER_TLS_IMPLICIT;
+	is_stranger =
+		smtpd_is_stranger(smtpd, &config->listeners[listener], &ip);
 	smtpd->stats.connections++;
-	if (smtpd->stats.sessions >= config->limits.connections) {
+	if (smtpd_is_full(smtpd, is_stranger))
+		smtpd_make_room(smtpd, is_stranger);
+	if (smtpd_is_full(smtpd, is_stranger)) {
 		smtpd_refuse(smtpd, stream, &ip, listener_name,
 			     "Too many connections, try again later", is_tls);
 		return;

@@ -2,8 +2,9 @@
 /*
  * server/smtpd.h - the inbound side: what all its sessions share
  *
- * Counts connections (in all and per client), hands each session the current
- * configuration and TLS context, and ends them when the daemon drains.
+ * Counts connections (in all, of strangers and per client), hands each session
+ * the current configuration and TLS context, and ends them when the daemon
+ * drains.
  */
 #ifndef OSTLER_SERVER_SMTPD_H
 #define OSTLER_SERVER_SMTPD_H
@@ -53,6 +54,7 @@ void smtpd_tls_free(struct smtpd_tls *tls); /* NULL is fine */
 
 struct smtpd_stats {
 	uint64_t sessions;    /* open now */
+	uint64_t strangers;   /* of these, those that _is_stranger counts */
 	uint64_t connections; /* since start */
 	uint64_t refused;     /* over a cap */
 	uint64_t messages, bytes;
@@ -104,6 +106,12 @@ void smtpd_configure(struct smtpd *smtpd, struct config *config,
 
 /* A connection is waiting on a listener's handle (listener_fn). */
 void smtpd_accept(void *smtpd, const char *listener_name, uv_stream_t *handle);
+
+/* A client that shares its places with everybody out there: on an mx listener,
+ * from no trusted network. */
+bool smtpd_is_stranger(const struct smtpd *smtpd,
+		       const struct listener_config *listener,
+		       const struct ip *ip);
 
 /* Can mail be taken at all just now? Fills the refusal when not. */
 bool smtpd_can_accept(const struct smtpd *smtpd, struct status *refusal);

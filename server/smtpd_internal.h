@@ -86,7 +86,8 @@ struct smtpd_session {
 	/* and the client has shown a certificate that was verified */
 	bool has_certificate;
 	bool is_unix;
-	bool is_proxied; /* ip is what a proxy says */
+	bool is_proxied;  /* ip is what a proxy says */
+	bool is_stranger; /* and counted so in smtpd->stats */
 	struct ip ip;
 	char id[SESSION_ID_MAX];
 	char *login;	   /* owns; NULL: not logged in */
@@ -133,6 +134,9 @@ void session_begin(struct smtpd_session *s);
 /* Says 421 and ends. */
 void session_goodbye(struct smtpd_session *s, const char *enhanced,
 		     const char *text, const char *why);
+
+/* Counts it as a stranger, or not, by its ip. */
+void session_count(struct smtpd_session *s);
 
 /* Ends at once, without a word. */
 void session_drop(struct smtpd_session *s, const char *why);

@@ -27,6 +27,7 @@ session_take_client(struct smtpd_session *s, const struct proxy_header *header)
 		return;
 	}
 	s->ip = header->client;
+	session_count(s);
 	if (smtpd_client_change(s->smtpd, &s->client, &s->ip)) {
 		session_begin(s);
 		return;

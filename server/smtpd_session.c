@@ -91,6 +91,7 @@ static void
 session_free(struct smtpd_session *s, const char *why, bool is_abort)
 {
 	struct smtpd *smtpd = s->smtpd;
+	bool is_stranger = s->is_stranger;
 	struct log_line line;
 
 	session_log(s, &line, LOG_LEVEL_INFO, "disconnect");
@@ -117,6 +118,7 @@ session_free(struct smtpd_session *s, const char *why, bool is_abort)
 	free(s->client_name);
 	free(s);
 	smtpd->stats.sessions--;
+	smtpd->stats.strangers -= is_stranger;
 	smtpd_check_idle(smtpd);
 }
 
@@ -697,6 +699,7 @@ session_open(struct smtpd *smtpd, size_t listener, struct smtpd_client *client,
 					    0xffffffff));
 	list_push(&smtpd->sessions, &s->link);
 	smtpd->stats.sessions++;
+	session_count(s);
 	stream_set_owner(stream, on_stream, s);
 	stream_start(stream);
 	if (s->is_unix && session_login_by_uid(s)) {
@@ -726,6 +729,44 @@ session_cut(struct smtpd_session *s)
 		session_free(s, "shutdown", true);
 	else
 		session_goodbye(s, "4.3.2", "is shutting down", "shutdown");
+}
+
+void
+session_count(struct smtpd_session *s)
+{
+	struct smtpd_stats *stats = &s->smtpd->stats;
+
+	stats->strangers -= s->is_stranger;
+	s->is_stranger =
+		smtpd_is_stranger(s->smtpd, session_listener(s), &s->ip);
+	stats->strangers += s->is_stranger;
+}
+
+bool
+session_is_stranger(const struct smtpd_session *s)
+{
+	return s->is_stranger;
+}
+
+uint64_t
+session_idle_ms(const struct smtpd_session *s)
+{
+	bool is_waiting = s->wait == WAIT_TLS || session_is_idle(s);
+
+	if (!is_waiting || s->login != NULL || s->turn_ms == 0)
+		return 0;
+	return clock_boot_ms() - s->turn_ms;
+}
+
+void
+session_make_room(struct smtpd_session *s)
+{
+	if (s->wait == WAIT_TLS || s->is_blocked)
+		session_free(s, "made room", true);
+	else
+		session_goodbye(s, "4.7.0",
+				"Others are waiting, come back later",
+				"made room");
 }
 
 void

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/list.h"
 
@@ -37,6 +38,14 @@ void session_drain(struct smtpd_session *session);
 void session_cut(struct smtpd_session *session);
 /* Ends with a 421 when its login is this one. */
 void session_end_login(struct smtpd_session *session, const char *login);
+
+/* Is its place one of those that strangers share? */
+bool session_is_stranger(const struct smtpd_session *session);
+/* How long we have waited for the client, in ms; 0 when it is not its turn,
+ * and for one that is logged in or has begun to send. */
+uint64_t session_idle_ms(const struct smtpd_session *session);
+/* Ends with a 421 for the sake of another. */
+void session_make_room(struct smtpd_session *session);
 
 /* smtpd.c: one connection of this client less. */
 void smtpd_client_gone(struct smtpd *smtpd, struct smtpd_client *client);

@@ -134,17 +134,97 @@ def test_connections_over_the_cap_get_421(relay):
 def test_connections_of_all_together_are_capped(relay):
     relay.set("limits", connections=4, connections_per_client=50)
     relay.start()
-    talks = [Talk(relay.mx, f"127.0.0.{n}") for n in range(2, 6)]
-    with Talk(relay.mx) as fifth:
-        assert fifth.greeting.code == 421
+    talks = [Talk(relay.mx, f"127.0.0.{n}") for n in range(2, 5)]
+    talks.append(Talk(relay.submission))
+    for port in relay.mx, relay.submission:
+        with Talk(port) as fifth:
+            assert fifth.greeting.code == 421
     assert relay.status()["sessions"]["open"] == 4
     for talk in talks:
         talk.close()
     wait_for(lambda: relay.status()["sessions"]["open"] == 0, "their end")
 
 
+def test_strangers_leave_a_quarter_of_the_places(relay, authority):
+    relay.set("limits", connections=8)
+    relay.set("relay", trusted_networks=["127.0.1.0/24"])
+    relay.start()
+    strangers = [Talk(relay.mx, f"127.0.0.{n}") for n in range(2, 8)]
+    assert {talk.greeting.code for talk in strangers} == {220}
+    with Talk(relay.mx, "127.0.0.8") as seventh:
+        assert seventh.greeting.code == 421
+    # the office has its printer, and its people
+    relay.add_user("anna", "pencil")
+    with Talk(relay.mx, "127.0.1.7") as printer:
+        assert printer.greeting.code == 220
+        with Talk(relay.submission, "127.0.0.9",
+                  context=authority.context()) as anna:
+            anna.ehlo()
+            anna.starttls()
+            assert anna.plain("anna", "pencil").code == 235
+    # a reload that leaves nobody to keep places for gives them to all
+    relay.set("relay", trusted_networks=[])
+    for name in "submission", "submissions", "local":
+        del relay.listeners[name]
+    assert relay.reload().code == 0
+    strangers += [Talk(relay.mx, f"127.0.0.{n}") for n in (10, 11)]
+    assert strangers[-1].greeting.code == 220
+    for talk in strangers:
+        talk.close()
+
+
+@pytest.mark.parametrize("port", ("mx", "submission", "submissions"))
+def test_who_only_waits_makes_room_when_all_places_are_taken(
+        relay, authority, port):
+    # a thirtieth of it is long enough
+    relay.set("limits", connections=4, command_timeout="30s")
+    relay.start()
+    at = getattr(relay, port)
+    places = 3 if port == "mx" else 4
+    silent = [socket.create_connection(at, timeout=60) for _ in range(places)]
+    wait_for(lambda: relay.status()["sessions"]["open"] == places, "them")
+
+    def has_room():
+        try:
+            with Talk(at, context=authority.context(),
+                      is_implicit=port == "submissions") as talk:
+                return talk.greeting.code == 220
+        except (Closed, OSError):
+            return False
+    wait_for(has_room, "the first to be sent away")
+    assert relay.wait_event("disconnect", reason="made room")
+    for talk in silent:
+        talk.close()
+
+
+def test_who_has_something_to_do_keeps_his_place(relay, authority):
+    relay.set("limits", connections=4, command_timeout="30s")
+    relay.start()
+    relay.add_user("anna", "pencil")
+    with Talk(relay.submission, context=authority.context()) as anna, \
+            Talk(relay.mx, "127.0.0.2") as sender, \
+            socket.create_connection(relay.mx) as silent:
+        anna.ehlo()
+        anna.starttls()
+        assert anna.plain("anna", "pencil").code == 235
+        sender.ehlo()
+        sender.mail("eve@else.example", "bob@local.example")
+        silent.settimeout(60)
+        third = Talk(relay.mx, "127.0.0.3")
+
+        def is_silent_gone():
+            with Talk(relay.mx, "127.0.0.4"):
+                return relay.events("disconnect", reason="made room")
+        wait_for(is_silent_gone, "the silent one to be sent away")
+        third.close()
+        assert b"\r\n421 4.7.0 " in b"".join(iter(
+            lambda: silent.recv(4096), b""))
+        assert anna.say("NOOP").code == 250
+        assert sender.data(mails.message()).code == 250
+
+
 def test_connections_over_the_cap_take_no_descriptors(relay):
-    relay.set("limits", connections=4, connections_per_client=4)
+    relay.set("limits", connections=5, connections_per_client=4)
     relay.start()
     descriptors = pathlib.Path(f"/proc/{relay.process.pid}/fd")
     talks = [Talk(relay.mx) for _ in range(4)]
