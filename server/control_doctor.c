@@ -59,6 +59,7 @@ struct doctor {
 	size_t address_count;
 	bool is_started;
 	bool has_address;	 /* of either family */
+	bool is_address_unknown; /* a question about it failed */
 	unsigned addresses_left; /* questions about it */
 	bool is_bad;		 /* something failed */
 };
@@ -149,7 +150,8 @@ on_address(struct question *question, const struct dns_set *set)
 		client_name_reverse(&set->records[i].ip, name);
 		doctor_ask(doctor, QUESTION_REVERSE, name, DNS_PTR, ip);
 	}
-	if (doctor->addresses_left == 0 && !doctor->has_address)
+	if (doctor->addresses_left == 0 && !doctor->has_address &&
+	    !doctor->is_address_unknown)
 		doctor_say(doctor, "address", question->about, "fail",
 			   "this server's name has no address in DNS",
 			   "Add an A record for hostname, or set hostname to "
@@ -292,14 +294,18 @@ on_set(void *owner, struct dns_set *set)
 	struct question *question = owner;
 	struct doctor *doctor = question->doctor;
 	bool has_failed = set->status == DNS_FAILED || set->status == DNS_BOGUS;
+	bool is_address = question->kind == QUESTION_ADDRESS ||
+			  question->kind == QUESTION_ADDRESS_V6;
 
 	list_remove(&question->link);
-	if (has_failed)
+	/* of two questions about the address the first failure tells enough */
+	if (has_failed && !(doctor->is_address_unknown && is_address))
 		doctor_say(doctor, question_check(question->kind),
 			   question->about, "fail",
 			   set->why != NULL ? set->why : "DNS has no answer",
 			   "See the check of the resolver; without DNS mail "
 			   "waits.");
+	doctor->is_address_unknown |= has_failed && is_address;
 	switch (question->kind) {
 	case QUESTION_ADDRESS:
 	case QUESTION_ADDRESS_V6:

@@ -124,6 +124,55 @@ guess_certificate(const char *hostname, char to[ANSWER_MAX])
 }
 
 static bool
+is_folder(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* What the answer names: a folder of certbot's, or a file beside its key. The
+ * caller frees both. */
+static void
+certificate_files(const char *path, char **certificate, char **key)
+{
+	size_t len = strlen(path);
+
+	if (is_folder(path)) {
+		*certificate = mem_printf("%s/fullchain.pem", path);
+		*key = mem_printf("%s/privkey.pem", path);
+		return;
+	}
+	if (len > 4 && (strcmp(path + len - 4, ".pem") == 0 ||
+			strcmp(path + len - 4, ".crt") == 0))
+		len -= 4;
+	*certificate = mem_strdup(path);
+	*key = mem_printf("%.*s.key", (int)len, path);
+}
+
+/* Without a certificate one is made; one that is named has to be there. */
+static bool
+is_certificate_there(const char *path)
+{
+	char *certificate, *key;
+	const char *missing = NULL;
+
+	if (path[0] == '\0')
+		return true;
+	certificate_files(path, &certificate, &key);
+	if (access(certificate, F_OK) != 0)
+		missing = certificate;
+	else if (access(key, F_OK) != 0)
+		missing = key;
+	if (missing != NULL)
+		(void)fprintf(stderr, "ostlerctl: %s: %s\n", missing,
+			      strerror(errno));
+	free(certificate);
+	free(key);
+	return missing == NULL;
+}
+
+static bool
 ask_all(struct setup *setup)
 {
 	char preset[ANSWER_MAX];
@@ -153,12 +202,7 @@ ask_all(struct setup *setup)
 		 "FILE.key; nothing: one is made, which nobody can verify.",
 		 preset, setup->certificate))
 		return false;
-	if (setup->certificate[0] == '\0' ||
-	    access(setup->certificate, F_OK) == 0)
-		return true;
-	(void)fprintf(stderr, "ostlerctl: %s: %s\n", setup->certificate,
-		      strerror(errno));
-	return false;
+	return is_certificate_there(setup->certificate);
 }
 
 /* USER@HOST:PORT into its parts, and the password after it. */
@@ -194,42 +238,24 @@ split_outgoing(struct setup *setup)
 
 /* ------------------------------------------------------------- the file */
 
-static bool
-is_folder(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 static void
 put_certificate(const struct setup *setup, struct buf *out)
 {
-	const char *path = setup->certificate;
-	size_t len = strlen(path);
+	char *certificate, *key;
 
-	if (len == 0) {
+	if (setup->certificate[0] == '\0') {
 		(void)buf_adds(out, "\n# one is made that nobody can verify; "
 				    "set a real one here:\n# tls { "
 				    "certificate = \"...\"  key = \"...\" }\n");
 		return;
 	}
-	(void)buf_adds(out, "\ntls {\n");
-	if (is_folder(path))
-		(void)buf_addf(out,
-			       "\tcertificate = \"%s/fullchain.pem\"\n"
-			       "\tkey = \"%s/privkey.pem\"\n",
-			       path, path);
-	else
-		(void)buf_addf(
-			out, "\tcertificate = \"%s\"\n\tkey = \"%.*s.key\"\n",
-			path,
-			(int)(len > 4 && (strcmp(path + len - 4, ".pem") == 0 ||
-					  strcmp(path + len - 4, ".crt") == 0)
-				      ? len - 4
-				      : len),
-			path);
-	(void)buf_adds(out, "}\n");
+	certificate_files(setup->certificate, &certificate, &key);
+	(void)buf_addf(out,
+		       "\ntls {\n\tcertificate = \"%s\"\n\tkey = \"%s\"\n"
+		       "}\n",
+		       certificate, key);
+	free(certificate);
+	free(key);
 }
 
 static void
@@ -373,6 +399,51 @@ write_all(struct setup *setup, const char *path)
 
 /* ------------------------------------------------------------ what next */
 
+/* Is there a unit, and something that would start it? */
+static bool
+has_unit(void)
+{
+	return access("/run/systemd/system", F_OK) == 0 &&
+	       (access("/etc/systemd/system/ostler.service", F_OK) == 0 ||
+		access("/lib/systemd/system/ostler.service", F_OK) == 0);
+}
+
+/* The daemon is not root any more when it reads its key. */
+static void
+print_key(const struct setup *setup)
+{
+	const struct passwd *user = getpwnam("ostler");
+	char *certificate, *key;
+	struct stat st;
+
+	if (geteuid() != 0 || user == NULL || setup->certificate[0] == '\0')
+		return;
+	certificate_files(setup->certificate, &certificate, &key);
+	if (stat(key, &st) == 0 && st.st_uid != user->pw_uid &&
+	    (st.st_mode & S_IROTH) == 0 &&
+	    (st.st_gid != user->pw_gid || (st.st_mode & S_IRGRP) == 0))
+		(void)printf("  chgrp ostler %s && chmod 640 %s\n", key, key);
+	free(certificate);
+	free(key);
+}
+
+static void
+print_commands(const char *path)
+{
+	bool is_usual = strcmp(path, OSTLER_SYSCONFDIR "/ostler.conf") == 0;
+	char *option = is_usual ? mem_strdup("") : mem_printf(" -c %s", path);
+
+	(void)printf("  ostlerd%s -t      # check it again\n"
+		     "  ostlerctl%s user add NAME   # a login, to send from "
+		     "elsewhere\n",
+		     option, option);
+	if (is_usual && has_unit())
+		(void)printf("  systemctl enable --now ostler    # start it\n");
+	else
+		(void)printf("  ostlerd%s         # start it\n", option);
+	free(option);
+}
+
 static void
 print_next(const struct setup *setup, const char *path)
 {
@@ -382,11 +453,8 @@ print_next(const struct setup *setup, const char *path)
 	if (geteuid() == 0 && getpwnam("ostler") == NULL)
 		(void)printf("  useradd --system --home-dir /nonexistent "
 			     "--shell /usr/sbin/nologin ostler\n");
-	(void)printf("  ostlerd -t -c %s      # check it again\n"
-		     "  ostlerctl -c %s user add NAME   # a login, to send "
-		     "from elsewhere\n"
-		     "  ostlerd -c %s         # start it\n",
-		     path, path, path);
+	print_key(setup);
+	print_commands(path);
 	(void)printf("In DNS:\n  %s needs an address record, and the address "
 		     "a reverse (PTR) record with this name\n",
 		     setup->hostname);

@@ -121,6 +121,11 @@ listener_bind(struct listener *listener, struct err *err)
 	/* a machine without IPv6 still serves IPv4 on the default listeners */
 	if (listener->fd == -EAFNOSUPPORT && ip_is_unspecified(&listener->ip))
 		return 0;
+	if (listener->fd == -EADDRINUSE)
+		return err_text(err, listener->fd,
+				"listener '%s' on %s: another program listens "
+				"there (`ss -ltnp` says which)",
+				listener->name, listener->address);
 	if (listener->fd < 0)
 		return err_set(err, listener->fd, "listener '%s' on %s",
 			       listener->name, listener->address);

@@ -119,6 +119,9 @@ def test_a_name_without_address_and_dns_that_is_down_fail(relay, names):
     names.stop()
     found, rows = checks(relay, code=1)
     assert found["mx", "local.example"] == "fail"
+    # what nobody could be asked is not told as missing
+    assert [row["text"] for row in rows if row["check"] == "address"] == [
+        next(row["text"] for row in rows if row["check"] == "mx")]
     assert not any(row["check"] == "spf" and row["state"] == "ok"
                    for row in rows)
     assert relay.ctl("doctor", "now").code == 64

@@ -3,6 +3,8 @@
 
 import os
 import pty
+import pwd
+import shutil
 import stat
 import subprocess
 
@@ -81,6 +83,35 @@ def test_a_relay_runs_by_the_answers(relay, conf, folder, authority):
         assert talk.data(mails.message()).code == 250
     relay.wait_maildir("anna")
     relay.wait_maildir("bob", domain="two.example")
+
+
+def test_a_certificate_without_its_key_is_told_at_once(conf, folder):
+    (folder / "mail.pem").write_text("a certificate\n")
+    done = run_setup(conf, "mail.ostler.example", "a.example", "", "",
+                     str(folder / "mail.pem"))
+    assert done.returncode == 64
+    assert str(folder / "mail.key").encode() in done.stderr
+    assert not conf.exists()
+
+
+def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
+    if os.geteuid() != 0:
+        pytest.skip("only root gives the daemon another user")
+    try:
+        pwd.getpwnam("ostler")
+    except KeyError:
+        pytest.skip("there is no user ostler")
+    certificate = authority.issue(folder, "mail.ostler.example")
+    shutil.copy(certificate.chain, folder / "mail.pem")
+    key = folder / "mail.key"
+    shutil.copy(certificate.key, key)
+    for mode, is_told in ((0o600, True), (0o644, False)):
+        key.chmod(mode)
+        done = run_setup(conf, "mail.ostler.example", "a.example", "", "",
+                         str(folder / "mail.pem"))
+        assert done.returncode == 0, done.stderr
+        assert (f"chgrp ostler {key}".encode() in done.stdout) == is_told
+        conf.unlink()
 
 
 def test_a_smarthost_with_a_login(conf, folder):

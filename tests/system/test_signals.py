@@ -328,3 +328,12 @@ def test_the_text_log_is_one_event_a_line(relay):
     for one in relay.log_text().splitlines():
         with pytest.raises(ValueError):
             json.loads(one)
+
+
+def test_a_port_that_is_taken_is_told_with_how_to_find_by_whom(relay):
+    with socket.create_server(relay.mx):
+        relay.launch()
+        assert relay.ended() == 71
+    told = relay.events("start", level="error")[0]["reason"]
+    assert "%s:%d" % relay.mx in told
+    assert "another program" in told and "ss -ltnp" in told
