@@ -84,6 +84,7 @@ struct spool {
 	unsigned free_extra;	 /* segments in hand, while mail had to wait */
 	bool is_making;		 /* a new segment, in a worker */
 	bool is_retiring;	 /* the straggler has the oldest segment */
+	bool is_slow;		 /* the newest retiring makes many files */
 	bool is_full;		 /* no more segments can be made: no new mail */
 	bool is_retry;		 /* the tick: try to make one all the same */
 	bool cannot_move;	 /* files cannot be made: no room */

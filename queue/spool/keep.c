@@ -231,21 +231,35 @@ keep_drop_reader(struct spool *spool, struct segment *segment)
 		drop(spool, segment);
 }
 
+/* Whether the log is better off without it. */
+static bool
+is_spare(const struct spool *spool, const struct segment *segment,
+	 unsigned free_count)
+{
+	uint64_t soft =
+		(uint64_t)spool->opts.segments_soft * spool->opts.segment_bytes;
+
+	if (segment->bytes < spool->opts.segment_bytes / 2)
+		return free_count >= FREE_WANTED;
+	if (spool->log_bytes <= soft)
+		return false;
+	/* made for one large parcel */
+	if (segment->bytes > spool->opts.segment_bytes)
+		return free_count != 0;
+	/* what was made for a burst stays until that has passed */
+	return free_count >= FREE_WANTED + spool->free_extra;
+}
+
 /* I2: only a segment below the durable head comes here. */
 static void
 recycle(struct spool *spool, struct segment *segment)
 {
-	uint64_t soft =
-		(uint64_t)spool->opts.segments_soft * spool->opts.segment_bytes;
 	unsigned free_count = spool->committer.free_count; /* under the lock */
-	bool is_spare = free_count >= FREE_WANTED &&
-			(spool->log_bytes > soft ||
-			 segment->bytes < spool->opts.segment_bytes / 2);
 
 	segment->is_used = false;
 	segment->has_unlinks = false;
 	segment->segno = 0;
-	if (!segment->is_tainted && !is_spare) {
+	if (!segment->is_tainted && !is_spare(spool, segment, free_count)) {
 		list_push(&spool->committer.segments, &segment->link);
 		spool->committer.free_count++;
 		pthread_cond_signal(&spool->committer.wake);
@@ -362,6 +376,8 @@ start_retire(struct spool *spool, struct segment *segment, bool is_stuck)
 		fill_move(spool, &job->moves[job->move_count++], entry);
 	}
 	spool->is_retiring = true;
+	spool->is_slow =
+		!is_copying && job->move_count > spool->opts.files_per_s;
 	straggler_give(&spool->straggler, job);
 	if (is_copying)
 		copy_start(spool);
@@ -494,19 +510,63 @@ can_retire(const struct spool *spool, const struct need *need)
 	       !is_passable(spool, first_used(spool));
 }
 
+static uint32_t
+current_bytes(const struct spool *spool)
+{
+	return container_of(spool->used.prev, struct segment, link)->bytes;
+}
+
+static bool
+is_half_used(const struct spool *spool)
+{
+	return !list_is_empty(&spool->used) &&
+	       spool->current_end > current_bytes(spool) / 2;
+}
+
+static bool
+is_well_used(const struct spool *spool)
+{
+	return is_half_used(spool) || (!list_is_empty(&spool->used) &&
+				       spool->current_end > AHEAD_BYTES);
+}
+
+/* Segments more to retire for, before they are missed; most mail should still
+ * be gone before its segment is needed. */
+static unsigned
+extra_in_time(const struct spool *spool)
+{
+	unsigned most = spool->opts.segments_soft / 8;
+
+	return spool->free_extra < most ? spool->free_extra : most;
+}
+
+/*
+ * Beyond its soft limit the log grows when commits wait, and ahead of that
+ * only while old mail becomes files, which frees nothing for long: what is
+ * copied is soon out of the way, and a segment more is zeros that commits
+ * share the disk with.
+ */
+static bool
+is_pressing(const struct spool *spool, const struct need *need)
+{
+	if (need->wanted != 0)
+		return true;
+	if (need->free_count == 0 && (spool->is_slow || is_half_used(spool)))
+		return true;
+	/* what is in hand for later leaves room for what is needed now */
+	return spool->is_slow && need->free_count < spool->free_extra &&
+	       may_grow(spool, 4 * spool->opts.segment_bytes, true);
+}
+
 static void
 grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
-	bool is_pressing = need->free_count == 0 || need->wanted != 0;
 
-	/* what is in hand for later leaves room for what is needed now */
-	if (need->free_count < spool->free_extra &&
-	    may_grow(spool, 4 * spool->opts.segment_bytes, true))
-		is_pressing = true;
 	if (spool->is_making)
 		return;
-	if (need->is_stranded || may_grow(spool, size, is_pressing)) {
+	if (need->is_stranded ||
+	    may_grow(spool, size, is_pressing(spool, need))) {
 		/* after a failure the tick tries again, not every turn */
 		if (!spool->is_full || spool->is_retry)
 			make_one(spool, size);
@@ -525,7 +585,8 @@ static void
 retire_or_grow(struct spool *spool, const struct need *need)
 {
 	uint32_t size = next_size(spool, need->wanted);
-	bool is_needed = need->free_count < FREE_WANTED || need->wanted != 0;
+	bool is_needed = need->wanted != 0 ||
+			 need->free_count < FREE_WANTED + extra_in_time(spool);
 	bool is_stuck = need->wanted != 0 &&
 			(spool->is_full || !may_grow(spool, size, true));
 
@@ -545,18 +606,6 @@ retire_or_grow(struct spool *spool, const struct need *need)
 					list_is_empty(&spool->committer.done);
 	pthread_cond_signal(&spool->committer.wake);
 	pthread_mutex_unlock(&spool->committer.lock);
-}
-
-static bool
-is_well_used(const struct spool *spool)
-{
-	const struct segment *current;
-
-	if (list_is_empty(&spool->used))
-		return false;
-	current = container_of(spool->used.prev, struct segment, link);
-	return spool->current_end > current->bytes / 2 ||
-	       spool->current_end > AHEAD_BYTES;
 }
 
 /* Frees what the durable head has passed; says how the committer is. */

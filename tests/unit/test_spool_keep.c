@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: ISC */
+/* Segments of the log: when they are made, and when they are given back. */
+#include "tests/unit/unit.h"
+
+#include <pthread.h>
+
+#include "queue/spool/internal.h"
+#include "tests/unit/spool_box.h"
+
+enum { SOFT = 8, EXTRA = 6, EACH = 3000, A_SEGMENT = 20 };
+
+static struct box box;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned made, dropped; /* segments */
+
+static int
+counting_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	pthread_mutex_lock(&lock);
+	made += (flags & O_CREAT) != 0 && strstr(name, ".seg") != NULL;
+	pthread_mutex_unlock(&lock);
+	return disk_calls_real.openat(dir, name, flags, mode);
+}
+
+static int
+counting_unlinkat(int dir, const char *name, int flags)
+{
+	pthread_mutex_lock(&lock);
+	dropped += strstr(name, ".seg") != NULL;
+	pthread_mutex_unlock(&lock);
+	return disk_calls_real.unlinkat(dir, name, flags);
+}
+
+static void
+setup(void)
+{
+	static struct disk_calls calls;
+
+	calls = disk_calls_real;
+	calls.openat = counting_openat;
+	calls.unlinkat = counting_unlinkat;
+	box_init(&box);
+	box.opts.segments_soft = SOFT;
+	box.opts.segments_hard = 64;
+	box.opts.files_per_s = 1;
+	disk_use(&calls);
+}
+
+static void
+teardown(void)
+{
+	disk_use(NULL);
+	box_done(&box);
+}
+
+/* More mail than the soft limit has room for, and all of it settled. */
+static void
+burst(void)
+{
+	static struct box_put puts[2 * SOFT * A_SEGMENT];
+	struct spool_stats stats;
+
+	for (unsigned i = 0; i < COUNT(puts); i++)
+		box_start(&box, &puts[i], i, EACH);
+	for (unsigned i = 0; i < COUNT(puts); i++) {
+		box_wait(&box, &puts[i].is_over);
+		ck_assert_int_eq(puts[i].status, 0);
+	}
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_gt(stats.log_bytes, SOFT * 65536);
+	for (unsigned i = 0; i < COUNT(puts); i++)
+		spool_done(box.spool, puts[i].id);
+}
+
+/* One message, and no hurry: what it started ends before the next. */
+static uint64_t
+put_one(unsigned which)
+{
+	uint64_t id;
+
+	/* as when commits had just to wait for a segment */
+	box.spool->free_extra = EXTRA;
+	ck_assert_int_eq(box_put(&box, which, EACH, &id), 0);
+	while (box.spool->is_making || box.spool->is_retiring ||
+	       box.spool->copying != NULL)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	return id;
+}
+
+START_TEST(segments_are_not_made_and_dropped_in_turn)
+{
+	/* so much mail waits that few segments are free */
+	enum { TURNS = 40, LAG = (SOFT - 3) * A_SEGMENT };
+	static uint64_t waiting[LAG];
+	unsigned made_before = 0;
+
+	box_open(&box);
+	burst();
+	for (unsigned i = 0; i < TURNS * A_SEGMENT; i++) {
+		if (i == 2 * LAG) {
+			made_before = made;
+			dropped = 0;
+		}
+		if (i >= LAG)
+			spool_done(box.spool, waiting[i % LAG]);
+		waiting[i % LAG] = put_one(i);
+	}
+	/* as many as are kept in hand, or those that are left of the burst */
+	ck_assert_uint_le(made - made_before, SOFT);
+	ck_assert_uint_le(dropped, 2 * SOFT);
+	box_close(&box);
+}
+END_TEST
+
+START_TEST(a_log_that_copies_its_old_mail_in_time_does_not_grow)
+{
+	enum { TURNS = 40, ONE_OF = 10, LIVE = 12 };
+	static uint64_t old[LIVE];
+	struct spool_stats stats;
+	unsigned count = 0;
+
+	box_open(&box);
+	for (unsigned i = 0; i < TURNS * A_SEGMENT; i++) {
+		uint64_t id = put_one(i);
+
+		spool_stats(box.spool, &stats);
+		ck_assert_uint_le(stats.log_bytes, SOFT * 65536);
+		if (i % ONE_OF != 0) {
+			spool_done(box.spool, id);
+			continue;
+		}
+		if (count >= LIVE)
+			spool_done(box.spool, old[count % LIVE]);
+		old[count++ % LIVE] = id;
+	}
+	ck_assert_uint_gt(stats.copied, 0);
+	box_close(&box);
+}
+END_TEST
+
+UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_set_timeout(tc, 120);
+	  tcase_add_test(tc, segments_are_not_made_and_dropped_in_turn);
+	  tcase_add_test(tc,
+			 a_log_that_copies_its_old_mail_in_time_does_not_grow);)
