@@ -95,6 +95,8 @@ struct smtpd_session {
 	struct client_name *lookup;
 	struct peer_name *peer_name; /* WAIT_NAME: the question */
 	struct auth_exchange *exchange;
+	/* a password was changed since it began: it may go by the old one */
+	bool is_exchange_old;
 	/* of the exchange, as the client spelt it */
 	char mechanism[sizeof(((struct smtp_auth *)NULL)->mechanism)];
 	struct transaction *transaction;

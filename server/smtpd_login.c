@@ -99,6 +99,13 @@ session_auth_failed(struct smtpd_session *s, const char *login)
 	session_pump(s);
 }
 
+/* SCRAM reads the password at its first step: who waits with the last one
+ * would get in by one that is no more. */
+static const struct auth_answer changed = {
+	.result = AUTH_TEMPORARY,
+	.reason = "a login was changed meanwhile",
+};
+
 static void
 on_auth(void *owner, const struct auth_answer *answer)
 {
@@ -113,6 +120,8 @@ on_auth(void *owner, const struct auth_answer *answer)
 	struct smtpd_env env;
 	enum smtpd_effect effect;
 
+	if (answer->result == AUTH_OK && s->is_exchange_old)
+		answer = &changed;
 	s->wait = WAIT_NONE;
 	if (answer->result == AUTH_OK) {
 		s->login = mem_strdup(answer->login);
@@ -198,6 +207,7 @@ session_begin_auth(struct smtpd_session *s, const struct smtpd_env *env,
 	stream_local(s->stream, &start.local, &start.local_port);
 	(void)str_copy(s->mechanism, sizeof(s->mechanism), start.mechanism);
 	s->wait = WAIT_AUTH;
+	s->is_exchange_old = false;
 	s->exchange = auth_begin(s->smtpd->auth, &start, on_auth, s);
 	return SMTPD_DO_NOTHING;
 }

@@ -772,6 +772,7 @@ session_make_room(struct smtpd_session *s)
 void
 session_end_login(struct smtpd_session *s, const char *login)
 {
+	s->is_exchange_old = s->exchange != NULL;
 	if (s->login != NULL && strcmp(s->login, login) == 0)
 		session_goodbye(s, "4.7.0", "This login was changed",
 				"login changed");

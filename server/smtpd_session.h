@@ -34,9 +34,10 @@ struct smtpd_session *session_from_link(struct list *link);
 
 /* Idle: says 421 and ends now. In a transaction: ends behind it. */
 void session_drain(struct smtpd_session *session);
-/* Ends now without a word. */
+/* Ends now, with a 421 where the client can read it. */
 void session_cut(struct smtpd_session *session);
-/* Ends with a 421 when its login is this one. */
+/* Ends with a 421 when its login is this one. A login that is under way cannot
+ * end well any more, whose ever it is: that shows at its end alone. */
 void session_end_login(struct smtpd_session *session, const char *login);
 
 /* Is its place one of those that strangers share? */

@@ -263,6 +263,21 @@ def test_logins_are_kept_with_and_without_a_daemon(relay, authority):
 
 
 @pytest.mark.parametrize("change", (("remove", b""), ("passwd", b"new\n")))
+def test_a_login_under_way_ends_with_its_password(relay, change):
+    """The server has read the old password when the proof comes."""
+    name, password = relay.add_user()
+    relay.start()
+
+    def do_change():
+        assert relay.ctl("user", change[0], name, input=change[1]).code == 0
+    with Talk(relay.submission) as talk:
+        talk.ehlo()
+        talk.starttls()
+        reply = talk.scram(name, password, between=do_change)
+        assert reply.code != 235, reply
+
+
+@pytest.mark.parametrize("change", (("remove", b""), ("passwd", b"new\n")))
 def test_a_changed_login_ends_its_sessions(relay, authority, change):
     verb, given = change
     relay.add_user("anna", "one")

@@ -139,10 +139,12 @@ class Talk:
         assert reply.code == 334, reply
         return self.say(base64.b64encode(password.encode()).decode())
 
-    def scram(self, user, password, binding=None, kind="tls-unique"):
+    def scram(self, user, password, binding=None, kind="tls-unique",
+              between=None):
         """RFC 5802 with SHA-256 (RFC 7677); checks the server too.
 
-        binding: octets that bind it to the connection (-PLUS)."""
+        binding: octets that bind it to the connection (-PLUS); between: what
+        to do before the proof is sent."""
         def encode(text):
             return base64.b64encode(text.encode()).decode()
 
@@ -169,6 +171,8 @@ class Talk:
         client_key = mac(salted, "Client Key")
         signature = mac(hashlib.sha256(client_key).digest(), signed)
         proof = bytes(a ^ b for a, b in zip(client_key, signature))
+        if between is not None:
+            between()
         reply = self.say(encode(
             without_proof + ",p=" + base64.b64encode(proof).decode()))
         if reply.code != 334:
