@@ -6,7 +6,8 @@
 #   ./tests/run.sh            all of them
 #   ./tests/run.sh PATTERN    those whose name has PATTERN in it
 #
-# The last line is "N passed, N failed, N skipped"; exit 0 if nothing failed.
+# What was skipped is listed with what was missing. The last line is "N passed,
+# N failed, N skipped"; exit 0 if nothing failed.
 set -eu
 cd "$(dirname "$0")/.."
 top=$PWD
@@ -28,7 +29,7 @@ unbound swaks libnet-ssleay-perl curl msmtp s-nail libauthen-sasl-perl
 libio-socket-ssl-perl nodejs node-nodemailer nmap postfix dovecot-core
 dovecot-lmtpd dovecot-submissiond openssl
 python3-flufl.bounce libsisimai-perl libmail-deliverystatus-bounceparser-perl
-procps iproute2 git"
+procps iproute2 e2fsprogs git"
 
 install_packages() {
 	local missing='' package as_root='' rc=0
@@ -108,13 +109,20 @@ build_all() {
 }
 
 passed=0 failed=0 skipped=0
+reasons='' # of what was skipped: a line each, "TEST: WHY"
+
+skip_one() { # skip_one "TEST: WHY"
+	skipped=$((skipped + 1))
+	reasons="$reasons$1
+"
+}
 
 # One automake test: its .log has libcheck's count, or it is one test.
 count_unit() {
 	local trs=$1 log=${1%.trs}.log checks bad
 	checks=$(sed -n 's/.*Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\).*/\1 \2 \3/p' "$log")
 	if grep -q '^:test-result: SKIP' "$trs"; then
-		skipped=$((skipped + 1))
+		skip_one "$(basename "$log" .log): $(tail -n 1 "$log")"
 	elif [ -n "$checks" ]; then
 		# shellcheck disable=SC2086
 		set -- $checks
@@ -140,13 +148,12 @@ run_units() {
 	local names trs rc=0
 	cd "$build"
 	find . -name '*.trs' -delete
+	make -s print-tests | grep -q tests/unit/ ||
+		skip_one "the unit tests: there is no libcheck to build them with"
 	if [ -n "$pattern" ]; then
 		names=$(make -s print-tests | tr ' ' '\n' |
 			grep -e "$pattern" || true)
-		[ -n "$names" ] || {
-			cd "$top"
-			return 0
-		}
+		# with no name it still builds what the system tests use
 		names=$(printf '%s' "$names" | tr '\n' ' ')
 		make -s -k -j"$(nproc)" check TESTS="$names" >check.log 2>&1 || rc=$?
 	else
@@ -171,9 +178,9 @@ run_systems() {
 		workers="-n $(($(nproc) > 2 ? $(nproc) : 2)) --dist loadfile"
 	fi
 	# shellcheck disable=SC2086 # a list of words
-	OSTLER_BUILD=$build OSTLER_PEERS=$build/peers \
+	OSTLER_BUILD=$build OSTLER_PEERS=$build/peers OSTLER_PROVIDED=$provided \
 		PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest \
-		-q $workers -p no:cacheprovider --junitxml="$report" -rs \
+		-q $workers -p no:cacheprovider --junitxml="$report" \
 		${pattern:+-k "$pattern"} tests/system || rc=$?
 	# 5: no test has that name
 	if [ "$rc" = 5 ]; then
@@ -182,12 +189,20 @@ run_systems() {
 	counts=$("$python" - "$report" <<-'PY'
 		import sys, xml.etree.ElementTree as tree
 		t = f = s = 0
+		whys = []
 		for suite in tree.parse(sys.argv[1]).getroot().iter("testsuite"):
 		    t += int(suite.get("tests")); s += int(suite.get("skipped"))
 		    f += int(suite.get("failures")) + int(suite.get("errors"))
+		    whys += [f"{case.get('name')}: {why.get('message')}"
+		             for case in suite.iter("testcase")
+		             for why in case.iter("skipped")]
 		print(t - f - s, f, s)
+		print(*whys, sep="\n")
 	PY
 	) || counts="0 1 0"
+	reasons=$reasons$(printf '%s' "$counts" | sed 1d)
+	counts=${counts%%
+*}
 	# shellcheck disable=SC2086
 	set -- $counts
 	passed=$((passed + $1))
@@ -198,10 +213,23 @@ run_systems() {
 	fi
 }
 
+# what lacks of these is a fault; without apt-get, packages are the user's
+provided=ostler
+if command -v apt-get >/dev/null; then
+	provided="ostler $packages"
+fi
 install_packages
 build_all
 unpack_peers
 run_units
 run_systems
+if [ $((passed + failed + skipped)) = 0 ]; then
+	echo "no test has $pattern in its name"
+	failed=1
+fi
+if [ -n "$reasons" ]; then
+	printf 'skipped:\n%s\n' "${reasons%
+}" | sed '2,$s/^/  /'
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -18,7 +18,8 @@ check() {
 }
 
 write=${1:-}
-for name in $($demo --list); do
+names=$($demo --list) && [ -n "$names" ] || exit 1
+for name in $names; do
 	check en "$name" "$golden/$name.eml"
 	case $name in
 	8bit-* | arguments | encoded-subject | headerless | hostile | many | utf8*)
@@ -27,5 +28,13 @@ for name in $($demo --list); do
 	for language in de fr; do
 		check $language "$name" "$golden/$language/$name.eml"
 	done
+done
+# a report that is made no more needs no picture
+for file in "$golden"/*.eml; do
+	name=$(basename "$file" .eml)
+	echo "$names" | grep -qx -e "$name" || {
+		echo "$file: there is no such report"
+		bad=1
+	}
 done
 exit $bad

@@ -73,12 +73,22 @@ for _ in $(seq 100); do
 	kill -0 "$server" 2>/dev/null || break
 	read -rt 0.1 <> <(:)
 done
-[ -e "$disk/disk" ] || skip "FUSE does not mount: $(tail -n 1 "$work/fuse.log")"
+[ -e "$disk/disk" ] || {
+	grep -qi 'not permitted\|permission denied' "$work/fuse.log" &&
+		skip "FUSE may not mount: $(tail -n 1 "$work/fuse.log")"
+	cat "$work/fuse.log" >&2
+	exit 2
+}
 loop=$(losetup -f --show "$disk/disk" 2>&1) ||
 	{ why=$loop loop=''; skip "no loop device on it: $why"; }
 mkfs.ext4 -q -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$loop" ||
-	skip "mkfs.ext4 failed"
-mount -t ext4 "$loop" "$mount" || skip "ext4 does not mount"
+	exit 2
+mount -t ext4 "$loop" "$mount" 2>"$work/mount.log" || {
+	grep -q 'unknown filesystem type\|permission denied' "$work/mount.log" &&
+		skip "ext4 may not be mounted: $(tail -n 1 "$work/mount.log")"
+	cat "$work/mount.log" >&2
+	exit 2
+}
 mkdir "$mount/spool"
 sync -f "$mount"
 

@@ -9,6 +9,7 @@ import dns.message
 import dns.query
 
 from lab.base import end_process, free_port, wait_for
+from lab.need import need_program
 
 #: What names live in, and whether its records are signed. Unbound trusts the
 #: key of signed.example, and for bogus.example another one than it has.
@@ -26,6 +27,7 @@ class Names:
     def __init__(self, folder, zones=None, extra=None, negative_ttl=1):
         """zones: name -> is it signed; extra: name -> lines of its file that
         stay as they are; negative_ttl: seconds."""
+        need_program("knotd", "knot")
         self.folder = folder / "knot"
         self.folder.mkdir()
         self.ip, self.port = "127.0.0.1", free_port()

@@ -3,7 +3,6 @@
 has no say in."""
 
 import re
-import shutil
 import subprocess
 
 import dns.edns
@@ -11,17 +10,16 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.query
-import pytest
 
 from lab.base import end_process, free_port, wait_for
+from lab.need import need_program
 
 
 class Unbound:
     def __init__(self, folder, names, settings=(), wrong=("bogus.example",)):
         """settings: lines of its section `server`; wrong: the signed zones
         whose trust anchor shall be another key than they have."""
-        if shutil.which("unbound") is None:
-            pytest.skip("no unbound")
+        need_program("unbound")
         self.folder = folder / "unbound"
         self.folder.mkdir()
         self.names = names

@@ -51,8 +51,6 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def names(folder):
-    if shutil.which("knotd") is None:
-        pytest.skip("no knotd")
     server = Names(folder)
     yield server
     server.stop()

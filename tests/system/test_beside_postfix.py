@@ -9,13 +9,13 @@ is a line, octets go as they are."""
 
 import collections
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from lab.base import end_process, free_port, loopback, wait_for
-from lab.peers import Postfix, need_root
+from lab.need import need_program, need_root
+from lab.peers import Postfix
 from lab.talk import Closed, Talk
 
 M = "MAIL FROM:<a@else.example>"
@@ -548,9 +548,6 @@ class Passwords:
     """Dovecot as what Postfix asks about logins."""
 
     def __init__(self, folder):
-        if shutil.which("dovecot") is None:
-            pytest.skip("Dovecot is not installed")
-        need_root("Dovecot")
         folder.mkdir()
         folder.chmod(0o711)
         self.socket = folder / "auth"
@@ -599,10 +596,9 @@ service stats {{
 @pytest.fixture
 def postfix(folder, authority):
     """{port name: (host, port)} of a Postfix that is set up like ours."""
-    for program in ("postfix", "dovecot"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    need_root("Postfix")
+    need_root("Postfix and Dovecot")
+    need_program("postfix")
+    need_program("dovecot", "dovecot-core")
     version = subprocess.run(["postconf", "-dh", "mail_version"],
                              capture_output=True, text=True).stdout
     if not version.startswith("3.7."):

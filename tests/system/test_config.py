@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from lab.base import wait_for
-from lab.peers import need_root
+from lab.need import need_root
 from lab.relay import (ENVIRONMENT, OSTLERCTL, OSTLERD, REPORTS,
                        need_programs)
 

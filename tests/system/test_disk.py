@@ -12,8 +12,10 @@ import pytest
 
 from lab import mails
 from lab.base import wait_for
+from lab.need import (need_built, need_loop_device, need_mounts,
+                      need_program)
 from lab.relay import BUILD
-from lab.talk import Talk
+from lab.talk import Closed, Talk, stuff
 
 SHIM = BUILD / "tests" / "crash" / "faulty.so"
 DAY = 86400
@@ -49,8 +51,7 @@ class Machine:
 
 @pytest.fixture
 def machine(folder):
-    if not SHIM.exists():
-        pytest.skip(f"there is no {SHIM}: make check builds it")
+    need_built(SHIM)
     return Machine(folder / "faulty")
 
 
@@ -303,27 +304,30 @@ class Volume:
     """A file system of the spool's own that can turn against us."""
 
     def __init__(self, folder, place):
+        need_mounts(folder)
+        need_program("mkfs.ext4", "e2fsprogs")
         self.image, self.place = folder / "image", place
         self.is_mounted = False
         place.mkdir(mode=0o700)
         with open(self.image, "wb") as file:
             file.truncate(192 << 20)
-        self._run("mkfs.ext4", "-q", "-F", "-E", "root_owner=%d:%d"
-                  % (os.geteuid(), os.getegid()), self.image)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "root_owner=%d:%d"
+                        % (os.geteuid(), os.getegid()), self.image],
+                       check=True)
         self.mount()
         place.chmod(0o700)
         shutil.rmtree(place / "lost+found")
 
-    @staticmethod
-    def _run(*words):
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"{words[0]}: {done.stderr.strip()}")
-        return done.stdout.strip()
-
     def mount(self):
-        self._run("mount", "-o", "loop,errors=remount-ro", self.image,
-                  self.place)
+        self.device = need_loop_device(self.image)
+        done = subprocess.run(["mount", "-o", "errors=remount-ro",
+                               self.device, self.place],
+                              capture_output=True, text=True)
+        # as soon as it is not mounted, or no more
+        subprocess.run(["losetup", "--detach", self.device], check=True)
+        if "unknown filesystem type" in done.stderr:
+            pytest.skip("this kernel has no ext4")
+        assert done.returncode == 0, done.stderr
         self.is_mounted = True
 
     def unmount(self):
@@ -333,10 +337,11 @@ class Volume:
 
     def fail(self):
         """As after an error in its own data: read-only until it is checked."""
-        device = self._run("findmnt", "-no", "SOURCE", self.place)
-        switch = f"/sys/fs/ext4/{os.path.basename(device)}/trigger_fs_error"
+        name = os.path.basename(self.device)
+        switch = f"/sys/fs/ext4/{name}/trigger_fs_error"
         if not os.access(switch, os.W_OK):
-            pytest.skip(f"no {switch}")
+            pytest.skip(f"no file system can be made to fail here: {switch} "
+                        "cannot be written")
         with open(switch, "w") as file:
             file.write("1\n")
 
@@ -348,8 +353,6 @@ class Volume:
 
 @pytest.fixture
 def volume(relay, folder):
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
     made = Volume(folder, relay.spool)
     yield made
     if relay.process is not None:
@@ -358,16 +361,21 @@ def volume(relay, folder):
 
 
 def hand_in(relay, size):
-    """What a message is answered; 421 as well if nobody listens."""
+    """The reply that ends it, as a code; 421 as well if nobody listens."""
     try:
         with Talk(relay.mx) as talk:
-            if talk.greeting.code == 220:
-                talk.ehlo()
-                talk.mail("anna@local.example", "new@far.example")
-                return talk.data(mails.message(
-                    (b"x" * 70 + b"\r\n") * (size // 72 + 1))).code
-            return talk.greeting.code
-    except OSError:
+            reply = talk.greeting
+            for line in ("EHLO client.example", "MAIL FROM:<a@local.example>",
+                         "RCPT TO:<new@far.example>", "DATA"):
+                if reply.code not in (220, 250):
+                    return reply.code
+                reply = talk.say(line)
+            if reply.code == 354:
+                talk.raw(stuff(mails.message(
+                    (b"x" * 70 + b"\r\n") * (size // 72 + 1))))
+                reply = talk.reply()
+            return reply.code
+    except (OSError, Closed):
         return 421
 
 

@@ -7,7 +7,6 @@ OSTLER_BUILD names the build tree (default: the source tree)."""
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import time
 
@@ -16,15 +15,11 @@ import pytest
 from dnslab import Faults, Names, Unbound
 from dnslab.faults import BEHAVIOURS
 from lab.base import free_port, wait_for
+from lab.need import need_built
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("OSTLER_BUILD", TOP))
 DNSROUTE = BUILD / "tests" / "tools" / "dnsroute"
-
-pytestmark = [
-    pytest.mark.skipif(not DNSROUTE.exists(), reason=f"no {DNSROUTE}"),
-    pytest.mark.skipif(shutil.which("knotd") is None, reason="no knotd"),
-]
 
 ZONE = """\
 two MX 10 mx1
@@ -59,6 +54,11 @@ a MX 10 mx1
 mx1 A 192.0.2.1
 mixed MX 10 mx2.lab.example.
 """
+
+
+@pytest.fixture(autouse=True)
+def is_built():
+    need_built(DNSROUTE)
 
 
 @pytest.fixture(scope="module")

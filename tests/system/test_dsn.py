@@ -15,11 +15,17 @@ import unicodedata
 
 import pytest
 
+from lab.need import need_built
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("OSTLER_BUILD", TOP))
 DEMO = BUILD / "tests" / "tools" / "dsn_demo"
 
-pytestmark = pytest.mark.skipif(not DEMO.exists(), reason=f"no {DEMO}")
+
+@pytest.fixture(autouse=True)
+def is_built():
+    need_built(DEMO)
+
 
 CATEGORIES = """other bad-configuration bad-connection bad-domain bad-mailbox
 content-related inactive-mailbox message-expired no-answer-from-host

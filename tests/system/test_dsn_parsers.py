@@ -5,15 +5,21 @@ the test is skipped."""
 
 import email
 import functools
+import importlib
 import json
-import shutil
 import subprocess
+import sys
 
 import pytest
 
+from lab.need import need_built, need_module
 from test_dsn import CASES, DEMO, FORMS, TRANSLATED, reports
 
-pytestmark = pytest.mark.skipif(not DEMO.exists(), reason=f"no {DEMO}")
+
+@pytest.fixture(autouse=True)
+def is_built():
+    need_built(DEMO)
+
 
 UTF8_ADDRESSES = {name for name in CASES if name.startswith("utf8")
                   and name != "utf8-sender"}
@@ -30,8 +36,9 @@ def report(name, language):
 
 @pytest.mark.parametrize("name, language", TRANSLATED)
 def test_mailman_finds_who_failed(name, language):
-    bounce = pytest.importorskip(
-        "flufl.bounce", reason="python3-flufl.bounce is not installed")
+    need_module([sys.executable, "-c", "import flufl.bounce"],
+                "python3-flufl.bounce")
+    bounce = importlib.import_module("flufl.bounce")
     temporary, permanent = bounce.all_failures(
         email.message_from_bytes(report(name, language)))
     if name in ("delivered", "relayed", "late"):
@@ -54,10 +61,7 @@ def test_mailman_finds_who_failed(name, language):
 @functools.cache
 def sisimai():
     """{(name, language): what it made of it}, all in one run."""
-    if shutil.which("perl") is None or subprocess.run(
-            ["perl", "-MSisimai", "-MJSON::PP", "-e1"],
-            capture_output=True).returncode != 0:
-        pytest.skip("libsisimai-perl is not installed")
+    need_module(["perl", "-MSisimai", "-e1"], "libsisimai-perl")
     script = """
         use Sisimai; use JSON::PP;
         local $/ = "\\0";
@@ -109,11 +113,8 @@ def test_sisimai_agrees_about_reasons_that_both_name():
 
 @functools.cache
 def bounce_parser():
-    if shutil.which("perl") is None or subprocess.run(
-            ["perl", "-MMail::DeliveryStatus::BounceParser", "-e1"],
-            capture_output=True).returncode != 0:
-        pytest.skip(
-            "libmail-deliverystatus-bounceparser-perl is not installed")
+    need_module(["perl", "-MMail::DeliveryStatus::BounceParser", "-e1"],
+                "libmail-deliverystatus-bounceparser-perl")
     script = """
         use Mail::DeliveryStatus::BounceParser; use JSON::PP;
         local $/ = "\\0";

@@ -2,10 +2,8 @@
 """DNS changes while mail is on its way: no message starts at a host later
 than the TTL after DNS stopped naming it, by the host's own clock."""
 
-import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 
@@ -14,6 +12,7 @@ import pytest
 from dnslab import Unbound
 from lab import mails
 from lab.base import free_port, loopback, wait_for
+from lab.need import need_namespaces
 from lab.talk import Talk
 
 TTL = 2
@@ -378,9 +377,7 @@ def test_resolv_conf_is_followed_while_mail_waits(
         make_relay, names, make_sink, folder):
     """The system's own file, in a mount namespace: replaced by rename, as
     programs do that manage it."""
-    if os.geteuid() != 0 or subprocess.run(
-            ["unshare", "--mount", "true"], capture_output=True).returncode:
-        pytest.skip("mount namespaces need root")
+    need_namespaces("--mount")
     etc = folder / "etc"
     shutil.copytree("/etc", etc, symlinks=True)
 

@@ -194,8 +194,6 @@ def test_tls_is_used_where_the_other_server_offers_it(
 @pytest.mark.parametrize("mechanisms", (["PLAIN"], ["LOGIN"]))
 def test_a_smarthost_with_tls_and_a_login_takes_all(
         relay, make_sink, authority, folder, scheme, mechanisms):
-    if scheme == "smtps":
-        pytest.importorskip("aiosmtpd")
     sink = make_sink(certificate=authority.issue(folder / "t",
                                                  "smart.example"),
                      users={"ostler": "pass word"}, require_tls=True,

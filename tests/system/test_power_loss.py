@@ -15,6 +15,7 @@ import threading
 
 import pytest
 
+from lab.need import need_built
 from lab.relay import BUILD, TOP
 from lab.talk import Closed, Talk
 
@@ -25,9 +26,8 @@ SEEDS = os.environ.get("OSTLER_SEEDS", "1 2 3").split()
 
 
 def need_tools():
-    for tool in ("driver", "replay", "recorder.so"):
-        if not (TOOLS / tool).exists():
-            pytest.skip(f"there is no {TOOLS / tool}: make check builds it")
+    need_built(*(TOOLS / tool for tool in ("driver", "replay",
+                                           "recorder.so")))
 
 
 def replay(trace, seed, states):
@@ -179,7 +179,7 @@ def test_no_crash_of_the_relay_loses_what_a_client_was_promised(
 
 
 @pytest.mark.skipif(not os.environ.get("OSTLER_SLOW"),
-                    reason="OSTLER_SLOW is not set")
+                    reason="takes minutes: OSTLER_SLOW=1 runs it")
 def test_every_broken_spool_is_found(capsys):
     need_tools()
     with capsys.disabled():
@@ -188,7 +188,7 @@ def test_every_broken_spool_is_found(capsys):
 
 
 @pytest.mark.skipif(not os.environ.get("OSTLER_SLOW"),
-                    reason="OSTLER_SLOW is not set")
+                    reason="takes minutes: OSTLER_SLOW=1 runs it")
 def test_ext4_on_a_disk_that_forgets_keeps_the_promises(capsys):
     need_tools()
     done = subprocess.run([CRASH / "blockdev.sh", TOOLS, "200"],

@@ -11,7 +11,7 @@ import pytest
 from lab.relay import TOP
 
 pytestmark = pytest.mark.skipif("OSTLER_SLOW" not in os.environ,
-                                reason="OSTLER_SLOW=1 runs it")
+                                reason="takes minutes: OSTLER_SLOW=1 runs it")
 
 
 def test_quickstart_shows_three_things(folder):

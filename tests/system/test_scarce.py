@@ -16,6 +16,7 @@ import pytest
 
 from lab import mails
 from lab.base import wait_for
+from lab.need import need_built
 from lab.relay import BUILD
 from lab.talk import Closed, Talk
 
@@ -155,8 +156,7 @@ def tell(capsys, what, done, count, deaths):
 
 @pytest.fixture
 def memory(relay, far, folder, authority):
-    if not SHIM.exists():
-        pytest.skip(f"there is no {SHIM}: make check builds it")
+    need_built(SHIM)
     seen = set()
 
     def put_off(address):

@@ -4,7 +4,6 @@
 import email
 import email.policy
 import getpass
-import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import threading
 
 import pytest
 
+from lab.need import need_program, need_root
 from lab.relay import ENVIRONMENT, OSTLERCTL, REPORTS
 
 USER = getpass.getuser()
@@ -95,8 +95,7 @@ def test_what_begins_with_a_space_is_no_header(relay, sendmail):
 
 
 def test_s_nail_sends_by_it(relay, program):
-    if shutil.which("s-nail") is None:
-        pytest.skip("no s-nail")
+    need_program("s-nail")
     relay.start()
     done = subprocess.run(
         ["s-nail", "-n", "-S", f"mta={program}", "-S",
@@ -191,8 +190,8 @@ def test_the_queue_is_listed_and_flushed(relay, sendmail, far):
     far.wait()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
 def test_an_ordinary_user_needs_no_rights(relay, folder):
+    need_root("becoming another user")
     relay.start()
     relay.conf.chmod(0o644)
     program = folder / "sendmail"

@@ -13,6 +13,7 @@ import pytest
 
 from lab import mails, spool_reader
 from lab.base import wait_for
+from lab.need import need_root
 from lab.relay import OSTLERCTL
 from lab.talk import Talk
 
@@ -175,9 +176,9 @@ def test_a_repair_keeps_what_holds_and_is_done_once(stopped, far):
               "y@far.example"], "each once")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
 def test_root_repairs_as_the_owner(stopped):
     """What a repair makes can be read by the daemon's user."""
+    need_root("a spool of another user's")
     flip(*find_in_log(stopped.spool, b"<z@far.example>"))
     for path in (stopped.spool, *stopped.spool.rglob("*")):
         os.chown(path, 65534, 65534)
@@ -332,8 +333,8 @@ def test_an_envelope_of_many_attempts_is_imported(stopped, folder):
     assert (answer.code, answer.row["failed"]) == (0, 0), answer.err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_an_import_gives_away_messages_and_nothing_else(stopped, folder):
+    need_root("giving files away")
     away, other = folder / "away", folder / "other"
     assert stopped.ctl("queue", "export", away).code == 0
     (away / "notes.txt").write_text("mine\n")

@@ -7,19 +7,17 @@ with a login, hands one message over and raises when that does not work."""
 import base64
 import json
 import os
-import shutil
 import smtplib
 import subprocess
 import urllib.parse
 
-import pytest
+from .need import need_module, need_program
 
 NAME = "mail.ostler.example"
 
 
 def run(*words, content=None, **options):
-    if shutil.which(str(words[0])) is None:
-        pytest.skip(f"{words[0]} is not installed")
+    need_program(words[0], {"node": "nodejs"}.get(words[0]))
     done = subprocess.run([str(word) for word in words], input=content,
                           capture_output=True, timeout=120, **options)
     assert done.returncode == 0, (words, done.returncode, done.stdout[-3000:],
@@ -151,11 +149,10 @@ $smtp->quit;
 
 
 def perl(relay, authority, to, way, auth, sender, recipients, content):
-    modules = ("Net::SMTP", "Authen::SASL", "IO::Socket::SSL")
-    if shutil.which("perl") is None or subprocess.run(
-            ["perl", *(f"-M{module}" for module in modules), "-e", "1"],
-            capture_output=True).returncode != 0:
-        pytest.skip("no perl with " + ", ".join(modules))
+    for module, package in (("Net::SMTP", "perl"),
+                            ("Authen::SASL", "libauthen-sasl-perl"),
+                            ("IO::Socket::SSL", "libio-socket-ssl-perl")):
+        need_module(["perl", f"-M{module}", "-e1"], package)
     run("perl", "-e", _PERL, *to, NAME, authority.file, way,
         *(auth or ("", "", "")), sender, *recipients, content=content)
 
@@ -183,10 +180,9 @@ def nodemailer(relay, authority, to, way, auth, sender, recipients, content):
     # where Debian keeps what is not npm's
     path = "/usr/share/nodejs:" + os.environ.get("NODE_PATH", "")
     environment = dict(os.environ, NODE_PATH=path)
-    if shutil.which("node") is None or subprocess.run(
-            ["node", "-e", 'require("nodemailer")'], env=environment,
-            capture_output=True).returncode != 0:
-        pytest.skip("no node with nodemailer")
+    need_program("node", "nodejs")
+    need_module(["node", "-e", 'require("nodemailer")'], "node-nodemailer",
+                env=environment)
     run("node", "-e", _NODE, json.dumps({
         "host": to[0], "port": to[1], "way": way, "auth": auth,
         "ca": str(authority.file), "name": NAME, "from": sender,

@@ -5,20 +5,19 @@ import base64
 import hmac
 import json
 import os
-import pathlib
 import pwd
-import shutil
 import subprocess
 import time
 
-import pytest
-
 from .base import end_process, is_open, wait_for
+from .need import need_program, need_root
 
 
-def need_root(what):
-    if os.geteuid() != 0:
-        pytest.skip(f"{what} can be run by root alone")
+def need_dovecot(service, package):
+    """service: the program of Dovecot's that the package brings."""
+    need_root("Dovecot")
+    need_program("dovecot", "dovecot-core")
+    need_program(f"/usr/lib/dovecot/{service}", package)
 
 
 class Postfix:
@@ -26,8 +25,7 @@ class Postfix:
 
     def __init__(self, folder, host, port, domains, settings="", master=""):
         need_root("Postfix")
-        if shutil.which("postfix") is None:
-            pytest.skip("Postfix is not installed")
+        need_program("postfix")
         self.folder = folder / "postfix"
         self.conf = self.folder / "conf"
         self.mail = self.folder / "mail"
@@ -125,9 +123,7 @@ class Dovecot:
     """LMTP on a TCP port and a unix socket, into Maildirs."""
 
     def __init__(self, folder, host, port):
-        if shutil.which("dovecot") is None:
-            pytest.skip("Dovecot is not installed")
-        need_root("Dovecot")
+        need_dovecot("lmtp", "dovecot-lmtpd")
         self.folder = folder / "dovecot"
         self.mail = self.folder / "mail"
         self.socket = self.folder / "lmtp"
@@ -208,9 +204,7 @@ class DovecotSubmission(Dovecot):
     Web Tokens (RFC 7519) signed with a key that both sides know."""
 
     def __init__(self, folder, host, port, certificate, relay):
-        if not pathlib.Path("/usr/lib/dovecot/submission").exists():
-            pytest.skip("Dovecot's submission service is not installed")
-        need_root("Dovecot")
+        need_dovecot("submission", "dovecot-submissiond")
         self.folder = folder / "dovecot"
         self.host, self.port = host, port
         keys = self.folder / "keys" / "default" / "HS256"

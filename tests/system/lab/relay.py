@@ -8,9 +8,8 @@ import pathlib
 import signal
 import subprocess
 
-import pytest
-
 from .base import PATIENCE, free_port, loopback, wait_for
+from .need import need_built
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("OSTLER_BUILD", TOP))
@@ -297,5 +296,4 @@ class Relay:
 
 
 def need_programs():
-    if not OSTLERD.exists():
-        pytest.skip(f"there is no {OSTLERD}: build it first")
+    need_built(OSTLERD)

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from .base import is_open, wait_for
-from .peers import need_root
+from .need import need_namespaces, need_root
 
 
 def _environment():
@@ -29,14 +29,14 @@ def _binary(package, path):
         pytest.skip(f"no OSTLER_PEERS: {package} is not unpacked")
     file = pathlib.Path(peers) / package / path
     if not file.exists():
-        pytest.skip(f"there is no {file}")
+        pytest.skip(f"{package} could not be unpacked: there is no {file}")
     wants = subprocess.run(["ldd", file], capture_output=True, text=True,
-                           env=_environment())
-    if "not found" in wants.stdout or wants.returncode != 0:
-        pytest.skip(f"{package} lacks libraries")
-    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"],
-                      capture_output=True).returncode != 0:
-        pytest.skip("namespaces cannot be made")
+                           env=_environment(), check=True)
+    lacks = [line.split()[0] for line in wants.stdout.splitlines()
+             if "not found" in line]
+    if lacks:
+        pytest.skip(f"{package} was unpacked without " + ", ".join(lacks))
+    need_namespaces("--mount", "--pid", "--fork")
     return file
 
 

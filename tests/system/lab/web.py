@@ -37,7 +37,7 @@ class Web:
         try:
             self.server = http.server.ThreadingHTTPServer((host, 443), Handler)
         except PermissionError:
-            pytest.skip("port 443 is for root")
+            pytest.skip("only root may do it: listen on port 443")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate.chain, certificate.key)
         self.server.socket = context.wrap_socket(
