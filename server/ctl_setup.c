@@ -258,6 +258,19 @@ put_certificate(const struct setup *setup, struct buf *out)
 	free(key);
 }
 
+/* The next of the domains; commas between them do no harm. */
+static bool
+next_domain(struct str *rest, struct str *name)
+{
+	while (str_cut(rest, ' ', name)) {
+		while (name->len != 0 && name->at[name->len - 1] == ',')
+			name->len--;
+		if (name->len != 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 put_domains(const struct setup *setup, struct buf *out)
 {
@@ -266,14 +279,9 @@ put_domains(const struct setup *setup, struct buf *out)
 	if (strcmp(setup->domains, "none") == 0)
 		return;
 	(void)buf_adds(out, "\n# mail for these is accepted from anybody\n");
-	while (str_cut(&rest, ' ', &name)) {
-		while (name.len != 0 && name.at[name.len - 1] == ',')
-			name.len--;
-		if (name.len != 0)
-			(void)buf_addf(out,
-				       "domain \"%.*s\" { deliver = \"%s\" }\n",
-				       STR_ARG(name), setup->deliver);
-	}
+	while (next_domain(&rest, &name))
+		(void)buf_addf(out, "domain \"%.*s\" { deliver = \"%s\" }\n",
+			       STR_ARG(name), setup->deliver);
 }
 
 static void
@@ -427,6 +435,35 @@ print_key(const struct setup *setup)
 	free(key);
 }
 
+/* A Maildir's folder has to be the daemon's: /var/mail is not. */
+static void
+print_maildirs(const struct setup *setup)
+{
+	struct str rest = str_of(setup->domains), name;
+	const char *path, *user, *domain;
+	int len;
+
+	if (geteuid() != 0 || strcmp(setup->domains, "none") == 0 ||
+	    strncmp(setup->deliver, "maildir:", strlen("maildir:")) != 0)
+		return;
+	path = setup->deliver + strlen("maildir:");
+	user = strstr(path, "%u");
+	domain = strstr(path, "%d");
+	len = user != NULL ? (int)(user - path) : (int)strlen(path);
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	while (next_domain(&rest, &name)) {
+		if (domain == NULL || domain > path + len) {
+			(void)printf("  install -d -o ostler -g ostler %.*s\n",
+				     len, path);
+			return;
+		}
+		(void)printf("  install -d -o ostler -g ostler %.*s%.*s%.*s\n",
+			     (int)(domain - path), path, STR_ARG(name),
+			     (int)(path + len - domain - 2), domain + 2);
+	}
+}
+
 static void
 print_commands(const char *path)
 {
@@ -454,19 +491,17 @@ print_next(const struct setup *setup, const char *path)
 		(void)printf("  useradd --system --home-dir /nonexistent "
 			     "--shell /usr/sbin/nologin ostler\n");
 	print_key(setup);
+	print_maildirs(setup);
 	print_commands(path);
 	(void)printf("In DNS:\n  %s needs an address record, and the address "
 		     "a reverse (PTR) record with this name\n",
 		     setup->hostname);
-	while (strcmp(setup->domains, "none") != 0 &&
-	       str_cut(&rest, ' ', &name))
-		if (name.len != 0)
-			(void)printf(
-				"  %.*s. MX 10 %s.\n  %.*s. TXT \"v=spf1 mx "
-				"-all\"%s\n",
-				STR_ARG(name), setup->hostname, STR_ARG(name),
-				setup->via != NULL ? "   (and your smarthost's)"
-						   : "");
+	while (strcmp(setup->domains, "none") != 0 && next_domain(&rest, &name))
+		(void)printf("  %.*s. MX 10 %s.\n  %.*s. TXT \"v=spf1 mx "
+			     "-all\"%s\n",
+			     STR_ARG(name), setup->hostname, STR_ARG(name),
+			     setup->via != NULL ? "   (and your smarthost's)"
+						: "");
 }
 
 int

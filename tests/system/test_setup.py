@@ -52,12 +52,19 @@ def test_the_folder_of_a_fresh_installation_is_made(folder):
 
 def test_the_unit_starts_the_program_that_is_installed():
     lines = (BUILD / "etc" / "ostler.service").read_text().splitlines()
-    started = [line.split("=", 1)[1] for line in lines
-               if line.startswith(("ExecStart=", "ExecStartPre="))]
-    assert len(started) == 2
-    for command in started:
-        program, *_ = command.split()
-        assert program.startswith("/") and program.endswith("/sbin/ostlerd")
+    settings = dict(line.split("=", 1) for line in lines
+                    if "=" in line and not line.startswith("#"))
+    for name, words in (("ExecStart", ["ostlerd"]),
+                        # a kill would need rights that the unit gives up
+                        ("ExecReload", ["ostlerctl", "reload"])):
+        program, *rest = settings[name].split()
+        assert program.startswith("/")
+        assert program.endswith("/sbin/" + words[0])
+        assert rest == words[1:]
+    # of the main process alone; a check before it would be begun again
+    assert "ExecStartPre" not in settings
+    assert settings["RestartPreventExitStatus"].split() == \
+        ["64", "75", "77", "78"]
 
 
 def test_a_relay_runs_by_the_answers(relay, conf, folder, authority):
@@ -112,6 +119,27 @@ def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
         assert done.returncode == 0, done.stderr
         assert (f"chgrp ostler {key}".encode() in done.stdout) == is_told
         conf.unlink()
+
+
+@pytest.mark.parametrize("deliver, folders", [
+    ("", ["/var/mail/one.example", "/var/mail/two.example"]),
+    ("maildir:/srv/%u", ["/srv"]),
+    ("maildir:/srv/%d/mail/%u/", ["/srv/one.example/mail",
+                                  "/srv/two.example/mail"]),
+    ("maildir:/srv/%u/%d", ["/srv"]),
+    ("lmtp:unix:/run/lmtp", []),
+])
+def test_the_folders_of_maildirs_are_named(conf, deliver, folders):
+    done = run_setup(conf, "mail.ostler.example", "one.example, two.example",
+                     deliver)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode()
+    if os.path.exists("/run/dovecot/lmtp") and deliver == "":
+        pytest.skip("Dovecot's socket is the default here")
+    told = [line.split()[-1] for line in said.splitlines()
+            if "install -d" in line]
+    assert told == (folders if os.geteuid() == 0 else [])
+    assert "  one.example. MX 10 " in said
 
 
 def test_a_smarthost_with_a_login(conf, folder):
