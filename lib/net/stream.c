@@ -503,6 +503,7 @@ stream_new(uv_loop_t *loop, stream_fn *on_event, void *owner)
 	stream->owner = owner;
 	stream->life = LIFE_OPEN;
 	list_init(&stream->soon_link);
+	list_init(&stream->linger_link);
 	buf_init(&stream->in, STREAM_IN_MAX);
 	buf_init(&stream->out, STREAM_OUT_MAX);
 	buf_init(&stream->clear_out, STREAM_OUT_MAX);
@@ -586,6 +587,10 @@ static void
 stream_destroy(struct stream *stream)
 {
 	stream_forget(stream);
+	if (!list_is_empty(&stream->linger_link)) {
+		list_remove(&stream->linger_link);
+		stream->loop->lingering_count--;
+	}
 	stream->life = LIFE_CLOSING;
 	stream->view_len = 0;
 	buf_wipe(&stream->in);
@@ -631,6 +636,21 @@ stream_linger(struct stream *stream)
 	stream_update_reading(stream);
 }
 
+/* Whoever does not close is no owner's any more, so no cap of theirs counts
+ * him: when there are too many, the first to come goes. */
+static void
+stream_begin_linger(struct stream *stream)
+{
+	struct stream_loop *loop = stream->loop;
+
+	stream->life = LIFE_LINGERING;
+	stream_set_deadline(stream, LINGER_MS);
+	list_push(&loop->lingering, &stream->linger_link);
+	if (++loop->lingering_count > loop->lingering_most)
+		stream_destroy(container_of(loop->lingering.next, struct stream,
+					    linger_link));
+}
+
 void
 stream_close(struct stream *stream)
 {
@@ -653,8 +673,7 @@ stream_close(struct stream *stream)
 	stream_forget(stream);
 	stream->view_len = 0;
 	buf_wipe(&stream->in);
-	stream->life = LIFE_LINGERING;
-	stream_set_deadline(stream, LINGER_MS);
+	stream_begin_linger(stream);
 	stream_flush(stream);
 	if (stream->life == LIFE_LINGERING)
 		stream_linger(stream);

@@ -180,7 +180,9 @@ void stream_set_owner(struct stream *stream, stream_fn *on_event, void *owner);
 
 /*
  * Ends the connection: what was written is still sent (for at most 5 s), then
- * TLS close_notify and FIN. No event follows. NULL is fine.
+ * TLS close_notify and FIN. No event follows. Of streams that end at the same
+ * time an eighth of all descriptors is kept, at most 4096; beyond that the
+ * first is cut. NULL is fine.
  */
 void stream_close(struct stream *stream);
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "lib/mem.h"
 #include "lib/net/stream_private.h"
 #include "lib/net/writers.h"
 
 #define DEADLINE_GRAIN_MS 10 /* deadlines this close share a wake-up */
+#define LINGERING_MOST	  4096
 
 static struct list loops = {&loops, &loops};
 
@@ -136,6 +138,19 @@ on_prepare(uv_prepare_t *prepare)
 	stream_send_turn(prepare->data);
 }
 
+/* An eighth of the descriptors that we may have: they are for those who want
+ * something of us, not for those who do not close. */
+static size_t
+lingering_most(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 ||
+	    files.rlim_cur / 8 > LINGERING_MOST)
+		return LINGERING_MOST;
+	return files.rlim_cur / 8 > 1 ? (size_t)(files.rlim_cur / 8) : 1;
+}
+
 struct stream_loop *
 stream_loop_enter(uv_loop_t *uv)
 {
@@ -159,6 +174,9 @@ stream_loop_enter(uv_loop_t *uv)
 	loop->wake_ms = 0;
 	heap_init(&loop->deadlines);
 	list_init(&loop->soon);
+	list_init(&loop->lingering);
+	loop->lingering_count = 0;
+	loop->lingering_most = lingering_most();
 	loop->sends = loop->sends_before = 0;
 	loop->writers = NULL;
 	loop->has_no_writers = loop->is_due = false;

@@ -40,6 +40,9 @@ struct stream_loop {
 	uv_idle_t idle;	  /* runs while soon is not empty */
 	struct list soon; /* streams with an event for the next turn */
 
+	struct list lingering; /* streams, the oldest first */
+	size_t lingering_count, lingering_most;
+
 	uv_prepare_t prepare;	 /* once in each turn: stream_send_turn */
 	unsigned sends;		 /* in this turn */
 	unsigned sends_before;	 /* in the one before */
@@ -83,9 +86,10 @@ struct stream {
 	uint64_t deadline_ms; /* 0: none */
 
 	struct list soon_link;
-	struct buf in;	     /* unconsumed; at most STREAM_IN_MAX */
-	const uint8_t *view; /* unconsumed, in the loop's area; then in is
-				empty. Within one callback only */
+	struct list linger_link; /* LIFE_LINGERING: loop->lingering */
+	struct buf in;		 /* unconsumed; at most STREAM_IN_MAX */
+	const uint8_t *view;	 /* unconsumed, in the loop's area; then in is
+				    empty. Within one callback only */
 	size_t view_len;
 	struct buf out;		      /* bytes for the socket */
 	struct stream_write *writing; /* those on their way */

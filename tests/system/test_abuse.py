@@ -237,6 +237,23 @@ def test_connections_over_the_cap_take_no_descriptors(relay):
         talk.close()
 
 
+def test_who_has_said_quit_and_stays_takes_no_place(relay):
+    """Each lingers for seconds, so that its last reply arrives."""
+    relay.set("limits", connections=20, connections_per_client=10)
+    relay.before = ["prlimit", "--nofile=256:256", *relay.before]
+    relay.start()
+    descriptors = pathlib.Path(f"/proc/{relay.process.pid}/fd")
+    stayers = []
+    for _ in range(400):
+        talk = Talk(relay.mx)
+        stayers.append(talk)
+        assert talk.greeting.code == 220
+        assert talk.say("QUIT").code == 221
+        assert len(list(descriptors.iterdir())) < 150
+    for talk in stayers:
+        talk.close()
+
+
 def test_a_client_gone_before_it_is_taken_is_no_local_peer(relay):
     relay.start()
     relay.signal(signal.SIGSTOP)
