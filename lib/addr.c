@@ -185,6 +185,23 @@ dot_string_len(struct str text)
 	return i != 0 && text.at[i - 1] == '.' ? 0 : i;
 }
 
+/* Atoms with dots anywhere; its length, 0 when there is no atom. */
+static size_t
+loose_string_len(struct str text)
+{
+	bool has_atom = false;
+	size_t i = 0;
+
+	for (; i < text.len; i++) {
+		unsigned char c = (unsigned char)text.at[i];
+
+		if (c != '.' && !is_atext(c) && c < 0x80)
+			break;
+		has_atom |= c != '.';
+	}
+	return has_atom ? i : 0;
+}
+
 /* DQUOTE *( qtextSMTP / quoted-pairSMTP ) DQUOTE; its length or 0. */
 static size_t
 quoted_string_len(struct str text)
@@ -219,22 +236,37 @@ has_c1_control(struct str text)
 	return false;
 }
 
+/* Local part and what follows it. */
+static bool
+split_local(struct str text, unsigned flags, struct str *out_local,
+	    struct str *out_rest, bool *out_wants_quotes)
+{
+	size_t len = text.at[0] == '"' ? quoted_string_len(text)
+				       : dot_string_len(text);
+
+	*out_wants_quotes =
+		len == 0 && text.at[0] != '"' && (flags & ADDR_QUOTE_DOTS) != 0;
+	if (*out_wants_quotes)
+		len = loose_string_len(text);
+	*out_local = str_from(text.at, len);
+	*out_rest = str_from(text.at + len, text.len - len);
+	return len != 0;
+}
+
 const char *
 addr_parse(struct str text, unsigned flags, struct addr *out)
 {
 	char domain[ADDR_DOMAIN_MAX + 1] = "";
 	struct str local, rest;
 	size_t len, domain_len;
-	bool is_utf8;
+	bool is_utf8, wants_quotes;
+	char *to = out->text;
 
 	if (text.len == 0)
 		return "empty address";
-	len = text.at[0] == '"' ? quoted_string_len(text)
-				: dot_string_len(text);
-	if (len == 0)
+	if (!split_local(text, flags, &local, &rest, &wants_quotes))
 		return "malformed local part";
-	local = str_from(text.at, len);
-	rest = str_from(text.at + len, text.len - len);
+	len = local.len + (wants_quotes ? 2 : 0);
 	if (len > ADDR_LOCAL_LIMIT)
 		return "local part too long";
 	is_utf8 = !str_is_ascii(local);
@@ -256,7 +288,11 @@ addr_parse(struct str text, unsigned flags, struct addr *out)
 	if (len + 1 + domain_len > ADDR_MAX)
 		return "address too long";
 
-	memcpy(out->text, local.at, len);
+	if (wants_quotes)
+		*to++ = '"';
+	memcpy(to, local.at, local.len);
+	if (wants_quotes)
+		to[local.len] = '"';
 	if (domain_len != 0) {
 		out->text[len] = '@';
 		memcpy(out->text + len + 1, domain, domain_len);

@@ -23,7 +23,7 @@
 
 struct addr {
 	/* "" is the null sender. The local part as it was given (with its
-	 * quotes), the domain normalised. */
+	 * quotes; see ADDR_QUOTE_DOTS), the domain normalised. */
 	char text[ADDR_MAX + 1];
 	uint16_t local_len;  /* bytes before '@' */
 	uint16_t domain_len; /* bytes behind it; 0: no domain */
@@ -33,6 +33,10 @@ struct addr {
 enum addr_flags {
 	ADDR_ALLOW_UTF8 = 1,	  /* RFC 6531 */
 	ADDR_ALLOW_NO_DOMAIN = 2, /* "user", to be qualified by the caller */
+	/* Dots where the grammar has none ("a..b", ".a", "a."), as some
+	 * providers gave them out: taken as the quoted string that says the
+	 * same, so that nobody further on meets them. */
+	ADDR_QUOTE_DOTS = 4,
 };
 
 /*

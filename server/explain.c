@@ -85,6 +85,7 @@ explain_facts(const struct config *config, const struct explain_input *input,
 		explain_listener(config, input);
 	const char *client =
 		input->client != NULL ? input->client : "192.0.2.1";
+	unsigned flags = ADDR_ALLOW_NO_DOMAIN;
 
 	memset(facts, 0, sizeof(*facts));
 	if (listener == NULL) {
@@ -106,10 +107,11 @@ explain_facts(const struct config *config, const struct explain_input *input,
 	facts->helo = input->helo;
 	if (!explain_points_here(input, facts, err))
 		return false;
-	if (!explain_address(input->from, ADDR_ALLOW_NO_DOMAIN, sender,
-			     "sender", err) ||
-	    !explain_address(input->to, ADDR_ALLOW_NO_DOMAIN, recipient,
-			     "recipient", err))
+	/* as a session does */
+	if (!policy_is_stranger(config->policy, facts))
+		flags |= ADDR_QUOTE_DOTS;
+	if (!explain_address(input->from, flags, sender, "sender", err) ||
+	    !explain_address(input->to, flags, recipient, "recipient", err))
 		return false;
 	if (recipient->text[0] == '\0') {
 		(void)err_text(err, -EINVAL, "the recipient is empty");

@@ -186,6 +186,18 @@ proto_helo(struct smtpd_proto *proto, const struct smtpd_env *env,
 	return SMTPD_DO_RESET;
 }
 
+/* Strangers keep to the grammar: what is unclear may mean something else to
+ * the server behind us. To appliances of our own it costs mail. An address
+ * without a domain is policy's to refuse or qualify. */
+static unsigned
+proto_args_flags(const struct smtpd_proto *proto, const struct smtpd_env *env)
+{
+	bool is_known = proto->is_authenticated || env->is_trusted;
+
+	return SMTP_ARGS_NO_DOMAIN | (is_known ? SMTP_ARGS_LENIENT : 0u) |
+	       (proto->is_utf8 ? SMTP_ARGS_UTF8 : 0u);
+}
+
 static enum smtpd_effect
 proto_mail(struct smtpd_proto *proto, const struct smtpd_env *env,
 	   struct str arg, struct buf *out, struct smtpd_ask *ask)
@@ -201,8 +213,8 @@ proto_mail(struct smtpd_proto *proto, const struct smtpd_env *env,
 	if (proto->state != SMTPD_READY)
 		return proto_reply(proto, env, out, 503, "5.5.1",
 				   "MAIL was given already");
-	/* an address without a domain is policy's to refuse or qualify */
-	if (!smtp_args_mail(arg, ext, SMTP_ARGS_NO_DOMAIN, &ask->mail, &status))
+	if (!smtp_args_mail(arg, ext, proto_args_flags(proto, env), &ask->mail,
+			    &status))
 		return proto_status(proto, env, &status, out);
 	if (ask->mail.has_size && env->message_size != 0 &&
 	    ask->mail.size > env->message_size) {
@@ -231,11 +243,8 @@ proto_rcpt(struct smtpd_proto *proto, const struct smtpd_env *env,
 	if (proto->recipients >= env->recipients)
 		return proto_reply(proto, env, out, 452, "4.5.3",
 				   "Too many recipients");
-	/* an address without a domain is policy's to refuse or qualify */
-	if (!smtp_args_rcpt(arg, ext,
-			    SMTP_ARGS_NO_DOMAIN |
-				    (proto->is_utf8 ? SMTP_ARGS_UTF8 : 0),
-			    &ask->rcpt, &status))
+	if (!smtp_args_rcpt(arg, ext, proto_args_flags(proto, env), &ask->rcpt,
+			    &status))
 		return proto_status(proto, env, &status, out);
 	return SMTPD_DO_DECIDE_RCPT;
 }

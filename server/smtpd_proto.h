@@ -45,6 +45,7 @@ struct smtpd_env {
 	bool is_submission;
 	bool offers_tls; /* STARTTLS can be used now */
 	bool is_secure;	 /* TLS, or a unix socket */
+	bool is_trusted; /* its network is: slips are forgiven as to a login */
 	/* separated by spaces, "" for none: usable now, and under TLS */
 	const char *mechanisms, *mechanisms_under_tls;
 	uint64_t message_size; /* 0: unlimited */

@@ -194,12 +194,15 @@ session_env(struct smtpd_session *s, struct smtpd_env *env)
 {
 	const struct config *config = s->config;
 	const struct listener_config *listener = session_listener(s);
+	struct policy_facts facts;
 
 	env->hostname = config->hostname;
 	env->is_submission = listener->role == POLICY_SUBMISSION;
 	env->offers_tls = listener->tls == LISTENER_TLS_STARTTLS &&
 			  !s->is_esmtps && session_tls_ctx(s) != NULL;
 	env->is_secure = s->is_esmtps;
+	session_facts(s, &facts);
+	env->is_trusted = !policy_is_stranger(config->policy, &facts);
 	session_mechanisms(s, env);
 	env->message_size = config->limits.message_size;
 	env->recipients = config->limits.recipients;

@@ -124,7 +124,7 @@ smtp_args_helo(struct str arg, struct smtp_helo *out, struct status *status)
 
 	if (arg.len == 0)
 		return REFUSE(status, 501, "5.5.4",
-			      "Syntax: EHLO hostname: a name is needed");
+			      "A host name has to follow");
 	if (arg.len > ADDR_DOMAIN_MAX)
 		return REFUSE(status, 501, "5.5.4", "Host name too long");
 	for (size_t i = 0; i < arg.len; i++) {
@@ -215,15 +215,44 @@ path_len(struct str text)
 	return text.len;
 }
 
+/*
+ * "user@example.org parameters", which is no path (RFC 5321, 4.1.2). Without
+ * "@" it might be a parameter, and with quotes or brackets it might mean
+ * something else than it says here: these stay refused.
+ */
+static bool
+split_bare(struct str arg, struct path *path)
+{
+	struct str address = arg;
+	bool has_at = false;
+
+	for (address.len = 0; address.len < arg.len; address.len++) {
+		char c = arg.at[address.len];
+
+		if (c == ' ' || c == '\t')
+			break;
+		if (strchr("<>\"\\(),:;", c) != NULL)
+			return false;
+		has_at |= c == '@';
+	}
+	path->address = address;
+	path->params = str_from(arg.at + address.len, arg.len - address.len);
+	return has_at;
+}
+
 /* Cuts "FROM:<...> parameters" into its parts. */
 static bool
-split_path(struct str arg, struct path *path, struct status *status)
+split_path(struct str arg, unsigned flags, struct path *path,
+	   struct status *status)
 {
 	size_t len = strlen(path->keyword);
 
 	if (!str_starts_nocase(arg, path->keyword))
 		return REFUSE(status, 501, "5.5.4", "Syntax: %s", path->syntax);
 	arg = str_trim(str_from(arg.at + len, arg.len - len));
+	if ((flags & SMTP_ARGS_LENIENT) != 0 && arg.len != 0 &&
+	    arg.at[0] != '<' && split_bare(arg, path))
+		return true;
 	if (arg.len == 0 || arg.at[0] != '<')
 		return REFUSE(status, 501, "5.5.4",
 			      "Syntax: %s: the address stands in <>",
@@ -246,8 +275,17 @@ split_path(struct str arg, struct path *path, struct status *status)
 	return true;
 }
 
+/* enum smtp_args_flags to enum addr_flags */
+static unsigned
+address_flags(unsigned flags)
+{
+	return ((flags & SMTP_ARGS_NO_DOMAIN) != 0 ? ADDR_ALLOW_NO_DOMAIN
+						   : 0u) |
+	       ((flags & SMTP_ARGS_LENIENT) != 0 ? ADDR_QUOTE_DOTS : 0u);
+}
+
 static bool
-parse_path(const struct path *path, bool is_utf8, bool has_domain,
+parse_path(const struct path *path, bool is_utf8, unsigned flags,
 	   struct addr *out, struct status *status)
 {
 	char shown[ECHO_MAX + 1];
@@ -258,9 +296,7 @@ parse_path(const struct path *path, bool is_utf8, bool has_domain,
 			      "Address is not ASCII and SMTPUTF8 was not "
 			      "given");
 	wrong = addr_parse(path->address,
-			   (is_utf8 ? ADDR_ALLOW_UTF8 : 0u) |
-				   (has_domain ? 0u : ADDR_ALLOW_NO_DOMAIN),
-			   out);
+			   (is_utf8 ? ADDR_ALLOW_UTF8 : 0u) | flags, out);
 	if (wrong != NULL)
 		return REFUSE(status, 501, path->bad_address,
 			      "<%s>: Bad address syntax: %s",
@@ -450,14 +486,14 @@ smtp_args_mail(struct str arg, unsigned ext, unsigned flags,
 	};
 	struct smtp_mail mail = {.body = SMTP_BODY_NONE};
 
-	if (!split_path(arg, &path, status) ||
+	if (!split_path(arg, flags, &path, status) ||
 	    !take_params(path.params, ext, mail_params, &mail, status))
 		return false;
 	if (mail.body == SMTP_BODY_BINARY && (ext & SMTP_EXT_BINARYMIME) == 0)
 		return refuse_value("BODY", status);
 	if (path.address.len != 0 &&
-	    !parse_path(&path, mail.is_utf8, (flags & SMTP_ARGS_NO_DOMAIN) == 0,
-			&mail.sender, status))
+	    !parse_path(&path, mail.is_utf8, address_flags(flags), &mail.sender,
+			status))
 		return false;
 	*out = mail;
 	return true;
@@ -547,15 +583,15 @@ smtp_args_rcpt(struct str arg, unsigned ext, unsigned flags,
 	struct smtp_rcpt rcpt = {.notify = 0};
 	bool is_utf8 = (flags & SMTP_ARGS_UTF8) != 0;
 
-	if (!split_path(arg, &path, status) ||
+	if (!split_path(arg, flags, &path, status) ||
 	    !take_params(path.params, ext, rcpt_params, &rcpt, status))
 		return false;
 	if (!is_utf8 && !str_is_ascii(str_of(rcpt.orcpt)))
 		return refuse_value("ORCPT", status);
-	if (!parse_path(&path, is_utf8,
-			(flags & SMTP_ARGS_NO_DOMAIN) == 0 &&
-				!str_is_nocase(path.address, "postmaster"),
-			&rcpt.address, status))
+	if (str_is_nocase(path.address, "postmaster"))
+		flags |= SMTP_ARGS_NO_DOMAIN;
+	if (!parse_path(&path, is_utf8, address_flags(flags), &rcpt.address,
+			status))
 		return false;
 	*out = rcpt;
 	return true;
@@ -705,7 +741,7 @@ smtp_args_vrfy(struct str arg, unsigned ext, struct addr *out,
 		path.address.at++;
 		path.address.len -= 2;
 	}
-	return parse_path(&path, is_utf8, false, out, status);
+	return parse_path(&path, is_utf8, ADDR_ALLOW_NO_DOMAIN, out, status);
 }
 
 bool

@@ -94,6 +94,10 @@ enum smtp_args_flags {
 	SMTP_ARGS_NO_DOMAIN = 1,
 	/* RCPT: the transaction's MAIL had SMTPUTF8 (MAIL looks itself). */
 	SMTP_ARGS_UTF8 = 2,
+	/* For clients whose relay this is: appliances write an address without
+	 * <>, and dots where none may be (ADDR_QUOTE_DOTS). Without <> there
+	 * has to be an "@". */
+	SMTP_ARGS_LENIENT = 4,
 };
 
 /*

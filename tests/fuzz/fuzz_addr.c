@@ -35,7 +35,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size == 0)
 		return 0;
-	flags = data[0] & (ADDR_ALLOW_UTF8 | ADDR_ALLOW_NO_DOMAIN);
+	flags = data[0] &
+		(ADDR_ALLOW_UTF8 | ADDR_ALLOW_NO_DOMAIN | ADDR_QUOTE_DOTS);
 	text = str_from((const char *)data + 1, size - 1);
 
 	if (addr_normalize_domain(text, domain, sizeof(domain))) {

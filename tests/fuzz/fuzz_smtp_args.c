@@ -127,7 +127,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	ext = data[0] & ALL_EXT;
-	flags = data[1] & (SMTP_ARGS_NO_DOMAIN | SMTP_ARGS_UTF8);
+	flags = data[1] &
+		(SMTP_ARGS_NO_DOMAIN | SMTP_ARGS_UTF8 | SMTP_ARGS_LENIENT);
 	arg = str_from((const char *)data + 2, size - 2);
 	check_mail(arg, ext, flags);
 	check_rcpt(arg, ext, flags);

@@ -12,7 +12,7 @@
 
 #define OUT_MAX (16u << 20)
 
-enum { ON_SUBMISSION = 1, IS_SECURE = 2, IS_SMALL = 4 };
+enum { ON_SUBMISSION = 1, IS_SECURE = 2, IS_SMALL = 4, IS_TRUSTED = 8 };
 
 struct run {
 	struct smtpd_proto proto;
@@ -37,6 +37,7 @@ run_begin(struct run *run, unsigned flags)
 		.is_submission = (flags & ON_SUBMISSION) != 0,
 		.offers_tls = !is_secure,
 		.is_secure = is_secure,
+		.is_trusted = (flags & IS_TRUSTED) != 0,
 		.mechanisms = is_secure ? "PLAIN" : "SCRAM-SHA-256",
 		.mechanisms_under_tls = "SCRAM-SHA-256 PLAIN",
 		.message_size = (flags & IS_SMALL) != 0 ? 20 : 0,

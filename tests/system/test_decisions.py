@@ -121,6 +121,64 @@ def test_every_session_decides_as_promised_and_as_explained(
             assert row["advice"], "explain says what to change"
 
 
+# what appliances write, what is understood, the refusal of a stranger
+SLIPS = (
+    ("bob@foreign.example", "bob@foreign.example", "501 5.5.4"),
+    (" bob@foreign.example", "bob@foreign.example", "501 5.5.4"),
+    (" bob@foreign.example NOTIFY=NEVER", "bob@foreign.example", "501 5.5.4"),
+    ("<b..b@foreign.example>", '"b..b"@foreign.example', "501 5.1.3"),
+    (".bob.@foreign.example", '".bob."@foreign.example', "501 5.5.4"),
+    # what might mean something else is nobody's
+    ("bob@foreign.example>", None, "501 5.5.4"),
+    ("Bob <bob@foreign.example>", None, "501 5.5.4"),
+    ('"b b"@foreign.example', None, "501 5.5.4"),
+    ("@local.example:bob@foreign.example", None, "501 5.5.4"),
+    ("bob@foreign.example,eve@foreign.example", None, "501 5.5.4"),
+    ("NOTIFY=NEVER", None, "501 5.5.4"),
+)
+
+
+@pytest.mark.parametrize("who", ("stranger", "trusted", "login"))
+def test_slips_are_forgiven_to_those_whose_relay_it_is(
+        matrix, authority, who):
+    for slip, meant, refusal in SLIPS:
+        is_taken = who != "stranger" and meant is not None
+        with session(matrix, authority, who) as (talk, words):
+            talk.mail("eve@else.example")
+            reply = talk.say(f"RCPT TO:{slip}")
+            assert whole(reply).startswith(
+                f"250 2.1.5 <{meant}>" if is_taken else refusal), slip
+            # nor is a slip a way around the decision
+            assert talk.say("RSET").code == 250
+            sender = slip.replace(" NOTIFY=NEVER", " SIZE=10")
+            reply = talk.say(f"MAIL FROM:{sender}")
+            assert (reply.code == 250) == is_taken, (slip, reply)
+            if not is_taken:
+                continue
+            answer = matrix.ctl("explain", *words, "--from",
+                                slip.split()[0], "--to", slip.split()[0],
+                                json=True)
+            assert answer.row["decision"] == "accepted", slip
+
+
+def test_what_was_forgiven_goes_on_as_the_standard_has_it(
+        matrix, make_sink):
+    sink = make_sink()
+    matrix.route("out", for_=["*"], via=f"smtp:{sink.host}:{sink.port}")
+    matrix.set("queue", deliver=True)
+    assert matrix.reload().code == 0
+    with Talk(matrix.mx, matrix.trusted) as talk:
+        talk.ehlo()
+        assert talk.say("MAIL FROM: scan..ner@else.example").code == 250
+        assert talk.say("RCPT TO: b..b@foreign.example").code == 250
+        assert talk.data(mails.message()).code == 250
+    # what the sink says it got is without quotes
+    got = sink.wait(1)[0]
+    assert got.sender == "scan..ner@else.example"
+    matrix.wait_event("delivered", to='"b..b"@foreign.example',
+                      from_='"scan..ner"@else.example')
+
+
 def test_explain_without_a_daemon_says_the_same(matrix):
     cases = [("stranger", to) for _, to, _, _ in MATRIX
              if ":" not in to] + [("trusted", FOREIGN)]

@@ -7,6 +7,7 @@
 
 #define U ADDR_ALLOW_UTF8
 #define N ADDR_ALLOW_NO_DOMAIN
+#define D ADDR_QUOTE_DOTS
 
 static const struct {
 	const char *text;
@@ -50,6 +51,14 @@ static const struct {
 	{"user", N, "user"},
 	{"postmaster", N, "postmaster"},
 	{"a@b.org", N, "a@b.org"},
+	{"a.b@b.org", D, "a.b@b.org"},
+	{"\"a..b\"@b.org", D, "\"a..b\"@b.org"},
+	{"a..b@b.org", D, "\"a..b\"@b.org"},
+	{".a@b.org", D, "\".a\"@b.org"},
+	{"a...@B.org", D, "\"a...\"@b.org"},
+	{"a%c..d!e@b.org", D, "\"a%c..d!e\"@b.org"},
+	{"j\xc3\xb6..@b.org", D | U, "\"j\xc3\xb6..\"@b.org"},
+	{"a..", D | N, "\"a..\""},
 
 	{"", 0, NULL},
 	{"", N, NULL},
@@ -61,6 +70,15 @@ static const struct {
 	{"a..b@x.org", 0, NULL},
 	{".a@x.org", 0, NULL},
 	{"a.@x.org", 0, NULL},
+	{"..@x.org", D, NULL},
+	{".", D | N, NULL},
+	{"a..", D, NULL},
+	{"a..\"b\"@x.org", D, NULL},
+	{"a..\\b@x.org", D, NULL},
+	{"a..b c@x.org", D, NULL},
+	{"a..b@x..org", D, NULL},
+	{"a..b@c@x.org", D, NULL},
+	{"j\xc3\xb6..@b.org", D, NULL},
 	{"a b@x.org", 0, NULL},
 	{" a@x.org", 0, NULL},
 	{"a@x.org ", 0, NULL},
@@ -174,6 +192,19 @@ START_TEST(lengths_have_limits_that_can_be_reached)
 	text[256] = 'l';
 	(void)snprintf(text + 257, sizeof(text) - 257, "@x.org");
 	ck_assert_ptr_nonnull(addr_parse(str_of(text), 0, &addr));
+
+	/* quotes that are put around it count */
+	memset(text, '.', sizeof(text));
+	text[0] = 'l';
+	(void)snprintf(text + 254, sizeof(text) - 254, "@x.org");
+	ck_assert_ptr_null(addr_parse(str_of(text), D, &addr));
+	ck_assert_uint_eq(addr.local_len, ADDR_LOCAL_LIMIT);
+	(void)snprintf(text + 254, sizeof(text) - 254, "@%.63s", domain);
+	ck_assert_ptr_null(addr_parse(str_of(text), D, &addr));
+	ck_assert_uint_eq(strlen(addr.text), ADDR_MAX);
+	text[254] = '.';
+	(void)snprintf(text + 255, sizeof(text) - 255, "@x.org");
+	ck_assert_ptr_nonnull(addr_parse(str_of(text), D, &addr));
 }
 END_TEST
 

@@ -61,6 +61,7 @@ static const char *const locals[] = {
 	"PostMaster",
 	"a/b",
 	".hidden",
+	"a..b",
 	"x%far.example",
 	"x!y",
 	"\"x y\"",
@@ -153,12 +154,14 @@ decide(const struct config *config, const struct explain_input *input,
 	};
 	unsigned flags = ADDR_ALLOW_UTF8 | ADDR_ALLOW_NO_DOMAIN;
 
+	if (strcmp(input->client, "unix") != 0)
+		ck_assert(ip_parse(str_of(input->client), &facts.client));
+	if (!policy_is_stranger(policy, &facts))
+		flags |= ADDR_QUOTE_DOTS;
 	if ((input->from[0] != '\0' &&
 	     addr_parse(str_of(input->from), flags, &sender) != NULL) ||
 	    addr_parse(str_of(input->to), flags, &recipient) != NULL)
 		return false;
-	if (strcmp(input->client, "unix") != 0)
-		ck_assert(ip_parse(str_of(input->client), &facts.client));
 	if (facts.role == POLICY_SUBMISSION) {
 		if (sender.text[0] != '\0' && sender.domain_len == 0)
 			(void)addr_qualify(&sender, policy_qualify(policy));

@@ -10,6 +10,7 @@
 	 SMTP_EXT_DSN | SMTP_EXT_AUTH)
 #define U SMTP_ARGS_UTF8
 #define N SMTP_ARGS_NO_DOMAIN
+#define L SMTP_ARGS_LENIENT
 
 /* "501 5.5.4" */
 static const char *
@@ -58,6 +59,39 @@ static const struct {
 	{"FROM:<a@b.org> AUTH=<>", ALL, 0, "FROM:<a@b.org> AUTH=<>"},
 	{"FROM:<a@b.org> AUTH=e+3Dmc2@X.org", ALL, 0,
 	 "FROM:<a@b.org> AUTH=e+3Dmc2@x.org"},
+
+	{"FROM:a@B.org", 0, L, "FROM:<a@b.org>"},
+	{"FROM: a@b.org", 0, L, "FROM:<a@b.org>"},
+	{"FROM:\ta@b.org  SIZE=5\tBODY=7BIT", ALL, L,
+	 "FROM:<a@b.org> SIZE=5 BODY=7BIT"},
+	{"FROM:j\xc3\xb6@b.org SMTPUTF8", ALL, L,
+	 "FROM:<j\xc3\xb6@b.org> SMTPUTF8"},
+	{"FROM:a@[192.0.2.1]", 0, L, "FROM:<a@[192.0.2.1]>"},
+	{"FROM: a..b@b.org", 0, L, "FROM:<\"a..b\"@b.org>"},
+	{"FROM:<.a.@b.org>", 0, L, "FROM:<\".a.\"@b.org>"},
+	{"FROM:<a..>", 0, L | N, "FROM:<\"a..\">"},
+	{"FROM:<>", 0, L, "FROM:<>"},
+
+	{"FROM:", ALL, L | N, "501 5.5.4"},
+	{"FROM: ", ALL, L | N, "501 5.5.4"},
+	{"FROM: SIZE=5", ALL, L | N, "501 5.5.4"},
+	{"FROM:a", ALL, L | N, "501 5.5.4"},
+	{"FROM: Anna a@b.org", ALL, L | N, "501 5.5.4"},
+	{"FROM: Anna <a@b.org>", ALL, L | N, "501 5.5.4"},
+	{"FROM: \"a b\"@b.org", ALL, L, "501 5.5.4"},
+	{"FROM:a@b.org>", ALL, L, "501 5.5.4"},
+	{"FROM:a@b.org<c@d.org>", ALL, L, "501 5.5.4"},
+	{"FROM:@x.org:a@b.org", ALL, L, "501 5.5.4"},
+	{"FROM:a@b.org,c@d.org", ALL, L, "501 5.5.4"},
+	{"FROM:a@b.org(c)", ALL, L, "501 5.5.4"},
+	{"FROM:@b.org", ALL, L | N, "501 5.1.7"},
+	{"FROM:a@", ALL, L | N, "501 5.1.7"},
+	{"FROM:a@b@c.org", ALL, L, "501 5.1.7"},
+	{"FROM:a@b.org c@d.org", ALL, L, "555 5.5.4"},
+	{"FROM:j\xc3\xb6@b.org", ALL, L, "553 5.6.7"},
+	{"FROM:<a@b.org", ALL, L, "501 5.5.4"},
+	{"FROM:<..@b.org>", ALL, L, "501 5.1.7"},
+	{"FROM:<a..b@b.org>", ALL, 0, "501 5.1.7"},
 
 	{"", ALL, 0, "501 5.5.4"},
 	{"FROM", ALL, 0, "501 5.5.4"},
@@ -161,6 +195,17 @@ static const struct {
 	{"TO:<a@b.org> ORCPT=utf-8;j\xc3\xb6@c.org", ALL, U,
 	 "TO:<a@b.org> ORCPT=utf-8;j\xc3\xb6@c.org"},
 
+	{"TO:a@b.org NOTIFY=NEVER", ALL, L, "TO:<a@b.org> NOTIFY=NEVER"},
+	{"TO: a..b@b.org", 0, L, "TO:<\"a..b\"@b.org>"},
+	{"TO:<postmaster>", 0, L, "TO:<postmaster>"},
+
+	{"TO:", ALL, L | N, "501 5.5.4"},
+	{"TO:postmaster", ALL, L, "501 5.5.4"},
+	{"TO:NOTIFY=NEVER", ALL, L | N, "501 5.5.4"},
+	{"TO:a@b.org, c@d.org", ALL, L, "501 5.5.4"},
+	{"TO:a@b.org c@d.org", ALL, L, "555 5.5.4"},
+	{"TO:a..b@b.org", ALL, 0, "501 5.5.4"},
+	{"TO:<a..b@b.org>", ALL, 0, "501 5.1.3"},
 	{"TO:<>", ALL, 0, "501 5.1.3"},
 	{"TO:<>", ALL, N, "501 5.1.3"},
 	{"TO:<a>", ALL, 0, "501 5.1.3"},

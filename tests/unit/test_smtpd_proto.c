@@ -354,15 +354,14 @@ static const struct talk {
 							  "\n"},
 	{"EHLO wants a name", MX,
 	 "C: EHLO\n"
-	 "S: 501 5.5.4 Syntax: EHLO hostname: a name is needed\n"
+	 "S: 501 5.5.4 A host name has to follow\n"
 	 "C: HELO\n"
-	 "S: 501 5.5.4 Syntax: EHLO hostname: a name is needed\n"
+	 "S: 501 5.5.4 A host name has to follow\n"
 	 "C: MAIL FROM:<a@x.example>\n"
 	 "S: 503 5.5.1 Say EHLO first\n"},
 	{"a refused EHLO changes nothing (4.1.4)", MX,
-	 EHLO MAIL
-	 "C: EHLO\n"
-	 "S: 501 5.5.4 Syntax: EHLO hostname: a name is needed\n" RCPT},
+	 EHLO MAIL "C: EHLO\n"
+		   "S: 501 5.5.4 A host name has to follow\n" RCPT},
 	{"commands out of order", MX,
 	 "C: MAIL FROM:<a@x.example>\n"
 	 "S: 503 5.5.1 Say EHLO first\n" EHLO "C: RCPT TO:<b@y.example>\n"
@@ -714,6 +713,34 @@ static const struct talk {
 							    "in behind "
 							    "STARTTLS, not "
 							    "before it\n"},
+	{"who is logged in is forgiven slips", SUBMISSION_TLS,
+	 "C: EHLO c.example\n" S_EHLO(
+		 "S: 250-AUTH SCRAM-SHA-256 PLAIN\n") "C: MAIL FROM: "
+						      "a@x.example\n"
+						      "S: 501 5.5.4 Syntax: "
+						      "MAIL "
+						      "FROM:<address>: the "
+						      "address stands in <>\n"
+						      "C: AUTH PLAIN\n"
+						      "S: 334 Y2hhbGxlbmdl\n"
+						      "C: cmlnaHQ=\n"
+						      "S: 235 2.7.0 "
+						      "Authentication "
+						      "successful\n"
+						      "C: MAIL FROM: "
+						      "a@x.example\n"
+						      "S: 250 2.1.0 Sender ok\n"
+						      "C: RCPT TO: "
+						      "b@y.example\n"
+						      "S: 250 2.1.5 "
+						      "<b@y.example>: "
+						      "Recipient "
+						      "ok\n"
+						      "C: RCPT "
+						      "TO:<c..d@y.example>\n"
+						      "S: 250 2.1.5 "
+						      "<\"c..d\"@y.example>: "
+						      "Recipient ok\n"},
 	{"no STARTTLS within a transaction", MX,
 	 EHLO MAIL "C: STARTTLS\n"
 		   "S: 503 5.5.1 Not within a transaction\n" RCPT},
