@@ -225,6 +225,32 @@ envelope_format(const struct envelope *envelope, struct buf *out)
 	}
 }
 
+/* As long as text_escape writes it. */
+static size_t
+escaped_length(const char *text)
+{
+	size_t len = 0;
+
+	for (; *text != '\0'; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		len += c < ' ' || c == 0x7f || c == '\\' ? 4 : 1;
+	}
+	return len;
+}
+
+size_t
+envelope_recipient_bytes(const char *address, const char *orcpt, uint8_t notify)
+{
+	size_t len = escaped_length(address) + strlen("to <>\n");
+
+	if (orcpt != NULL)
+		len += escaped_length(orcpt) + strlen("orcpt \n");
+	if (notify != NOTIFY_DEFAULT)
+		len += strlen("notify 15\n");
+	return len;
+}
+
 static bool
 path_read(struct str value, char **field)
 {

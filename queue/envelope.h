@@ -88,6 +88,14 @@ struct recipient *envelope_add(struct envelope *envelope, const char *address);
  * not in it: the spool keeps it by that. */
 void envelope_format(const struct envelope *envelope, struct buf *out);
 
+/* Of the text of all recipients together: the spool takes 4 MiB, and the other
+ * lines are short. */
+#define ENVELOPE_RECIPIENTS_MAX ((size_t)3 << 20)
+
+/* How much of the text a recipient is, at most. orcpt: NULL for none. */
+size_t envelope_recipient_bytes(const char *address, const char *orcpt,
+				uint8_t notify);
+
 /*
  * Reads what envelope_format wrote and then applies the state lines.
  *

@@ -8,6 +8,10 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "queue/core.h"
+#include "queue/spool/format.h"
+
+_Static_assert(ENVELOPE_RECIPIENTS_MAX + (1 << 20) <= FORMAT_TEXT_MAX,
+	       "an envelope that was accepted can be stored");
 
 /* A settled message found before the spool can be told so. */
 struct orphan {

@@ -76,6 +76,9 @@ on_put_end(void *owner, int status)
 			status_set(&reply, 452, "4.3.1",
 				   "Insufficient system storage, try again "
 				   "later");
+		else if (status == -EMSGSIZE)
+			status_set(&reply, 552, "5.3.4",
+				   "The envelope is too large");
 		else
 			status_set(&reply, 451, "4.3.0",
 				   "The message could not be stored, try "

@@ -177,16 +177,59 @@ session_sender(struct smtpd_session *s, const struct smtpd_env *env,
 
 /* ------------------------------------------------------------------- RCPT */
 
-/* Recipients of one message behind all aliases, and the text that they take
- * in the spool: who names large aliases again and again is stopped here. */
-#define FINALS_MAX	50000
-#define FINAL_BYTES_MAX ((size_t)1 << 20)
+/* Recipients of one message behind all aliases: who names large aliases again
+ * and again is stopped here. */
+#define FINALS_MAX 50000
 
 struct expansion {
 	const struct hash_seed *seed;
 	struct transaction *transaction;
 	const struct smtp_rcpt *rcpt;
+	size_t bytes; /* of the envelope's text, had nobody been named before */
 };
+
+static size_t
+rcpt_bytes(const struct smtp_rcpt *rcpt, const struct addr *final)
+{
+	return envelope_recipient_bytes(final->text,
+					rcpt->orcpt[0] != '\0' ? rcpt->orcpt
+							       : NULL,
+					rcpt->notify);
+}
+
+static void
+on_final_measured(void *arg, const struct addr *final)
+{
+	struct expansion *expansion = arg;
+
+	expansion->bytes += rcpt_bytes(expansion->rcpt, final);
+}
+
+/* Could the envelope be stored with this recipient too? */
+static bool
+session_has_room(const struct smtpd_session *s, const struct smtp_rcpt *rcpt,
+		 struct status *refusal)
+{
+	const struct transaction *t = s->transaction;
+	struct expansion expansion = {.rcpt = rcpt};
+
+	if (t->finals < FINALS_MAX)
+		policy_expand(t->config->policy, &rcpt->address,
+			      on_final_measured, &expansion);
+	if (expansion.bytes > ENVELOPE_RECIPIENTS_MAX) {
+		/* not 552: RFC 5321, 4.5.3.1.10 has clients try that again */
+		status_set(refusal, 550, "5.2.4",
+			   "This address stands for more recipients than a "
+			   "message can have");
+		return false;
+	}
+	if (t->finals >= FINALS_MAX ||
+	    t->final_bytes + expansion.bytes > ENVELOPE_RECIPIENTS_MAX) {
+		status_set(refusal, 452, "4.5.3", "Too many recipients");
+		return false;
+	}
+	return true;
+}
 
 /* Where the address is in the table of those seen, or would be. */
 static uint32_t *
@@ -236,7 +279,7 @@ on_final_recipient(void *arg, const struct addr *final)
 	recipient->notify = expansion->rcpt->notify;
 	if (orcpt[0] != '\0')
 		recipient->orcpt = mem_strdup(orcpt);
-	t->final_bytes += strlen(final->text) + strlen(orcpt);
+	t->final_bytes += rcpt_bytes(expansion->rcpt, final);
 }
 
 static enum smtpd_effect
@@ -256,16 +299,18 @@ session_take_recipient(struct smtpd_session *s, const struct smtpd_env *env,
 		       const struct verdict *verdict, struct buf *out)
 {
 	struct transaction *t = s->transaction;
-	struct expansion expansion = {&s->smtpd->seed, t, rcpt};
+	struct expansion expansion = {
+		.seed = &s->smtpd->seed,
+		.transaction = t,
+		.rcpt = rcpt,
+	};
 	struct caps_answer charged;
 	struct status refusal;
 
-	if (t->finals >= FINALS_MAX || t->final_bytes >= FINAL_BYTES_MAX) {
-		status_set(&refusal, 452, "4.5.3", "Too many recipients");
+	if (!session_has_room(s, rcpt, &refusal))
 		return session_refuse_recipient(s, env, rcpt, &refusal,
 						"recipients", SCENARIO_NONE,
 						out);
-	}
 	if (!session_charge(s, false, &charged))
 		return session_refuse_recipient(s, env, rcpt, &charged.status,
 						charged.rule, SCENARIO_NONE,

@@ -351,6 +351,36 @@ def test_who_names_a_large_alias_again_and_again_gets_452(relay, folder):
     assert relay.status()["queue"]["delivered"] == 5001
 
 
+def test_an_envelope_that_is_too_large_is_refused_at_its_recipient(relay,
+                                                                   folder):
+    (folder / "aliases").write_text("".join(
+        f"{name}: " + ", ".join(f"{name}{n}-{'x' * 90}@local.example"
+                                for n in range(members)) + "\n"
+        for name, members in (("a", 2000), ("b", 2000), ("c", 2000),
+                              ("all", 6000))))
+    relay.domain("local.example", "discard", aliases=folder / "aliases")
+    relay.set("queue", deliver=False)
+    relay.start()
+    orcpt = "ORCPT=rfc822;" + "o" * 480
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        assert talk.say("MAIL FROM:<eve@else.example>").code == 250
+        # never, however often it is tried
+        reply = talk.say(f"RCPT TO:<all@local.example> {orcpt}")
+        assert (reply.code, reply.text[:5]) == (550, "5.2.4"), reply
+        assert talk.say(f"RCPT TO:<a@local.example> {orcpt}").code == 250
+        assert talk.say(f"RCPT TO:<b@local.example> {orcpt}").code == 250
+        # another time
+        reply = talk.say(f"RCPT TO:<c@local.example> {orcpt}")
+        assert (reply.code, reply.text[:5]) == (452, "4.5.3"), reply
+        assert talk.data(mails.message()).code == 250
+        assert talk.say("MAIL FROM:<eve@else.example>").code == 250
+        assert talk.say(f"RCPT TO:<c@local.example> {orcpt}").code == 250
+        assert talk.say("RCPT TO:<all@local.example>").code == 250
+        assert talk.data(mails.message()).code == 250
+    assert len(relay.queue()) == 2
+
+
 def test_a_message_that_has_been_everywhere_is_a_loop(relay):
     relay.set("limits", hops=5)
     relay.start()

@@ -308,6 +308,47 @@ START_TEST(a_thousand_recipients_survive_the_way_through_text)
 }
 END_TEST
 
+START_TEST(a_recipient_is_never_longer_than_was_said)
+{
+	static const struct {
+		const char *address, *orcpt;
+		uint8_t notify;
+	} cases[] = {
+		{"a@example.net", NULL, NOTIFY_DEFAULT},
+		{"\"a \\\\ b\\\"\"@example.net", NULL, NOTIFY_NEVER},
+		{"jos\xc3\xa9@example.net", "utf-8;jos\\x{E9}@example.net",
+		 NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY},
+		{"b@example.net", "rfc822;\\\\\\\\", NOTIFY_SUCCESS},
+	};
+	struct envelope envelope;
+	struct recipient *recipient;
+	struct buf out;
+	size_t before;
+
+	envelope_init(&envelope);
+	envelope.sender = mem_strdup("");
+	buf_init(&out, TEXT_MAX);
+	envelope_format(&envelope, &out);
+	before = buf_len(&out);
+	recipient = envelope_add(&envelope, cases[_i].address);
+	recipient->orcpt = mem_strdup(cases[_i].orcpt);
+	recipient->notify = cases[_i].notify;
+	buf_clear(&out);
+	envelope_format(&envelope, &out);
+	/* a digit of NOTIFY is all that it may miss */
+	ck_assert_uint_ge(envelope_recipient_bytes(cases[_i].address,
+						   cases[_i].orcpt,
+						   cases[_i].notify),
+			  buf_len(&out) - before);
+	ck_assert_uint_le(envelope_recipient_bytes(cases[_i].address,
+						   cases[_i].orcpt,
+						   cases[_i].notify),
+			  buf_len(&out) - before + 1);
+	envelope_done(&envelope);
+	buf_done(&out);
+}
+END_TEST
+
 UNIT_MAIN("envelope", tcase_add_test(tc, an_envelope_is_text_that_people_read);
 	  tcase_add_test(tc, what_was_formatted_is_read_back_the_same);
 	  tcase_add_test(tc, the_null_sender_is_an_empty_path);
@@ -318,4 +359,6 @@ UNIT_MAIN("envelope", tcase_add_test(tc, an_envelope_is_text_that_people_read);
 	  tcase_add_test(tc, the_last_state_line_counts);
 	  tcase_add_test(tc, every_attempt_can_be_told_again);
 	  tcase_add_test(tc,
-			 a_thousand_recipients_survive_the_way_through_text);)
+			 a_thousand_recipients_survive_the_way_through_text);
+	  tcase_add_loop_test(tc, a_recipient_is_never_longer_than_was_said, 0,
+			      4);)
