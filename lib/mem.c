@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/mem.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ mem_check(void *got)
 	if (got == NULL) {
 		/* nothing can be done when even this fails */
 		(void)!write(STDERR_FILENO, line, sizeof(line) - 1);
+		(void)signal(SIGABRT, SIG_DFL); /* all was said */
 		abort();
 	}
 	return got;

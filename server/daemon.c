@@ -190,6 +190,8 @@ daemon_find_user(const struct config *config, struct passwd **out,
 		return 0;
 	errno = 0;
 	user = getpwnam(config->user); /* before any thread exists */
+	if (user == NULL && errno == ENOMEM)
+		return err_set(err, -ENOMEM, "user '%s'", config->user);
 	if (user == NULL)
 		return err_text(err, -EPERM,
 				"user '%s' does not exist (started as root: "
