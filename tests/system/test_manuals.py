@@ -79,6 +79,19 @@ def test_what_ostlerctl_takes_stands_in_its_manual_and_its_help():
         assert f"--{option}" in helped, f"--{option} is in no --help"
 
 
+def test_each_category_is_explained_by_an_example_that_is_one(relay):
+    text = manual("ostlerctl.8")
+    text = text[text.index(".Sh CATEGORIES"):text.index(".Sh EXIT STATUS")]
+    rows = re.findall(r"^\.It Cm (\S+)\n.*?^\.Dl (.*?)$", text, re.M | re.S)
+    code = (TOP / "queue" / "bounce" / "category.c").read_text()
+    names = re.findall(r'\[CATEGORY_\w+\] = "([a-z-]+)"', code)
+    assert sorted(name for name, _ in rows) == sorted(names)
+    assert len(names) == 16
+    for name, example in rows:
+        row = relay.ctl("classify", example, json=True).row
+        assert row["category"] == name, (example, row)
+
+
 def test_at_level_debug_the_log_follows_each_step(relay, far):
     relay.set("relay", trusted_networks=["127.0.0.0/8"])
     relay.start()
