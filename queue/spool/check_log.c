@@ -134,15 +134,7 @@ read_bytes(const struct segment *segment, uint32_t at, uint32_t bytes)
 {
 	uint8_t *to = mem_zalloc(bytes);
 
-	if (disk_read(segment->fd, to, bytes, at) == 0)
-		return to;
-	/* what can be read of it */
-	for (uint32_t i = 0; i < bytes; i += FORMAT_BLOCK) {
-		uint32_t len =
-			bytes - i < FORMAT_BLOCK ? bytes - i : FORMAT_BLOCK;
-
-		(void)disk_read(segment->fd, to + i, len, at + i);
-	}
+	read_around(segment->fd, to, bytes, at);
 	return to;
 }
 
@@ -232,7 +224,8 @@ find_places(const struct check *check, uint64_t segno, uint32_t from,
 		if (is_behind && batch->seq < behind)
 			behind = batch->seq;
 	}
-	if (behind == UINT64_MAX)
+	/* the newest, or a start left numbers out */
+	if (behind - before >= RECOVER_GAP)
 		behind = before + 1 + PLACES_MAX;
 	if (before + 1 + PLACES_MAX < behind)
 		before = behind - 1 - PLACES_MAX;

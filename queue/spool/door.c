@@ -125,6 +125,8 @@ make_version(const char *path, struct door *door, struct err *err)
 	if (fstatat(door->dir_fd, "log", &st, 0) == 0)
 		return err_text(err, -EBADMSG, "spool %s/VERSION is missing",
 				path);
+	if (errno != ENOENT)
+		return err_set(err, -errno, "spool %s/log", path);
 	do {
 		if (getrandom(&door->tag, sizeof(door->tag), 0) !=
 		    sizeof(door->tag))

@@ -220,7 +220,9 @@ void large_ended(struct spool *spool, struct spool_put *put, int status,
 /* Blocking, for the start: envelope and states of a message in the log. */
 int read_log_text(struct spool *spool, const struct entry *entry,
 		  char **out_text, char **out_states);
-/* Bytes as they are into a new file, synced. Blocking. */
+/* What can be read of it, block by block; to holds zeros before. Blocking. */
+void read_around(int fd, uint8_t *to, size_t len, uint64_t at);
+/* The same into a new file, synced. Blocking. */
 int read_copy_out(int from, uint32_t at, size_t len, int to_dir,
 		  const char *name);
 void read_set_aside(struct spool *spool, uint64_t id);

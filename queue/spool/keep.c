@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -193,15 +194,63 @@ make_one(struct spool *spool, uint32_t size)
 
 /* -------------------------------------------------------- giving one back */
 
+#define ASIDE_NAME_MAX 40
+
+static char *
+aside_name(const struct segment *segment, char to[ASIDE_NAME_MAX])
+{
+	(void)snprintf(to, ASIDE_NAME_MAX, "segment-%llu",
+		       (unsigned long long)segment->segno);
+	return to;
+}
+
+/* What could not be read of it may be one day, by somebody with more
+ * patience. */
+static int
+set_aside(const struct door *door, const struct segment *segment)
+{
+	char name[SEGMENT_NAME_MAX], aside[ASIDE_NAME_MAX];
+	int rc = disk_rename(door->log_fd, segment_name(segment->slot, name),
+			     door->corrupt_fd, aside_name(segment, aside));
+
+	if (rc == 0)
+		rc = disk_sync(door->corrupt_fd);
+	/* in log/ it would be used again after a crash */
+	return rc == 0 ? disk_sync(door->log_fd) : rc;
+}
+
 static void
 run_drop(struct work_job *job)
 {
 	struct keep_job *keep = container_of(job, struct keep_job, job);
 	char name[SEGMENT_NAME_MAX];
 
+	if (keep->segment->is_unread) {
+		keep->status = set_aside(&keep->spool->door, keep->segment);
+		return;
+	}
 	/* nothing in it is needed, so it may as well stay */
 	(void)disk_unlink(keep->spool->door.log_fd,
 			  segment_name(keep->slot, name));
+}
+
+static void
+tell_aside(struct spool *spool, const struct segment *segment, int status)
+{
+	char name[SEGMENT_NAME_MAX], aside[ASIDE_NAME_MAX];
+
+	(void)segment_name(segment->slot, name);
+	if (status < 0) {
+		spool_report(spool, true, name,
+			     "it cannot be read in full, and not be set "
+			     "aside: %s",
+			     strerror(-status));
+		return;
+	}
+	spool->stats.corrupt++;
+	spool_report(spool, true, name,
+		     "it could not be read in full: set aside as corrupt/%s",
+		     aside_name(segment, aside));
 }
 
 static void
@@ -209,6 +258,11 @@ on_dropped(struct work_job *job)
 {
 	struct keep_job *keep = container_of(job, struct keep_job, job);
 
+	if (keep->segment->is_unread) {
+		tell_aside(keep->spool, keep->segment, keep->status);
+		if (keep->status < 0)
+			return; /* its name is still taken */
+	}
 	keep->spool->slots[keep->slot - 1] = NULL;
 	segment_free(keep->segment);
 }
@@ -258,8 +312,9 @@ recycle(struct spool *spool, struct segment *segment)
 
 	segment->is_used = false;
 	segment->has_unlinks = false;
-	segment->segno = 0;
-	if (!segment->is_tainted && !is_spare(spool, segment, free_count)) {
+	if (!segment->is_tainted && !segment->is_unread &&
+	    !is_spare(spool, segment, free_count)) {
+		segment->segno = 0;
 		list_push(&spool->committer.segments, &segment->link);
 		spool->committer.free_count++;
 		pthread_cond_signal(&spool->committer.wake);

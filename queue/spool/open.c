@@ -232,7 +232,8 @@ on_damage(void *arg, const struct segment *segment, uint32_t at, uint32_t bytes)
 	rc = read_copy_out(segment->fd, at, len, spool->door.corrupt_fd, name);
 	spool->stats.corrupt++;
 	spool_report(spool, true, segment_name(segment->slot, segment_file),
-		     "%u bytes at %u are damaged: %s%s", bytes, at,
+		     "%u bytes at %u are damaged: %s%s%s", bytes, at,
+		     segment->is_unread ? "what can be read of them " : "",
 		     rc == 0 ? "set aside as corrupt/" : "not set aside: ",
 		     rc == 0 ? name : strerror(-rc));
 }

@@ -467,13 +467,29 @@ struct aside_job {
 };
 
 /* The damaged bytes as they are, for people. */
+void
+read_around(int fd, uint8_t *to, size_t len, uint64_t at)
+{
+	size_t step = FORMAT_BLOCK;
+
+	if (disk_read(fd, to, len, at) == 0)
+		return;
+	for (size_t i = 0; i < len; i += step) {
+		if (len - i < step)
+			step = len - i;
+		/* one bad block must not take the rest with it */
+		if (disk_read(fd, to + i, step, at + i) < 0)
+			memset(to + i, 0, step);
+	}
+}
+
 int
 read_copy_out(int from, uint32_t at, size_t len, int to_dir, const char *name)
 {
 	uint8_t *bytes = mem_zalloc(len);
 	int fd, rc;
 
-	(void)disk_read(from, bytes, len, at); /* what can be read of it */
+	read_around(from, bytes, len, at);
 	fd = disk_open(to_dir, name, O_WRONLY | O_CREAT | O_TRUNC);
 	rc = fd < 0 ? fd : disk_write(fd, bytes, len, 0);
 	free(bytes);

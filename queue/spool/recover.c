@@ -37,6 +37,7 @@ struct reader {
 	size_t largest;	   /* segment, in bytes */
 	uint8_t *newest;   /* of the newest one, once head was sought in it */
 	uint64_t last_seq; /* of the newest good batch so far, 0: none */
+	bool skips;	   /* newer batches may be where nothing can be read */
 };
 
 /* -------------------------------------------------------------- segments */
@@ -278,6 +279,30 @@ by_segno(const void *a, const void *b)
 	return left->segno < right->segno ? -1 : left->segno > right->segno;
 }
 
+/* Whether batches newer than all that are known may be where nothing can be
+ * read: in a segment of which nobody knows its last use, or in the newest. */
+static bool
+may_miss_newest(const struct reader *reader)
+{
+	for (size_t i = 0; i < reader->count; i++)
+		if (reader->views[i].segment->is_unread)
+			return true;
+	return false;
+}
+
+/* Then head, identifiers and numbers are all unknown, and mail put in now
+ * would be taken for old when the log can be read again. */
+static int
+refuse_unread(const struct reader *reader, struct err *err)
+{
+	if (reader->recovery->keeps_gone || !reader->skips)
+		return 0;
+	return err_text(err, -EIO,
+			"spool: no segment in log/ tells what it is used for, "
+			"and not all can be read: nothing is done until they "
+			"can be, or ostlerctl fsck --repair set them aside");
+}
+
 /* The newest head is in the newest segment; every head written is true,
  * also that of a batch that was torn. */
 static int
@@ -289,13 +314,15 @@ find_head(struct reader *reader, struct err *err)
 	uint32_t at = 0;
 	int rc;
 
+	reader->skips = may_miss_newest(reader);
 	if (reader->count == 0 || reader->views[reader->count - 1].segno == 0)
-		return 0;
+		return refuse_unread(reader, err);
 	view = &reader->views[reader->count - 1];
 	rc = read_segment(reader, view, err);
 	if (rc < 0)
 		return rc;
 	recovery->next_segno = view->segno + 2;
+	reader->skips = may_miss_newest(reader);
 	while (at < view->segment->bytes) {
 		if (!batch_decode(reader->bytes + at, recovery->tag,
 				  view->segment->bytes - at, &head) ||
@@ -559,7 +586,7 @@ apply_batch(struct reader *reader, struct segment *segment, uint32_t at,
 
 /* Whether a batch of this use stands behind at, or in a later segment that
  * does not start with the seq given: then what is at that place was durable.
- */
+ * A start that left numbers out knew of no later ones either. */
 static bool
 has_later(const struct reader *reader, size_t which, uint32_t at, uint64_t seq)
 {
@@ -572,7 +599,8 @@ has_later(const struct reader *reader, size_t which, uint32_t at, uint64_t seq)
 		    head.segno == view->segno && head.seq > seq)
 			return true;
 	for (which++; which < reader->count; which++)
-		if (reader->views[which].first_seq > seq)
+		if (reader->views[which].first_seq > seq &&
+		    reader->views[which].first_seq - seq < RECOVER_GAP)
 			return true;
 	return false;
 }
@@ -639,9 +667,10 @@ replay_segment(struct reader *reader, size_t which)
 		recovery->last_bytes = head.bytes;
 		at += head.bytes;
 	}
-	/* the next segment goes on with another seq: some are missing; or
-	 * nobody knows what stood there */
-	if (is_bad && ((limit != UINT64_MAX && limit > reader->last_seq + 1) ||
+	/* the next segment goes on with another seq: some are missing, if
+	 * these were not left out; or nobody knows what stood there */
+	if (is_bad && ((limit > reader->last_seq + 1 &&
+			limit - reader->last_seq < RECOVER_GAP) ||
 		       has_hole(view, bad_from, segment->bytes)))
 		recovery->damage(recovery->arg, segment, bad_from,
 				 segment->bytes - bad_from);
@@ -684,6 +713,11 @@ replay(struct reader *reader, struct err *err)
 		}
 	}
 	recovery->next_seq = reader->last_seq + 1;
+	if (reader->skips) {
+		recovery->next_segno += RECOVER_SKIP;
+		recovery->next_seq += RECOVER_SKIP;
+		recovery->ids += RECOVER_SKIP;
+	}
 	return 0;
 }
 

@@ -23,6 +23,11 @@ typedef void recover_report(void *arg, bool is_error, const char *file,
 typedef void recover_damage(void *arg, const struct segment *segment,
 			    uint32_t at, uint32_t bytes);
 
+/* Numbers are left out for what may be read again one day: more than a
+ * segment can have used. */
+#define RECOVER_SKIP (UINT64_C(1) << 32)
+#define RECOVER_GAP  (RECOVER_SKIP / 2) /* between seqs: no damage */
+
 struct recovery {
 	/* set by the caller */
 	int log_fd;

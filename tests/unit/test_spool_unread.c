@@ -338,6 +338,8 @@ START_TEST(a_start_writes_over_no_segment_that_it_could_not_read)
 	int fd = open(in_spool("log/001.seg"), O_RDONLY);
 
 	ck_assert_int_ge(fd, 0);
+	box_open(&box); /* a newer one tells where the log is */
+	box_close(&box);
 	ck_assert_int_eq(disk_read(fd, before, BYTES, 0), 0);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	sector.inode = st.st_ino;
@@ -364,6 +366,104 @@ START_TEST(a_start_writes_over_no_segment_that_it_could_not_read)
 }
 END_TEST
 
+#define ALL_OF_IT 0, (off_t)1 << 40 /* bytes of a file */
+
+START_TEST(mail_of_a_newest_segment_that_can_be_read_again_is_there_again)
+{
+	uint64_t before, during, later;
+	struct said said;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, ALL, 300, &before), 0);
+	box_close(&box);
+	(void)record_of(ALL);
+	lose(ALL_OF_IT);
+	box_open(&box);
+	ck_assert_uint_ge(box.errors, 1);
+	ck_assert_ptr_null(box_find(&box, before));
+	ck_assert_ptr_nonnull(box_find(&box, ids[0]));
+	ck_assert_int_eq(box_put(&box, ALL + 1, 300, &during), 0);
+	ck_assert_uint_gt(during, before);
+	box_close(&box);
+	/* as long as it lasts */
+	box_open(&box);
+	ck_assert_ptr_nonnull(box_find(&box, during));
+	ck_assert_int_eq(box_put(&box, ALL + 2, 300, &later), 0);
+	ck_assert_uint_gt(later, during);
+	box_close(&box);
+	disk_use(NULL);
+
+	check_spool(false, &said);
+	ck_assert_msg(said.check.damages == 0, "%s", said.kinds);
+	for (unsigned i = 0; i < 2; i++) {
+		box_open(&box);
+		ck_assert_msg(box.errors == 0, "%s", box.last_report);
+		ck_assert_ptr_nonnull(box_find(&box, before));
+		ck_assert_ptr_nonnull(box_find(&box, during));
+		ck_assert_ptr_nonnull(box_find(&box, later));
+		ck_assert_uint_eq(box.found_count, ALL + 3);
+		box_close(&box);
+	}
+}
+END_TEST
+
+START_TEST(a_log_of_which_nothing_can_be_read_is_not_begun_anew)
+{
+	struct said said;
+	uint32_t before = tree();
+
+	(void)record_of(0);
+	lose(ALL_OF_IT);
+	ck_assert_int_eq(box_try_open(&box), -EIO);
+	ck_assert_ptr_nonnull(strstr(box.err.text, "fsck"));
+	disk_use(NULL);
+	ck_assert_uint_eq(tree(), before);
+	ck_assert_uint_eq(open_and_look(false), EVERY);
+
+	(void)record_of(0);
+	lose(ALL_OF_IT);
+	check_spool(true, &said);
+	ck_assert_msg(said.rc == 0, "%s", said.err.text);
+	ck_assert(is_in_corrupt(sector.inode));
+	ck_assert_uint_eq(open_and_look(false), BIT(SMALL) | BIT(SMALL + 1));
+	disk_use(NULL);
+}
+END_TEST
+
+START_TEST(a_segment_with_a_hole_is_set_aside_when_head_has_passed_it)
+{
+	uint8_t before[4096], after[4096];
+	char name[64];
+	ino_t inode;
+	int fd;
+
+	lose_record();
+	inode = sector.inode;
+	fd = open(path, O_RDONLY);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(disk_calls_real.pread(fd, before, sizeof(before), 0),
+			 4096);
+	box.opts.segments_soft = 3;
+	box_open(&box);
+	ck_assert_uint_ge(box.errors, 1);
+	for (unsigned i = 0; !is_in_corrupt(inode); i++) {
+		uint64_t id;
+
+		ck_assert_uint_lt(i, 2000);
+		ck_assert_int_eq(box_put(&box, i, 3000, &id), 0);
+		spool_done(box.spool, id);
+	}
+	(void)snprintf(name, sizeof(name), "corrupt/segment-1");
+	ck_assert_int_eq(access(in_spool(name), F_OK), 0);
+	box_close(&box);
+	disk_use(NULL);
+	ck_assert_int_eq(disk_read(fd, after, sizeof(after), 0), 0);
+	ck_assert_mem_eq(before, after, sizeof(before));
+	close(fd);
+	ck_assert_uint_eq(open_and_look(false), EVERY & ~BIT(2));
+}
+END_TEST
+
 UNIT_MAIN(
 	"spool_unread", tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc,
@@ -380,4 +480,12 @@ UNIT_MAIN(
 		tc, a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it,
 		0, (int)COUNT(losses));
 	tcase_add_test(tc,
-		       a_start_writes_over_no_segment_that_it_could_not_read);)
+		       a_start_writes_over_no_segment_that_it_could_not_read);
+	tcase_add_test(
+		tc,
+		mail_of_a_newest_segment_that_can_be_read_again_is_there_again);
+	tcase_add_test(tc,
+		       a_log_of_which_nothing_can_be_read_is_not_begun_anew);
+	tcase_add_test(
+		tc,
+		a_segment_with_a_hole_is_set_aside_when_head_has_passed_it);)
