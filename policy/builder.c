@@ -126,10 +126,16 @@ add_trusted(struct builder *builder, const struct sourced *value)
 	struct cidr network;
 
 	if (!cidr_parse(str_of(value->text), &network)) {
-		builder_error(builder, value->at,
-			      "\"%s\" is no network (\"192.0.2.0/24\" with no "
-			      "bits behind the prefix)",
-			      value->text);
+		if (value->text[0] == '[')
+			builder_error(builder, value->at,
+				      "\"%s\" is no network: write it without "
+				      "brackets",
+				      value->text);
+		else
+			builder_error(builder, value->at,
+				      "\"%s\" is no network (\"192.0.2.0/24\" "
+				      "with no bits behind the prefix)",
+				      value->text);
 		return;
 	}
 	check_trusted(builder, value, &network);

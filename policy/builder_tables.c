@@ -26,6 +26,10 @@ read_local(const struct domain_row *row, struct str text, struct addr *out)
 	const char *problem =
 		addr_parse(text, ADDR_ALLOW_UTF8 | ADDR_ALLOW_NO_DOMAIN, out);
 
+	/* as other servers' tables catch the rest */
+	if (text.len != 0 && text.at[0] == '@')
+		return "has no local part (among aliases \"*\" stands for all "
+		       "the rest)";
 	if (problem == NULL && out->text[0] == '\0')
 		problem = "is no local part";
 	if (problem == NULL && out->domain_len != 0 &&

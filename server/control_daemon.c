@@ -15,6 +15,7 @@
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
+#include "server/listener.h"
 #include "server/smtpd.h"
 #include "server/version.h"
 
@@ -193,6 +194,13 @@ control_warnings(const struct daemon *daemon)
 	return list;
 }
 
+static void
+on_listener(void *arg, const char *name, const char *address)
+{
+	json_array_append_new(arg, json_pack("{s:s,s:s}", "listener", name,
+					     "address", address));
+}
+
 void
 control_status(struct control_request *request)
 {
@@ -200,7 +208,7 @@ control_status(struct control_request *request)
 	struct resolver_stats dns;
 	struct queue_stats queue;
 	json_t *destinations = json_array(), *slow_hosts = json_array();
-	json_t *warnings;
+	json_t *listeners = json_array(), *warnings;
 	bool is_healthy;
 
 	queue_stats(daemon->queue, &queue);
@@ -208,19 +216,22 @@ control_status(struct control_request *request)
 	queue_destinations(daemon->queue, STATUS_DESTINATIONS, on_destination,
 			   destinations);
 	queue_slow_hosts(daemon->queue, on_slow_host, slow_hosts);
+	listeners_each(daemon->listeners, on_listener, listeners);
 	warnings = control_warnings(daemon);
 	certificate_warnings(daemon, warnings);
 	is_healthy = queue_accepting(daemon->queue) == QUEUE_ACCEPTS;
 	(void)control_row(
 		request,
-		json_pack("{s:s,s:s,s:I,s:I,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:"
+		json_pack("{s:s,s:s,s:I,s:I,s:o,s:b,s:o,s:o,s:o,s:o,s:o,s:o,s:"
+			  "o,s:"
 			  "o,s:o,s:o,s:o}",
 			  "version", version_text(), "hostname",
 			  daemon->config->hostname, "pid", (json_int_t)getpid(),
 			  "uptime_s",
 			  (json_int_t)((clock_wall_ms() - daemon->started_ms) /
 				       1000),
-			  "paused", queue_is_paused(daemon->queue), "sessions",
+			  "listeners", listeners, "paused",
+			  queue_is_paused(daemon->queue), "sessions",
 			  status_sessions(&daemon->smtpd->stats), "points_here",
 			  control_front_status(daemon), "queue",
 			  status_queue(&queue), "spool",

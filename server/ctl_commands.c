@@ -44,6 +44,29 @@ no_more_words(struct ctl *ctl)
 
 /* ---------------------------------------------------------------- status */
 
+/* "mx 0.0.0.0:25 [::]:25, submission ..." */
+static void
+print_listeners(const json_t *listeners)
+{
+	const char *before = "";
+	json_t *one;
+	size_t index;
+
+	if (json_array_size(listeners) == 0)
+		return;
+	(void)printf("listens  ");
+	json_array_foreach(listeners, index, one)
+	{
+		const char *name = get(one, "listener");
+
+		if (strcmp(name, before) != 0)
+			(void)printf("%s %s", index == 0 ? "" : ",", name);
+		(void)printf(" %s", get(one, "address"));
+		before = name;
+	}
+	(void)printf("\n");
+}
+
 static void
 print_status(void *arg, const json_t *row)
 {
@@ -64,6 +87,7 @@ print_status(void *arg, const json_t *row)
 		     number(row, "pid"),
 		     json_is_true(json_object_get(row, "paused")) ? ", PAUSED"
 								  : "");
+	print_listeners(json_object_get(row, "listeners"));
 	(void)printf("sessions  %lld open, %lld since start, %lld refused\n",
 		     number(sessions, "open"), number(sessions, "connections"),
 		     number(sessions, "refused"));

@@ -168,6 +168,9 @@ static const struct {
 	{H "relay { trusted_networks = {\"10.0.0.1/8\"} }\n",
 	 "t.conf:2: \"10.0.0.1/8\" is no network (\"192.0.2.0/24\" with no "
 	 "bits behind the prefix)\n"},
+	{H "relay { trusted_networks = {\"[::1]/128\"} }\n",
+	 "t.conf:2: \"[::1]/128\" is no network: write it without "
+	 "brackets\n"},
 	{H "domain \"*\" { deliver = \"smtp:inner:25\" }\n",
 	 "t.conf:2: domain \"*\" with deliver = \"smtp:inner:25\" would be an "
 	 "open relay: only maildir: and discard can take all domains\n"},
@@ -203,7 +206,9 @@ static const struct {
 	{H "domain \"x.org\" { deliver = \"maildir:/m\" aliases = \"bad\" }\n",
 	 "bad:1: an alias is written \"name: address, address\"\n"
 	 "bad:3: alias \"b\": target \"|/bin/sh\": programs, files and "
-	 ":include: are no targets\n"},
+	 ":include: are no targets\n"
+	 "bad:4: alias \"@x.org\": has no local part (among aliases \"*\" "
+	 "stands for all the rest)\n"},
 	{H "domain \"x.org\" { deliver = discard aliases = \"loop\" }\n", NULL},
 	{H "relay { sender_binding = \"login\" }\n",
 	 "t.conf:2: sender_binding = \"login\" needs the file "
@@ -258,7 +263,7 @@ START_TEST(an_error_comes_with_its_file_and_line)
 	enter();
 	https_use_program("/bin/sh"); /* one that is there */
 	put("rcpt", "bob\na b\nx@y.org\n");
-	put("bad", "no colon\na: b\nb: |/bin/sh\n");
+	put("bad", "no colon\na: b\nb: |/bin/sh\n@x.org: a\n");
 	put("loop", "a: b\nb: c\nc: a\n");
 	put("send", "alice a@b.org\nbob\ncarl @.\n");
 	config = load(wrong[_i].text);
