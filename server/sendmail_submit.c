@@ -17,13 +17,28 @@
 #define SUBMIT_TIMEOUT_S 600
 #define REPLY_LINE_MAX	 2048
 
+/* More recipients than the relay takes for one message go in as many
+ * transactions as it takes. */
+#define PARTS_MAX 200
+
+/* A part that failed for now while others were taken: tried so often, with
+ * waits that double up to a minute, which is about five of them. */
+#define RETRIES		 10
+#define RETRY_WAIT_S	 1
+#define RETRY_WAIT_MAX_S 60
+
+/* One transaction, on a connection of its own. */
 struct talk {
 	const struct submit_job *job;
-	int fd;
+	int fd; /* -1: none */
 	FILE *in;
 	char reply[REPLY_LINE_MAX]; /* the last line, without its end */
 	int code;		    /* of it; 0: the connection failed */
 	bool has_dsn, has_8bit, has_utf8;
+	size_t most;	     /* recipients that it takes; 0: not told */
+	size_t first, count; /* of job->recipients */
+	bool is_line_start;  /* the content ended with a line */
+	bool is_taken;
 };
 
 static int
@@ -71,6 +86,26 @@ send_bytes(struct talk *talk, const void *bytes, size_t len)
 	return true;
 }
 
+/* RFC 9422: "LIMITS RCPTMAX=1000 ..." */
+static void
+note_limits(struct talk *talk, const char *word)
+{
+	static const char name[] = "RCPTMAX=";
+	struct str rest = str_of(word), limit;
+	uint64_t most;
+
+	if (!str_starts_nocase(rest, "LIMITS "))
+		return;
+	while (str_cut(&rest, ' ', &limit)) {
+		size_t len = sizeof(name) - 1;
+
+		if (str_starts_nocase(limit, name) &&
+		    str_u64(str_from(limit.at + len, limit.len - len), SIZE_MAX,
+			    &most))
+			talk->most = (size_t)most;
+	}
+}
+
 /* The reply to its last line; EHLO's words are noted on the way. */
 static int
 read_reply(struct talk *talk)
@@ -86,11 +121,12 @@ read_reply(struct talk *talk)
 		talk->reply[len] = '\0';
 		if (talk->job->is_verbose)
 			(void)fprintf(stderr, "<<< %s\n", talk->reply);
-		if (len < 3)
+		if (len < 4)
 			break;
 		talk->has_dsn |= strcmp(talk->reply + 4, "DSN") == 0;
 		talk->has_8bit |= strcmp(talk->reply + 4, "8BITMIME") == 0;
 		talk->has_utf8 |= strcmp(talk->reply + 4, "SMTPUTF8") == 0;
+		note_limits(talk, talk->reply + 4);
 	} while (talk->reply[3] == '-');
 	talk->code = (talk->reply[0] - '0') * 100 +
 		     (talk->reply[1] - '0') * 10 + talk->reply[2] - '0';
@@ -166,32 +202,54 @@ say_mail(struct talk *talk)
 		   has_dsn && job->envid != NULL ? job->envid : "");
 }
 
-/* All recipients, so that all that are wrong are named at once. */
+/* RFC 5321, 4.5.3.1.10: the others go in another transaction. */
+static bool
+is_full(const struct talk *talk, size_t accepted)
+{
+	return accepted != 0 && talk->code == 452 &&
+	       strncmp(talk->reply + 4, "4.5.3 ", 6) == 0;
+}
+
+/* What will not be better later counts more. */
 static int
-say_recipients(struct talk *talk)
+worse_of(int exit_code, int another)
+{
+	return exit_code == EX_OK || exit_code == EX_TEMPFAIL ? another
+							      : exit_code;
+}
+
+/*
+ * Recipients from talk->first on, at most `most`, and as many as are taken for
+ * one message; all of them, so that all that are wrong are named at once.
+ */
+static int
+say_recipients(struct talk *talk, size_t most)
 {
 	const struct submit_job *job = talk->job;
 	bool has_notify = talk->has_dsn && job->notify != NULL;
 	int exit_code = EX_OK;
+	size_t accepted = 0;
 
-	for (size_t i = 0; i < job->recipient_count; i++) {
-		int code = say(talk, "RCPT TO:<%s>%s%s", job->recipients[i],
-			       has_notify ? " NOTIFY=" : "",
-			       has_notify ? job->notify : "");
-		int worse;
+	for (talk->count = 0; talk->count < most; talk->count++) {
+		const char *to = job->recipients[talk->first + talk->count];
+		int code;
 
+		if (talk->most != 0 && accepted == talk->most)
+			break;
+		code = say(talk, "RCPT TO:<%s>%s%s", to,
+			   has_notify ? " NOTIFY=" : "",
+			   has_notify ? job->notify : "");
 		if (code / 100 == 2) {
+			accepted++;
 			if (job->is_verify)
-				(void)printf("%s: %s\n", job->recipients[i],
-					     talk->reply);
+				(void)printf("%s: %s\n", to, talk->reply);
 			continue;
 		}
-		worse = exit_of(talk, job->recipients[i]);
-		/* what will not be better later counts more */
-		if (exit_code == EX_OK || exit_code == EX_TEMPFAIL)
-			exit_code = worse;
+		if (is_full(talk, accepted))
+			break;
+		exit_code = worse_of(exit_code, exit_of(talk, to));
 		if (code == 0 || code == 421)
-			return EX_TEMPFAIL;
+			return exit_code;
 	}
 	return exit_code;
 }
@@ -223,68 +281,210 @@ static bool
 send_content(struct talk *talk)
 {
 	const struct submit_job *job = talk->job;
-	bool is_line_start = true;
 	char chunk[16384];
 	size_t len;
 
+	talk->is_line_start = true;
 	if (!send_stuffed(talk, (const char *)buf_bytes(job->header),
-			  buf_len(job->header), &is_line_start))
+			  buf_len(job->header), &talk->is_line_start))
 		return false;
+	rewind(job->body);
 	while ((len = fread(chunk, 1, sizeof(chunk), job->body)) != 0)
-		if (!send_stuffed(talk, chunk, len, &is_line_start))
+		if (!send_stuffed(talk, chunk, len, &talk->is_line_start))
 			return false;
-	return ferror(job->body) == 0 &&
-	       send_bytes(talk, is_line_start ? ".\r\n" : "\r\n.\r\n",
-			  is_line_start ? 3 : 5);
+	return ferror(job->body) == 0;
 }
 
-static int
-submit_talk(struct talk *talk)
+static bool
+send_end(struct talk *talk)
 {
-	const struct submit_job *job = talk->job;
-	bool is_sent;
-	int rc;
+	return send_bytes(talk, talk->is_line_start ? ".\r\n" : "\r\n.\r\n",
+			  talk->is_line_start ? 3 : 5);
+}
 
+/* ---------------------------------------------------------- transactions */
+
+static void
+talk_close(struct talk *talk)
+{
+	if (talk->in != NULL)
+		(void)fclose(talk->in);
+	else if (talk->fd >= 0)
+		(void)close(talk->fd);
+	talk->in = NULL;
+	talk->fd = -1;
+}
+
+/* As far as the recipients, at most so many. */
+static int
+talk_begin(struct talk *talk, size_t most)
+{
+	talk->fd = submit_connect(talk->job->program, talk->job->socket);
+	if (talk->fd < 0)
+		return EX_TEMPFAIL;
+	talk->in = fdopen(talk->fd, "r");
+	if (talk->in == NULL)
+		return EX_OSERR;
 	if (read_reply(talk) != 220 || say(talk, "EHLO localhost") != 250 ||
 	    say_mail(talk) != 250)
 		return exit_of(talk, "");
-	rc = say_recipients(talk);
-	if (rc != EX_OK && !job->is_verify && job->recipient_count > 1)
-		(void)fprintf(stderr, "%s: nothing was sent to anybody\n",
-			      job->program);
-	if (rc != EX_OK || job->is_verify)
-		return rc;
+	return say_recipients(talk, most);
+}
+
+/* The message but for its end, which is what makes the relay take it. */
+static int
+talk_content(struct talk *talk)
+{
+	bool is_sent;
+
 	if (say(talk, "DATA") != 354)
 		return exit_of(talk, "");
 	is_sent = send_content(talk);
-	if (ferror(job->body) != 0) {
+	if (ferror(talk->job->body) != 0) {
 		(void)fprintf(stderr, "%s: the message cannot be read again\n",
-			      job->program);
+			      talk->job->program);
 		return EX_IOERR;
 	}
-	/* also where it hung up: it may have said why */
-	if (read_reply(talk) != 250 || !is_sent)
-		return exit_of(talk, "");
-	(void)say(talk, "QUIT");
-	return EX_OK;
+	if (is_sent)
+		return EX_OK;
+	/* it hung up: it may have said why */
+	(void)read_reply(talk);
+	return exit_of(talk, "");
+}
+
+static void
+talk_end(struct talk *talk)
+{
+	(void)send_end(talk); /* whether it came tells the reply */
+	talk->is_taken = read_reply(talk) == 250;
+}
+
+static int
+begin_all(const struct submit_job *job, struct talk *talks, size_t *out_count)
+{
+	int exit_code = EX_OK;
+	size_t at = 0;
+
+	for (*out_count = 0; at < job->recipient_count; (*out_count)++) {
+		struct talk *talk = &talks[*out_count];
+
+		if (*out_count == PARTS_MAX) {
+			(void)fprintf(stderr,
+				      "%s: too many recipients: the relay "
+				      "takes %zu for one message\n",
+				      job->program, talks[0].count);
+			return EX_UNAVAILABLE;
+		}
+		talk->job = job;
+		talk->fd = -1;
+		talk->first = at;
+		exit_code =
+			worse_of(exit_code,
+				 talk_begin(talk, job->recipient_count - at));
+		if (talk->code == 0 || talk->code == 421 || talk->count == 0)
+			break; /* nobody listens, or not to this sender */
+		at += talk->count;
+	}
+	return exit_code;
+}
+
+/* Of several: those that were not taken, which failed for now, once more. */
+static void
+retry(struct talk *talk)
+{
+	const size_t first = talk->first, count = talk->count;
+	unsigned wait_s = RETRY_WAIT_S;
+
+	for (unsigned i = 0; i < RETRIES; i++) {
+		if (talk->code != 0 && talk->code / 100 != 4)
+			return;
+		(void)sleep(wait_s);
+		wait_s = wait_s * 2 < RETRY_WAIT_MAX_S ? wait_s * 2
+						       : RETRY_WAIT_MAX_S;
+		talk_close(talk);
+		talk->code = 0;
+		if (talk_begin(talk, count) == EX_OK && talk->count == count &&
+		    talk_content(talk) == EX_OK)
+			talk_end(talk);
+		talk->first = first;
+		talk->count = count;
+		if (talk->is_taken)
+			return;
+	}
+}
+
+/* The ends of all of them follow each other at once: what could have refused
+ * one has seen all by now, and the relay saves them together. */
+static int
+end_all(const struct submit_job *job, struct talk *talks, size_t count)
+{
+	size_t taken = 0;
+	int exit_code = EX_OK;
+
+	for (size_t i = 0; i < count; i++)
+		(void)send_end(&talks[i]); /* the reply tells */
+	for (size_t i = 0; i < count; i++) {
+		talks[i].is_taken = read_reply(&talks[i]) == 250;
+		taken += talks[i].is_taken;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct talk *talk = &talks[i];
+
+		if (!talk->is_taken && taken != 0)
+			retry(talk);
+		if (talk->is_taken) {
+			(void)say(talk, "QUIT");
+			continue;
+		}
+		exit_code = worse_of(exit_code, exit_of(talk, ""));
+		for (size_t j = 0; taken != 0 && j < talk->count; j++)
+			(void)fprintf(stderr, "%s: %s: not sent\n",
+				      job->program,
+				      job->recipients[talk->first + j]);
+		if (taken == 0)
+			break;
+	}
+	if (exit_code != EX_OK && taken != 0)
+		(void)fprintf(stderr,
+			      "%s: sent to the others: they would get it "
+			      "twice\n",
+			      job->program);
+	return exit_code;
+}
+
+static int
+submit_all(const struct submit_job *job, struct talk *talks, size_t *out_count)
+{
+	int rc = begin_all(job, talks, out_count);
+
+	for (size_t i = 0; !job->is_verify && rc == EX_OK && i < *out_count;
+	     i++)
+		rc = talk_content(&talks[i]);
+	if (!job->is_verify && rc == EX_OK)
+		rc = end_all(job, talks, *out_count);
+	return rc;
 }
 
 int
 submit_run(const struct submit_job *job)
 {
-	struct talk talk = {.job = job};
+	struct talk *talks = mem_zalloc((PARTS_MAX + 1) * sizeof(*talks));
+	bool is_sent = false;
+	size_t count = 0;
 	int rc;
 
-	talk.fd = submit_connect(job->program, job->socket);
-	if (talk.fd < 0)
-		return EX_TEMPFAIL;
-	talk.in = fdopen(talk.fd, "r");
-	if (talk.in == NULL) {
-		(void)close(talk.fd);
-		return EX_OSERR;
+	for (size_t i = 0; i <= PARTS_MAX; i++)
+		talks[i].fd = -1;
+	rc = submit_all(job, talks, &count);
+	for (size_t i = 0; i <= PARTS_MAX; i++) {
+		is_sent |= talks[i].is_taken;
+		talk_close(&talks[i]);
 	}
-	rc = submit_talk(&talk);
-	(void)fclose(talk.in);
+	if (rc != EX_OK && !is_sent && !job->is_verify &&
+	    job->recipient_count > 1)
+		(void)fprintf(stderr, "%s: nothing was sent to anybody\n",
+			      job->program);
+	free(talks);
 	return rc;
 }
 

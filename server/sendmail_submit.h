@@ -27,11 +27,15 @@ struct submit_job {
 	bool is_verify;	    /* stop before DATA, say of each how it is */
 	bool is_verbose;    /* print the conversation */
 	struct buf *header; /* goes first; with CR LF, and no empty line */
-	FILE *body;	    /* the rest, from here on, with CR LF */
+	FILE *body;	    /* the rest, from its start, with CR LF */
 };
 
 /*
- * Sends it, or nothing of it.
+ * Sends it, or nothing of it. More recipients than the relay takes for one
+ * message go in several transactions, all of which get as far as the end of
+ * the message before the first one gets that. What fails for now even so, when
+ * others were taken, is tried again for some minutes; then it is said who has
+ * not got it.
  *
  * Returns one of sysexits.h, after printing what was wrong: EX_OK,
  * EX_TEMPFAIL (no daemon, or 4xx), EX_NOUSER, EX_NOHOST, EX_NOPERM,

@@ -239,3 +239,164 @@ def test_a_relay_that_hangs_up_in_the_middle(relay, sendmail, last, code):
                         input=b"Subject: x\n\n" + b"long\n" * 1000000)
         thread.join()
     assert done.returncode == code, done.stderr
+
+
+# ------------------------------------------------- more than one transaction
+
+def test_many_recipients_go_in_several_transactions(relay, sendmail):
+    relay.set("limits", recipients=100)
+    relay.start()
+    names = [f"user{n}@local.example" for n in range(250)]
+    done = sendmail("-f", "anna@local.example", *names)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = relay.wait_event("delivered", count=250)
+    assert sorted(row["to"] for row in rows) == sorted(names)
+    assert len(relay.events("queued")) == 3
+    # nor had the relay to refuse one for it
+    assert relay.events("reject") == []
+    assert relay.maildir("user249") and len(relay.maildir("user0")) == 1
+
+
+def test_one_that_is_refused_keeps_it_from_all_the_others(
+        relay, sendmail, folder):
+    users = folder / "users"
+    users.write_text("".join(f"user{n}\n" for n in range(25)))
+    relay.domains["local.example"]["recipients"] = users
+    relay.set("limits", recipients=10)
+    relay.start()
+    names = [f"user{n}@local.example" for n in range(25)]
+    done = sendmail("-f", "anna@local.example", *names, "no@local.example")
+    assert done.returncode == 67
+    assert "no@local.example: 550 5.1.1" in done.stderr
+    assert "nothing was sent to anybody" in done.stderr
+    # a cap that falls in the last transaction, too
+    relay.set("limits", recipients_per_user="22/1h")
+    assert relay.reload().code == 0
+    assert sendmail("-f", "anna@local.example", *names).returncode == 75
+    assert relay.queue() == [] and relay.events("queued") == []
+    # and what came to nothing was not charged
+    assert sendmail("-f", "anna@local.example", *names[:20]).returncode == 0
+    relay.wait_event("delivered", count=20)
+    # asking is split as well
+    relay.set("limits", recipients_per_user="0")
+    assert relay.reload().code == 0
+    done = sendmail("-bv", *names, input=b"")
+    assert done.returncode == 0 and done.stdout.count(": 250 ") == 25
+
+
+class Shelf:
+    """A relay of few words: what it got, as (recipients, content), and what
+    it says to each end of data."""
+    def __init__(self, path, ends, most=2, limits=b""):
+        self.ends, self.most, self.limits = list(ends), most, limits
+        self.got, self.open_at_once, self.most_open = [], 0, 0
+        self.lock = threading.Lock()
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen()
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self):
+        while True:
+            try:
+                peer = self.socket.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(peer,),
+                             daemon=True).start()
+
+    def _talk(self, peer):
+        recipients, lines = [], peer.makefile("rb")
+        peer.sendall(b"220 here\r\n")
+        for line in lines:
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                peer.sendall(self.limits + b"250 here\r\n")
+            elif verb == b"RCPT" and len(recipients) == self.most:
+                peer.sendall(b"452 4.5.3 Too many recipients\r\n")
+            elif verb == b"DATA":
+                peer.sendall(b"354 go\r\n")
+                content = b""
+                for line in lines:
+                    if line == b".\r\n":
+                        break
+                    content += line
+                else:
+                    return
+                with self.lock:
+                    end = self.ends.pop(0) if self.ends else b"250 2.0.0 Ok"
+                    if end.startswith(b"250"):
+                        self.got.append((recipients, content))
+                if not end:
+                    peer.close()
+                    lines.close()
+                    return
+                peer.sendall(end + b"\r\n")
+            else:
+                if verb == b"RCPT":
+                    recipients.append(line.split(b"<")[1].split(b"@")[0])
+                peer.sendall(b"250 2.0.0 Ok\r\n")
+                if verb == b"QUIT":
+                    return
+
+    def close(self):
+        self.socket.close()
+
+
+NAMES = ["a@x.example", "b@x.example", "c@x.example", "d@x.example",
+         "e@x.example"]
+
+
+@pytest.mark.parametrize("limits", (
+    b"", b"250-LIMITS RCPTMAX=2\r\n", b"250-LIMITS MAILMAX=9 RCPTMAX=2\r\n"),
+    ids=("by 452", "by LIMITS", "by more LIMITS"))
+def test_each_transaction_has_the_whole_message(
+        relay, sendmail, limits):
+    relay.write()
+    shelf = Shelf(relay.submit_socket, [], limits=limits)
+    done = sendmail(
+        "-i", *NAMES, input=b"Subject: x\n\n.\n" + b"line\n" * 10000)
+    shelf.close()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(got[0] for got in shelf.got) == [
+        [b"a", b"b"], [b"c", b"d"], [b"e"]]
+    assert len({got[1] for got in shelf.got}) == 1
+    assert shelf.got[0][1].count(b"line\r\n") == 10000
+    assert shelf.got[0][1].count(b"\r\n..\r\n") == 1
+
+
+@pytest.mark.parametrize("end", (b"451 4.3.0 Not now", b""))
+def test_a_part_that_fails_for_now_is_tried_again_and_no_other(
+        relay, sendmail, end):
+    relay.write()
+    shelf = Shelf(relay.submit_socket, [b"250 2.0.0 Ok", end])
+    done = sendmail(*NAMES)
+    shelf.close()
+    assert done.returncode == 0, done.stderr
+    assert sorted(got[0] for got in shelf.got) == [
+        [b"a", b"b"], [b"c", b"d"], [b"e"]]
+
+
+@pytest.mark.parametrize("end,code", (
+    (b"451 4.3.0 Not now", 75), (b"552 5.3.4 Large", 65)))
+def test_when_no_part_was_taken_nothing_was(relay, sendmail, end, code):
+    relay.write()
+    shelf = Shelf(relay.submit_socket, [end] * 3)
+    done = sendmail(*NAMES)
+    shelf.close()
+    assert done.returncode == code and shelf.got == []
+    assert "nothing was sent to anybody" in done.stderr
+
+
+def test_who_was_left_out_is_named_when_others_have_it(relay, sendmail):
+    relay.write()
+    shelf = Shelf(relay.submit_socket,
+                  [b"250 2.0.0 Ok", b"554 5.6.0 No", b"250 2.0.0 Ok"])
+    done = sendmail(*NAMES)
+    shelf.close()
+    assert done.returncode == 65
+    missing = {b"a", b"b", b"c", b"d", b"e"}.difference(
+        *(got[0] for got in shelf.got))
+    for name in missing:
+        assert f"{name.decode()}@x.example: not sent" in done.stderr
+    assert done.stderr.count(": not sent") == len(missing)
