@@ -182,15 +182,32 @@ transfer(CURL *curl, struct fetch *fetch, const char *error)
 	print_line("bad", why);
 }
 
-/* No open file of the daemon's, and no new right, for whoever should get the
- * better of the libraries here. What fails was not to be had. */
+/* Far more than one document with its TLS takes. */
+#define MEMORY_MAX  ((rlim_t)256 << 20)
+#define CPU_SECONDS 20
+#define OPEN_FILES  64
+
+static void
+limit(int what, rlim_t most)
+{
+	const struct rlimit limit = {most, most};
+
+	(void)setrlimit(what, &limit); /* a lower one is as good */
+}
+
+/* No open file of the daemon's, no new right, and little of the machine for
+ * whoever should get the better of the libraries here. What fails was not to
+ * be had. */
 static void
 shut_doors(uint64_t timeout_ms)
 {
-	static const struct rlimit none = {0, 0};
-
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L);
-	(void)setrlimit(RLIMIT_CORE, &none);
+	limit(RLIMIT_CORE, 0);
+	limit(RLIMIT_CPU, CPU_SECONDS);
+	limit(RLIMIT_NOFILE, OPEN_FILES);
+#ifndef __SANITIZE_ADDRESS__ /* whose shadow alone is larger */
+	limit(RLIMIT_DATA, MEMORY_MAX);
+#endif
 	/* the daemon may be gone by then; it would have ended this earlier */
 	(void)alarm((unsigned)(timeout_ms / 1000) + 5);
 #ifdef HAVE_CLOSE_RANGE

@@ -104,15 +104,47 @@ https_check(struct err *err)
 	return find_program(path, err);
 }
 
+/*
+ * Passwords may stand in our environment, for the configuration. The program
+ * gets what says where its libraries and authorities are, and how the
+ * sanitizers of a test build are to behave.
+ */
+static const char *const kept_names[] = {
+	"LD_LIBRARY_PATH", "OPENSSL_CONF", "SSL_CERT_DIR",  "SSL_CERT_FILE",
+	"ASAN_OPTIONS",	   "LSAN_OPTIONS", "UBSAN_OPTIONS",
+};
+#define KEPT_COUNT (sizeof(kept_names) / sizeof(kept_names[0]))
+
+/* Lends from our environment. */
+static void
+fill_environment(char *to[KEPT_COUNT + 1])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < KEPT_COUNT; i++) {
+		size_t len = strlen(kept_names[i]);
+
+		for (char **at = environ; *at != NULL; at++)
+			if (strncmp(*at, kept_names[i], len) == 0 &&
+			    (*at)[len] == '=') {
+				to[count++] = *at;
+				break;
+			}
+	}
+	to[count] = NULL;
+}
+
 /* A child with nothing of ours but its standard output; 0 or an errno. */
 static int
 spawn(const char *path, char **argv, int out, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
+	char *environment[KEPT_COUNT + 1];
 	posix_spawnattr_t attr;
 	sigset_t all, none;
 	int rc;
 
+	fill_environment(environment);
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
 	rc = posix_spawn_file_actions_init(&files);
@@ -135,7 +167,7 @@ spawn(const char *path, char **argv, int out, pid_t *pid)
 					      POSIX_SPAWN_SETSIGMASK |
 						      POSIX_SPAWN_SETSIGDEF);
 	if (rc == 0)
-		rc = posix_spawn(pid, path, &files, &attr, argv, environ);
+		rc = posix_spawn(pid, path, &files, &attr, argv, environment);
 	(void)posix_spawnattr_destroy(&attr);
 done_files:
 	(void)posix_spawn_file_actions_destroy(&files);

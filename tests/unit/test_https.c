@@ -106,6 +106,33 @@ START_TEST(what_the_program_prints_is_the_document_or_why_not)
 }
 END_TEST
 
+START_TEST(what_is_in_our_environment_is_not_the_programs_business)
+{
+	static const char *const kept[] = {"LD_LIBRARY_PATH", "OPENSSL_CONF",
+					   "SSL_CERT_DIR", "SSL_CERT_FILE"};
+	char *before = getenv("LD_LIBRARY_PATH");
+
+	before = before != NULL ? strdup(before) : NULL;
+	for (size_t i = 0; i < COUNT(kept); i++)
+		ck_assert_int_eq(setenv(kept[i], "/kept", 1), 0);
+	ck_assert_int_eq(setenv("SMARTHOST_PASSWORD", "secret", 1), 0);
+	ck_assert_int_eq(setenv("https_proxy", "http://192.0.2.1:1", 1), 0);
+	start("printf 'bad '; for v in LD_LIBRARY_PATH OPENSSL_CONF "
+	      "SSL_CERT_DIR "
+	      "SSL_CERT_FILE SMARTHOST_PASSWORD https_proxy HOME; do "
+	      "eval printf '%s,' \"\\$$v\"; done; echo");
+	(void)get(20000);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	ck_assert_str_eq(last, "bad|/kept,/kept,/kept,/kept,,,,");
+	stop();
+	for (size_t i = 0; i < COUNT(kept); i++)
+		(void)unsetenv(kept[i]);
+	if (before != NULL)
+		(void)setenv("LD_LIBRARY_PATH", before, 1);
+	free(before);
+}
+END_TEST
+
 START_TEST(who_started_us_need_not_care_for_children)
 {
 	(void)signal(SIGCHLD, SIG_IGN);
@@ -177,12 +204,15 @@ START_TEST(the_fifth_waits_for_its_turn)
 }
 END_TEST
 
-UNIT_MAIN("https",
-	  tcase_add_loop_test(
-		  tc, what_the_program_prints_is_the_document_or_why_not, 0,
-		  COUNT(programs));
-	  tcase_add_test(tc, who_started_us_need_not_care_for_children);
-	  tcase_add_test(tc, a_program_that_is_not_there_is_our_fault);
-	  tcase_add_test(tc, a_program_that_takes_too_long_is_ended);
-	  tcase_add_test(tc, one_that_is_cancelled_ends_and_says_nothing);
-	  tcase_add_test(tc, the_fifth_waits_for_its_turn);)
+UNIT_MAIN(
+	"https",
+	tcase_add_loop_test(tc,
+			    what_the_program_prints_is_the_document_or_why_not,
+			    0, COUNT(programs));
+	tcase_add_test(tc,
+		       what_is_in_our_environment_is_not_the_programs_business);
+	tcase_add_test(tc, who_started_us_need_not_care_for_children);
+	tcase_add_test(tc, a_program_that_is_not_there_is_our_fault);
+	tcase_add_test(tc, a_program_that_takes_too_long_is_ended);
+	tcase_add_test(tc, one_that_is_cancelled_ends_and_says_nothing);
+	tcase_add_test(tc, the_fifth_waits_for_its_turn);)
