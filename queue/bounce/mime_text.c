@@ -5,10 +5,11 @@
 
 #define COLUMNS 72
 /* RFC 2047, 2: an encoded word has at most 75 characters, a line 76. */
-#define ENCODED_MAX   75
-#define ENCODED_FRONT "=?utf-8?Q?"
-#define ENCODED_BACK  "?="
-#define QP_LINE_MAX   76
+#define ENCODED_MAX	75
+#define ENCODED_FRONT	"=?utf-8?Q?"
+#define ENCODED_BACK	"?="
+#define QP_LINE_MAX	76
+#define HEADER_WORD_MAX 900 /* more makes a line of more than 998 octets */
 
 static const char hex[] = "0123456789ABCDEF";
 
@@ -229,6 +230,22 @@ mime_is_phrase(struct str text)
 	return text.len != 0;
 }
 
+/* May it stand in a header as it is? "=?" would be read as an encoded word,
+ * and a line ends after 998 octets (RFC 5322, 2.1.1). */
+static bool
+is_plain(struct str text)
+{
+	struct str word;
+
+	if (!str_is_ascii(text) ||
+	    (text.len != 0 && memmem(text.at, text.len, "=?", 2) != NULL))
+		return false;
+	while (str_cut(&text, ' ', &word))
+		if (word.len > HEADER_WORD_MAX)
+			return false;
+	return true;
+}
+
 void
 mime_header(const char *name, struct str text, struct buf *out)
 {
@@ -238,13 +255,7 @@ mime_header(const char *name, struct str text, struct buf *out)
 
 	put(out, name, strlen(name));
 	put(out, ": ", 2);
-	if (!str_is_ascii(text)) {
-		encode_words(at, text, out);
-		put(out, "\r\n", 2);
-		return;
-	}
-	/* "=?" in plain text would be read as an encoded word */
-	if (memmem(text.at, text.len, "=?", 2) != NULL) {
+	if (!is_plain(text)) {
 		encode_words(at, text, out);
 		put(out, "\r\n", 2);
 		return;

@@ -42,7 +42,7 @@ void mime_wrap(const char *first, const char *other, struct str text,
 
 /*
  * Appends "NAME: TEXT" CR LF, folded, in encoded words when TEXT is not
- * ASCII.
+ * ASCII or has a word that no line could hold.
  *
  * text  clean UTF-8
  */

@@ -97,6 +97,27 @@ START_TEST(headers_fold_and_encode_what_is_not_ascii)
 }
 END_TEST
 
+START_TEST(a_word_that_no_line_can_hold_is_encoded)
+{
+	char text[1300];
+	struct str rest, line;
+	struct buf again;
+
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	mime_header("Subject", str_of(text), &out);
+	rest = str_of(buf_text(&out));
+	while (str_cut(&rest, '\n', &line))
+		ck_assert_uint_le(line.len, 77); /* with CR */
+	rest = str_of(buf_text(&out));
+	ck_assert(str_cut(&rest, ' ', &line));
+	buf_init(&again, 4096);
+	ck_assert(mime_decode_header(rest, &again));
+	ck_assert_str_eq(buf_text(&again), text);
+	buf_done(&again);
+}
+END_TEST
+
 static const struct {
 	const char *text, *encoded;
 } quoted[] = {
@@ -158,6 +179,7 @@ UNIT_MAIN("mime_text", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, text_wraps_between_words_at_72_columns);
 	  tcase_add_loop_test(tc, headers_fold_and_encode_what_is_not_ascii, 0,
 			      (int)COUNT(headers));
+	  tcase_add_test(tc, a_word_that_no_line_can_hold_is_encoded);
 	  tcase_add_loop_test(tc, quoted_printable_survives_every_server, 0,
 			      (int)COUNT(quoted));
 	  tcase_add_loop_test(tc, encoded_words_are_read, 0,
