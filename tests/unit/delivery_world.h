@@ -92,7 +92,8 @@ world_init(void)
 	(void)setenv("SSL_CERT_DIR", world.dir, 1);
 	ck_assert_int_eq(uv_loop_init(&world.loop), 0);
 	(void)uv_timer_init(&world.loop, &world.guard);
-	(void)uv_timer_start(&world.guard, on_guard, 60000, 0);
+	(void)uv_timer_start(&world.guard, on_guard, unit_patience_ms(60000),
+			     0);
 	uv_unref((uv_handle_t *)&world.guard);
 	ck_assert_int_eq(resolver_new(&world.loop, &resolver, &world.resolver,
 				      &err),

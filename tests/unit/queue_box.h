@@ -122,7 +122,7 @@ on_guard(uv_timer_t *timer)
 static inline void
 guard_begin(struct world *world)
 {
-	uv_timer_start(&world->guard, on_guard, 60000, 0);
+	uv_timer_start(&world->guard, on_guard, unit_patience_ms(60000), 0);
 	uv_unref((uv_handle_t *)&world->guard);
 }
 

@@ -117,7 +117,7 @@ ends_init(void)
 	ck_assert_int_eq(uv_loop_init(&ends_loop), 0);
 	ck_assert_int_eq(uv_timer_init(&ends_loop, &ends_guard), 0);
 	ck_assert_int_eq(uv_timer_start(&ends_guard, on_ends_guard,
-					ENDS_PATIENCE_MS, 0),
+					unit_patience_ms(ENDS_PATIENCE_MS), 0),
 			 0);
 	uv_unref((uv_handle_t *)&ends_guard);
 #ifdef ENDS_BY_THREADS

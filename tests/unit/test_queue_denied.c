@@ -341,7 +341,7 @@ settle_down(struct world *world)
 {
 	unsigned still = 0;
 
-	uv_timer_start(&world->guard, on_guard, 30000, 0);
+	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
 	while (still < 20) {
 		struct queue_stats before = stats_of(world), after;
 		size_t log = buf_len(&peer.log), asked = dns.fake->count;
@@ -650,7 +650,7 @@ START_TEST(the_end_waits_for_dns)
 	ck_assert(!world.is_closed);
 	dns.is_silent = false;
 	dns.mx = "10 new.test";
-	uv_timer_start(&world.guard, on_guard, 15000, 0);
+	uv_timer_start(&world.guard, on_guard, unit_patience_ms(15000), 0);
 	while (!world.is_closed) {
 		dns_serve();
 		uv_run(&world.loop, UV_RUN_ONCE);

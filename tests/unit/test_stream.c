@@ -426,11 +426,12 @@ START_TEST(a_deadline_comes_once_and_not_early)
 
 	ends_pair();
 	begin = uv_now(&ends_loop);
-	stream_set_deadline(left.stream, 600); /* a busy machine */
+	stream_set_deadline(left.stream, 600);
 	stream_set_deadline(right.stream, 30);
 	ends_run_until(right.seen[STREAM_DEADLINE] == 1);
 	ck_assert_uint_ge(uv_now(&ends_loop) - begin, 30);
-	ck_assert_uint_eq(left.seen[STREAM_DEADLINE], 0);
+	ck_assert(left.seen[STREAM_DEADLINE] == 0 ||
+		  uv_now(&ends_loop) - begin >= 600);
 	ends_run_until(left.seen[STREAM_DEADLINE] == 1);
 	ck_assert_uint_ge(uv_now(&ends_loop) - begin, 600);
 	stream_set_deadline(left.stream, 20);
@@ -451,7 +452,8 @@ START_TEST(a_deadline_can_be_moved_both_ways_and_taken_back)
 	stream_set_deadline(right.stream, 1000000); /* later brought forward */
 	stream_set_deadline(right.stream, 50);
 	ends_run_until(right.seen[STREAM_DEADLINE] == 1);
-	ck_assert_uint_eq(left.seen[STREAM_DEADLINE], 0);
+	ck_assert(left.seen[STREAM_DEADLINE] == 0 ||
+		  uv_now(&ends_loop) - begin >= 600);
 	stream_set_deadline(right.stream, 20);
 	stream_set_deadline(right.stream, 0);
 	ends_run_until(left.seen[STREAM_DEADLINE] == 1);

@@ -29,6 +29,19 @@
 		return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;              \
 	}
 
+/*
+ * How long a test waits before it gives up, longer by the factor that
+ * libcheck's own limits get: under memcheck all takes its time.
+ */
+static inline unsigned
+unit_patience_ms(unsigned ms)
+{
+	const char *factor = getenv("CK_TIMEOUT_MULTIPLIER");
+	double times = factor != NULL ? strtod(factor, NULL) : 1;
+
+	return times > 1 ? (unsigned)(ms * times) : ms;
+}
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #endif
