@@ -31,7 +31,7 @@ const struct disk_calls disk_calls_real = {
 	.unlinkat = unlinkat,
 };
 
-static const struct disk_calls *calls = &disk_calls_real;
+static const struct disk_calls *_Atomic calls = &disk_calls_real;
 
 void
 disk_use(const struct disk_calls *use)

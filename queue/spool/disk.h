@@ -29,7 +29,7 @@ struct disk_calls {
 
 extern const struct disk_calls disk_calls_real;
 
-/* For tests, before the spool is opened; NULL: the real ones again. */
+/* For tests, also while threads of a spool run; NULL: the real ones again. */
 void disk_use(const struct disk_calls *calls);
 
 /* All return 0 or a negative errno; short writes and EINTR are dealt with. */
