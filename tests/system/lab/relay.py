@@ -23,7 +23,7 @@ ENVIRONMENT = dict(
 
 #: What the sanitizers begin a report with.
 REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer",
-           "runtime error:", "Assertion")
+           "WARNING: ThreadSanitizer", "runtime error:", "Assertion")
 
 
 def _value(value):
