@@ -407,6 +407,56 @@ def test_pipelined_commands_are_answered_in_order(relay):
         mails.with_lf(content)
 
 
+def test_who_does_not_read_waits_and_is_then_answered_to_the_end(relay):
+    """More replies than the sockets hold: no more is read of the client until
+    it has taken them, and none is lost or out of order."""
+    relay.start()
+    lines = b"MAIL FROM:<a@else.example>\r\nRSET\r\n"
+    sent = 0
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        pair = b"".join(b"%d %s\r\n" % (reply.code, reply.text.encode())
+                        for reply in map(talk.say, (
+                            "MAIL FROM:<a@else.example>", "RSET")))
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            talk.socket.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+        talk.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            while sent < 64 << 20:
+                at = sent % len(lines)
+                sent += talk.socket.send((lines * 100)[at:])
+        with Talk(relay.mx) as other:
+            assert other.ehlo().code == 250
+        talk.socket.settimeout(90)
+        talk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        # what is still on its way, and the end of the last pair
+        rest = threading.Thread(target=talk.raw, args=(
+            lines[sent % len(lines):],))
+        rest.start()
+        wanted = (sent // len(lines) + 1) * len(pair)
+        got = bytearray()
+        while len(got) < wanted:
+            more = talk.socket.recv(1 << 20)
+            assert more, len(got)
+            got += more
+        rest.join()
+        assert got == pair * (wanted // len(pair))
+        assert talk.say("QUIT").code == 221
+
+
+@pytest.mark.parametrize("door", ("tls", "proxy"))
+def test_who_does_not_begin_is_sent_away(relay, door):
+    relay.set("limits", command_timeout="1s")
+    relay.listeners["mx"]["proxy_from"] = ["127.0.0.1/32"]
+    relay.start()
+    to = relay.submissions if door == "tls" else relay.mx
+    with Talk(to, greeting=False) as talk:
+        assert talk.is_closed()
+    assert relay.wait_event("disconnect")[0]["reason"] == {
+        "tls": "TLS handshake timed out", "proxy": "no PROXY header in time",
+    }[door]
+
+
 def test_octets_may_come_one_by_one(relay):
     relay.start()
     content = mails.message(b".dot\r\n")

@@ -568,6 +568,35 @@ def test_proxied_clients_are_counted_each_by_its_own_address(proxied):
         talk.close()
 
 
+def test_a_thousand_clients_are_counted_each_by_its_own_address(proxied):
+    """Among as many, each is found again when it comes and when it goes."""
+    proxied.set("limits", connections=2000, connections_per_client=1)
+    proxied.start()
+
+    def come(client):
+        talk = Talk(proxied.mx, proxied.proxy, greeting=False)
+        talk.raw(v1(client))
+        return talk, talk.reply().code
+    clients = [f"203.0.{number // 250}.{number % 250 + 1}"
+               for number in range(1000)]
+    talks = []
+    for client in clients:
+        talk, code = come(client)
+        assert code == 220
+        talks.append(talk)
+    for client in clients[::50]:
+        talk, code = come(client)
+        talk.close()
+        assert code == 421
+    for talk in talks:
+        talk.close()
+    wait_for(lambda: proxied.status()["sessions"]["open"] == 0, "their end")
+    for client in clients[::50]:
+        talk, code = come(client)
+        talk.close()
+        assert code == 220
+
+
 def test_a_nat_in_front_is_told_once(relay):
     relay.start()
     for number in range(60):

@@ -116,3 +116,19 @@ def test_addresses_of_this_network_are_not_for_strangers(plain, names):
     hand_in(plain, "bob@inside.example")
     row = plain.wait_event("bounced")[0]
     assert row["rule"] == "cause-private-target", row
+
+
+@pytest.mark.parametrize("here, any_", ((FOUR, "0.0.0.0"), (SIX, "[::]")))
+def test_an_mx_that_names_one_of_our_addresses_points_here(
+        plain, names, here, any_):
+    """Though the listener names none: it takes all of them."""
+    plain.listeners["any"] = {"role": "mx", "address": [f"{any_}:25"]}
+    names.domain("ours.example", here)
+    names.domain("theirs.example", "198.51.100.26", "2001:db8:1::26")
+    plain.set("relay", trusted_networks=[])
+    plain.start()
+    for domain, code in (("ours.example", 451), ("theirs.example", 550)):
+        with Talk(plain.mx) as talk:
+            talk.ehlo()
+            talk.mail("eve@else.example")
+            assert talk.say(f"RCPT TO:<bob@{domain}>").code == code, domain

@@ -3,6 +3,7 @@
 
 import json
 import re
+import socket
 
 import pytest
 
@@ -94,6 +95,55 @@ def test_cat_gives_the_message_as_it_would_be_sent(waiting):
     assert answer.code == 0
     assert mails.as_sent(answer.out) == waiting.contents["bob"]
     assert waiting.ctl("queue", "cat", "001NG3V620001").code == 1
+
+
+def ask(relay, command, **args):
+    """A connection to the control socket that has asked and read nothing."""
+    asking = socket.socket(socket.AF_UNIX)
+    asking.settimeout(90)
+    asking.connect(str(relay.top["control_socket"]))
+    asking.sendall(json.dumps({"command": command, "args": args}).encode()
+                   + b"\n")
+    asking.shutdown(socket.SHUT_WR)
+    return asking
+
+
+def submit_big(relay):
+    """The id of a message of 6 MiB, more than a socket holds."""
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("anna@local.example", "big@far.example")
+        reply = talk.data(mails.message(b"\xfc%070d\r\n" % 1 * 90000))
+        assert reply.code == 250
+    return reply.text.rsplit(" ", 1)[1]
+
+
+def test_who_reads_an_answer_slowly_gets_all_of_it(waiting):
+    number = submit_big(waiting)
+    with ask(waiting, "queue cat", id=number) as asking:
+        for _ in range(3):  # others are served meanwhile
+            assert waiting.ctl("status").code in (0, 1)
+        rows = [json.loads(line) for line in asking.makefile("rb")]
+    assert rows.pop() == {"end": True, "exit": 0}
+    content = "".join(row["data"] for row in rows).encode("latin-1")
+    assert len(content) > 6 << 20
+    assert content == waiting.ctl("queue", "cat", number).out
+
+
+@pytest.mark.parametrize("command", ("queue cat", "queue list", "queue show",
+                                     "bounces", "route", "diagnose",
+                                     "explain", "doctor"))
+def test_who_asks_and_leaves_does_no_harm(waiting, command):
+    number = submit_big(waiting)
+    for _ in range(5):
+        ask(waiting, command, id=number, target="far.example",
+            address="x@far.example", to="x@far.example",
+            **{"from": "eve@else.example"}).close()
+    with ask(waiting, command, id=number, target="far.example",
+             address="x@far.example") as asking:
+        asking.recv(1)
+    assert waiting.ctl("status").code in (0, 1)
+    assert ids(waiting.queue()) == {*waiting.ids.values(), number}
 
 
 def test_a_message_to_very_many_is_shown_and_exported(relay, folder):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from dnslab import Names
 from lab import mails
 from lab.base import wait_for
 from lab.talk import Talk
@@ -134,6 +135,54 @@ def test_a_client_s_name_is_looked_up_and_never_waited_for(
         assert talk.data(mails.message()).code == 250
     found = RECEIVED.search(relay.wait_maildir("bob")[0])
     assert found["name"] == b"unknown"
+
+
+#: A name counts if it leads back to the address.
+NAMED = [
+    ("192.0.2.9", "nine.example", ["192.0.2.8", "192.0.2.9"], True),
+    ("192.0.2.10", "liar.example", ["192.0.2.11"], False),
+    ("192.0.2.12", "nowhere.example", [], False),
+    ("2001:db8::a9", "six.example", ["2001:db8::a9"], True),
+    ("2001:db8::a8", "lies.example", ["2001:db8::a9"], False),
+]
+
+
+@pytest.mark.parametrize("client, name, addresses, is_true", NAMED)
+def test_a_client_is_called_by_a_name_that_leads_back_to_it(
+        make_relay, folder, make_faults, client, name, addresses, is_true):
+    names = Names(folder, zones={"example": False,
+                                 "2.0.192.in-addr.arpa": False,
+                                 "8.b.d.0.1.0.0.2.ip6.arpa": False})
+    try:
+        names.host(name, *addresses)
+        names.reverse(client, name)
+        counter = make_faults(names)
+        relay = make_relay(names)
+        relay.set("resolver", client_names=True, servers=[counter.server])
+        relay.listeners["mx"]["proxy_from"] = ["127.0.0.1/32"]
+        relay.start()
+        kind, family = ("AAAA", 6) if ":" in client else ("A", 4)
+        with Talk(relay.mx, greeting=False) as talk:
+            talk.raw(f"PROXY TCP{family} {client} {client} 40000 25\r\n"
+                     .encode())
+            assert talk.reply().code == 220
+            talk.ehlo()
+            wait_for(lambda: counter.count(name, kind), "the name's question")
+
+            def named():
+                talk.mail("eve@else.example", "bob@local.example")
+                assert talk.data(mails.message()).code == 250
+                seen = relay.wait_maildir("bob", named.count)
+                named.count += 1
+                return {RECEIVED.search(mail)["name"].decode()
+                        for mail in seen}
+            named.count = 1
+            if is_true:
+                wait_for(lambda: name in named(), "the name")
+            else:
+                assert named() == {"unknown"} and named() == {"unknown"}
+    finally:
+        names.stop()
 
 
 def test_submission_completes_addresses(relay, authority):

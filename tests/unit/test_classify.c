@@ -177,6 +177,43 @@ START_TEST(rules_mean_what_their_language_says)
 END_TEST
 
 static const struct {
+	const char *condition, *host;
+	bool fits;
+} hosts[] = {
+	{"host=example.com", "example.com", true},
+	{"host=example.com", "MX.Example.COM", true},
+	{"host=example.com", "a.mx.example.com", true},
+	{"host=example.com", "notexample.com", false},
+	{"host=example.com", "com", false},
+	{"host=example.com", "", false},
+	{"host=example.net,example.com", "mx.example.com", true},
+	{"host!=example.com", "mx.example.com", false},
+	{"host!=example.com", "mx.example.net", true},
+};
+
+START_TEST(a_rule_can_ask_who_answered)
+{
+	struct outcome outcome = {.kind = OUTCOME_FAILED, .phase = PHASE_RCPT};
+	char rules[80];
+	struct classifier *classifier;
+	struct classification got;
+	struct err err = ERR_INIT;
+
+	(void)snprintf(rules, sizeof(rules), "a spam-related %s : red",
+		       hosts[_i].condition);
+	ck_assert_msg(classifier_load(NULL, NULL, rules, "test", &classifier,
+				      &err) == 0,
+		      "%s", err.text);
+	(void)snprintf(outcome.reply, sizeof(outcome.reply), "550 red");
+	(void)snprintf(outcome.host, sizeof(outcome.host), "%s",
+		       hosts[_i].host);
+	classify_outcome(classifier, &outcome, &got);
+	ck_assert_str_eq(got.rule, hosts[_i].fits ? "a" : "code-550");
+	classifier_unref(classifier);
+}
+END_TEST
+
+static const struct {
 	const char *rules, *error;
 } mistakes[] = {
 	{"a nothing : red", "test:1: 'nothing' is not a category"},
@@ -259,6 +296,11 @@ static const struct {
 	{"554 x", PHASE_NONE, CATEGORY_OTHER, "none"},
 	{"554 x", PHASE_RCPT, CATEGORY_BAD_MAILBOX, "phase-rcpt"},
 	{"554 x", PHASE_BODY, CATEGORY_CONTENT_RELATED, "phase-body"},
+	{"554 x", PHASE_AUTH, CATEGORY_RELAYING_ISSUES, "phase-auth"},
+	{"554 x", PHASE_STARTTLS, CATEGORY_BAD_CONFIGURATION, "phase-tls"},
+	{"554 x", PHASE_TLS, CATEGORY_BAD_CONFIGURATION, "phase-tls"},
+	{"554 x", PHASE_LOCAL, CATEGORY_OTHER, "none"},
+	{"521 x", PHASE_NONE, CATEGORY_BAD_DOMAIN, "code-521"},
 	{"451 x", PHASE_RCPT, CATEGORY_OTHER, "none"},
 	{"451 4.7.1 x", PHASE_NONE, CATEGORY_POLICY_RELATED, "code-4.7.1"},
 	{"550 5.7.8 x", PHASE_NONE, CATEGORY_RELAYING_ISSUES, "code-5.7.8"},
@@ -390,6 +432,8 @@ UNIT_MAIN(
 	"classify", tcase_add_loop_test(tc, replies_become_words_and_codes, 0,
 					(int)COUNT(normals));
 	tcase_add_test(tc, a_flood_of_words_stays_within_bounds);
+	tcase_add_loop_test(tc, a_rule_can_ask_who_answered, 0,
+			    (int)COUNT(hosts));
 	tcase_add_loop_test(tc, rules_mean_what_their_language_says, 0,
 			    (int)COUNT(matches));
 	tcase_add_loop_test(tc, a_mistake_in_rules_names_its_line, 0,

@@ -143,6 +143,9 @@ static const struct {
 	{H "listener \"a\" { role = \"mx\" address = \"127.0.0.1:25\"\n"
 	   "key = \"/k\" }\n",
 	 "t.conf:2: listener \"a\": certificate and key belong together\n"},
+	{H "listener \"a\" { role = \"mx\" address = \"127.0.0.1:25\"\n"
+	   "proxy_from = {\"10.0.0.1/8\"} }\n",
+	 "t.conf:3: proxy_from \"10.0.0.1/8\" is no network\n"},
 	{H "listener \"digest\" { role = \"mx\" address = \"127.0.0.1:25\" }\n",
 	 "t.conf:2: listener \"digest\": that name is kept for the "
 	 "postmaster's digest\n"},
@@ -210,6 +213,23 @@ static const struct {
 	 "bad:4: alias \"@x.org\": has no local part (among aliases \"*\" "
 	 "stands for all the rest)\n"},
 	{H "domain \"x.org\" { deliver = discard aliases = \"loop\" }\n", NULL},
+	{H "domain \"x.org\" { deliver = \"maildir:/m/%u\" recipients = "
+	   "\"folders\" }\n",
+	 "folders:1: recipient \"a/b\": cannot name a folder\n"},
+	{H "domain \"x.org\" { deliver = discard aliases = \"twice\" }\n",
+	 "twice:1: a line that begins with a space goes on with an alias, but "
+	 "there is none\n"
+	 "twice:4: alias \"a b\": malformed local part\n"
+	 "twice:7: alias \"*\" is there already\n"
+	 "twice:3: alias \"a\" is there already\n"
+	 "twice:5: alias \"c\" has no address\n"},
+	{H "domain \"x.org\" { deliver = \"maildir:/m/%u\" recipients = "
+	   "\"rcpt-ok\" aliases = \"strange\" }\n",
+	 "strange:1: alias \"x\": <a/b@x.org> cannot name a folder\n"},
+	{H "relay { sender_binding = \"maybe\" }\n",
+	 "t.conf:2: sender_binding \"maybe\" is none of any, domain, login\n"},
+	{H "relay { mx_points_here = \"maybe\" }\n",
+	 "t.conf:2: mx_points_here \"maybe\" is none of defer, deny\n"},
 	{H "relay { sender_binding = \"login\" }\n",
 	 "t.conf:2: sender_binding = \"login\" needs the file "
 	 "relay.senders\n"},
@@ -244,6 +264,19 @@ static const struct {
 	 "names: use via = \"smtp:HOST:PORT\"\n"},
 	{H "route \"r\" { family = \"ipv4\" source = \"::1\" }\n",
 	 "t.conf:2: source ::1 is not of family ipv4\n"},
+	{H "route \"r\" { family = \"ipv5\" }\n",
+	 "t.conf:2: family \"ipv5\" is none of any, ipv4, ipv6\n"},
+	{H "route \"r\" { for = {} }\n",
+	 "t.conf:2: route \"r\" is for no domain\n"},
+	{H "route \"r\" { via = {} }\n",
+	 "t.conf:2: route \"r\" has an empty via\n"},
+	{H "route \"\" { }\n",
+	 "t.conf:2: a route's name has 1 to 128 octets\n"},
+	{H "route \"r\" { via = \"smtps:a:465\" token_command = \"x\" }\n",
+	 "t.conf:2: token_command needs user\n"},
+	{H "route \"r\" { via = \"smtps:a:465\" user = \"u\" token_command = "
+	   "\"x\" password_file = \"/dev/null\" }\n",
+	 "t.conf:2: password_file and token_command exclude each other\n"},
 	{H "route \"r\" { source = \"host\" }\n",
 	 "t.conf:2: source \"host\" is no IP address\n"},
 	{H "route \"r\" { sender = \"@\" }\n",
@@ -265,6 +298,11 @@ START_TEST(an_error_comes_with_its_file_and_line)
 	put("rcpt", "bob\na b\nx@y.org\n");
 	put("bad", "no colon\na: b\nb: |/bin/sh\n@x.org: a\n");
 	put("loop", "a: b\nb: c\nc: a\n");
+	put("folders", "a/b\ncarl\n");
+	put("rcpt-ok", "carl\n");
+	put("twice", " bob@y.org\na: bob@y.org\na: eve@y.org\na b: x@y.org\n"
+		     "c:\n*: y@y.org\n*: z@y.org\n");
+	put("strange", "x: a/b\n");
 	put("send", "alice a@b.org\nbob\ncarl @.\n");
 	config = load(wrong[_i].text);
 	ck_assert_msg(config == NULL, "loads: %s", wrong[_i].text);

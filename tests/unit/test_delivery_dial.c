@@ -406,6 +406,22 @@ START_TEST(a_source_of_the_other_family_reaches_nobody)
 }
 END_TEST
 
+START_TEST(a_source_of_another_machine_is_our_own_fault)
+{
+	world_init();
+	(void)add_server(EHLO GOOD QUIT);
+	ck_assert(ip_parse(str_of("192.0.2.77"), &world.hop.source));
+	assert_own(deliver(), CAUSE_CONFIGURATION, PHASE_CONNECT);
+	ck_assert_ptr_nonnull(
+		strstr(world.outcomes[0].status.text, "192.0.2.77"));
+	/* not the host's, which is tried as ever once it is mended */
+	world.hop.source = (struct ip){0};
+	assert_delivered(deliver());
+	ck_assert_str_eq(world.attempts, "00");
+	world_done();
+}
+END_TEST
+
 /* ------------------------------------------------------------- reuse */
 
 START_TEST(a_connection_carries_one_message_after_the_other)
@@ -558,6 +574,7 @@ UNIT_MAIN(
 	tcase_add_test(tc, all_hosts_refuse);
 	tcase_add_test(tc, both_families_of_a_host_are_tried);
 	tcase_add_test(tc, a_source_of_the_other_family_reaches_nobody);
+	tcase_add_test(tc, a_source_of_another_machine_is_our_own_fault);
 	tcase_add_test(tc, a_connection_carries_one_message_after_the_other);
 	tcase_add_test(tc, an_idle_connection_says_quit_in_time);
 	tcase_add_test(tc, idle_connections_are_closed_on_demand);
