@@ -16,6 +16,7 @@
 
 #include "queue/deliver/delivery.h"
 #include "queue/spool/disk.h"
+#include "tests/unit/deliverer_fake.h"
 #include "tests/unit/queue_box.h"
 
 #define AUTHOR	"author@home.test"
@@ -124,33 +125,6 @@ deliverer_new(uv_loop_t *loop, const struct deliverer_opts *opts,
 {
 	peer.loop = loop;
 	return mem_zalloc(sizeof(struct deliverer));
-}
-
-void
-deliverer_configure(struct deliverer *deliverer,
-		    const struct deliverer_opts *opts)
-{
-}
-
-void
-deliverer_forget_marks(struct deliverer *deliverer)
-{
-	(void)deliverer;
-}
-
-void
-deliverer_slow_hosts(const struct deliverer *deliverer,
-		     void (*each)(void *arg, const struct pace_host *host),
-		     void *arg)
-{
-	(void)deliverer;
-	(void)each;
-	(void)arg;
-}
-
-void
-deliverer_close_idle(struct deliverer *deliverer)
-{
 }
 
 void

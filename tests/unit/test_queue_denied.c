@@ -9,6 +9,7 @@
 #include "lib/str.h"
 #include "queue/deliver/delivery.h"
 #include "queue/route/route.h"
+#include "tests/unit/deliverer_fake.h"
 #include "tests/unit/dns_fake.h"
 
 #define AUTHOR	   "author@home.test"
@@ -212,33 +213,6 @@ deliverer_new(uv_loop_t *loop, const struct deliverer_opts *opts,
 	deliverer->resolver = resolver;
 	deliverer->spool = spool;
 	return deliverer;
-}
-
-void
-deliverer_configure(struct deliverer *deliverer,
-		    const struct deliverer_opts *opts)
-{
-}
-
-void
-deliverer_forget_marks(struct deliverer *deliverer)
-{
-	(void)deliverer;
-}
-
-void
-deliverer_slow_hosts(const struct deliverer *deliverer,
-		     void (*each)(void *arg, const struct pace_host *host),
-		     void *arg)
-{
-	(void)deliverer;
-	(void)each;
-	(void)arg;
-}
-
-void
-deliverer_close_idle(struct deliverer *deliverer)
-{
 }
 
 void

@@ -39,7 +39,7 @@ static bool begins_at_once; /* or never has its turn */
 
 /* What DNS says: the id of every domain, NULL: no record */
 static const char *id;
-static bool has_address;
+static const char *address; /* NULL: none; "": nobody can tell */
 
 /* the last answer */
 static unsigned told;
@@ -117,7 +117,8 @@ start(void)
 	next = fetch_count = cancelled = told = 0;
 	clock_ms = 0;
 	id = "1";
-	has_address = begins_at_once = true;
+	begins_at_once = true;
+	address = "192.0.2.1";
 	fake = fake_new(1);
 	opts.now_arg = fake;
 	opts.backend = &fake->backend;
@@ -168,10 +169,12 @@ turn(void)
 			(void)snprintf(text, sizeof(text),
 				       "%%\nan %s 60 TXT v=STSv1; id=%s;\n",
 				       sent->name, id);
-		else if (sent->type == 1 && has_address)
+		else if (sent->type == 1 && address != NULL && *address == '\0')
+			(void)snprintf(text, sizeof(text), "%% rcode=2\n");
+		else if (sent->type == 1 && address != NULL)
 			(void)snprintf(text, sizeof(text),
-				       "%%\nan %s 60 A 192.0.2.1\n",
-				       sent->name);
+				       "%%\nan %s 60 A %s\n", sent->name,
+				       address);
 		fake_answer(fake, next, text);
 	}
 }
@@ -238,6 +241,15 @@ give(size_t index, const char *format, unsigned max_age)
 		     });
 }
 
+/* A policy of d.example is in force, its id is 1. */
+static void
+start_with_policy(unsigned max_age)
+{
+	start();
+	ask("d.example");
+	give(0, BODY("enforce"), max_age);
+}
+
 static void
 refuse(size_t index, bool is_ours)
 {
@@ -275,9 +287,7 @@ END_TEST
 
 START_TEST(another_id_has_it_read_again_and_waits_for_that)
 {
-	start();
-	ask("d.example");
-	give(0, BODY("enforce"), 864000);
+	start_with_policy(864000);
 	id = "2";
 	pass(61);
 	ask("d.example");
@@ -292,9 +302,7 @@ END_TEST
 
 START_TEST(an_unreadable_new_one_leaves_the_old_one_in_force)
 {
-	start();
-	ask("d.example");
-	give(0, BODY("enforce"), 864000);
+	start_with_policy(864000);
 	id = "2";
 	pass(61);
 	ask("d.example");
@@ -309,9 +317,7 @@ END_TEST
 
 START_TEST(a_record_that_is_gone_takes_no_policy_away)
 {
-	start();
-	ask("d.example");
-	give(0, BODY("enforce"), 864000);
+	start_with_policy(864000);
 	id = NULL;
 	pass(61);
 	ask("d.example");
@@ -323,9 +329,7 @@ END_TEST
 
 START_TEST(none_withdraws_a_policy)
 {
-	start();
-	ask("d.example");
-	give(0, BODY("enforce"), 864000);
+	start_with_policy(864000);
 	id = "2";
 	pass(61);
 	ask("d.example");
@@ -347,9 +351,7 @@ END_TEST
 
 START_TEST(it_ends_at_its_max_age_when_it_cannot_be_read_again)
 {
-	start();
-	ask("d.example");
-	give(0, BODY("enforce"), 5000);
+	start_with_policy(5000);
 	id = NULL;
 	pass(4999);
 	ask("d.example");
@@ -436,14 +438,27 @@ START_TEST(a_new_id_is_tried_at_once_after_a_failure)
 }
 END_TEST
 
-START_TEST(without_an_address_nothing_is_fetched)
+static const struct {
+	const char *address, *why;
+} unreachable[] = {
+	{NULL, "mta-sts.d.example has no address"},
+	{"", "mta-sts.d.example cannot be looked up: "},
+	/* a stranger's name does not have us knock within our networks */
+	{"127.0.0.1", "mta-sts.d.example has a private address"},
+	{"10.1.2.3", "mta-sts.d.example has a private address"},
+	{"169.254.169.254", "mta-sts.d.example has a private address"},
+};
+
+START_TEST(without_an_address_to_go_to_nothing_is_fetched)
 {
 	start();
-	has_address = false;
+	address = unreachable[_i].address;
 	ask("d.example");
 	ck_assert_uint_eq(told, 1);
 	ck_assert_uint_eq(fetch_count, 0);
-	ck_assert_str_eq(why, "mta-sts.d.example has no address");
+	ck_assert_msg(strncmp(why, unreachable[_i].why,
+			      strlen(unreachable[_i].why)) == 0,
+		      "%s", why);
 	stop();
 }
 END_TEST
@@ -485,7 +500,7 @@ START_TEST(what_nobody_asked_for_the_longest_is_forgotten)
 
 	start();
 	/* failures take room too; these cost no document */
-	has_address = false;
+	address = NULL;
 	for (unsigned i = 0; i < STS_DOMAINS_MAX; i++) {
 		(void)snprintf(name, sizeof(name), "d%u.example", i);
 		(void)sts_ask(sts, name, on_answer, NULL);
@@ -515,9 +530,7 @@ START_TEST(policies_outlive_a_restart_and_count_from_when_they_were_read)
 {
 	struct sts_stats stats;
 
-	start();
-	ask("d.example");
-	give(0, BODY("enforce"), 5000);
+	start_with_policy(5000);
 	ask("short.example");
 	give(1, BODY("testing"), 100);
 	pass(101);
@@ -788,7 +801,8 @@ UNIT_MAIN(
 			    0, COUNT(ages));
 	tcase_add_test(tc, a_failure_is_remembered_for_five_minutes);
 	tcase_add_test(tc, a_new_id_is_tried_at_once_after_a_failure);
-	tcase_add_test(tc, without_an_address_nothing_is_fetched);
+	tcase_add_loop_test(tc, without_an_address_to_go_to_nothing_is_fetched,
+			    0, (int)COUNT(unreachable));
 	tcase_add_loop_test(tc, a_document_that_is_no_policy_is_a_failure, 0,
 			    COUNT(bad));
 	tcase_add_test(tc, what_nobody_asked_for_the_longest_is_forgotten);
