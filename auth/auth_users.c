@@ -249,7 +249,8 @@ users_spawn_list(const struct auth_users *users, pid_t *out_pid,
 		return err_set(err, -errno, "pipe");
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, pipe_fd[1], 1);
-	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+	/* where it says that it failed; its exit status does not */
+	posix_spawn_file_actions_adddup2(&actions, pipe_fd[1], 2);
 	(void)setenv("PATH", path + strlen("PATH="), 1);
 	rc = posix_spawnp(out_pid, tool, &actions, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&actions);
@@ -284,6 +285,44 @@ users_parse_line(const struct auth_users *users, struct str line,
 	return is_login;
 }
 
+/* What the tool and the database's library say when something is wrong; the
+ * library's own words come first and tell more. */
+static void
+users_note_failure(const char *line, struct err *why)
+{
+	static const char failed[] = "listusers failed";
+
+	if (strstr(line, failed) != NULL) {
+		if (why->text[0] == '\0')
+			(void)err_text(why, -EIO, "%s", failed);
+		why->code = -EIO;
+	} else if (strchr(line, '@') == NULL) {
+		(void)err_text(why, why->code, "%.200s", line);
+	}
+}
+
+/* Was all of it read? */
+static int
+users_end_list(const struct auth_users *users, pid_t pid, const struct err *why,
+	       struct err *err)
+{
+	int status = 0;
+	pid_t gone;
+
+	do
+		gone = waitpid(pid, &status, 0);
+	while (gone < 0 && errno == EINTR);
+	if (why->code == 0 &&
+	    (gone != pid || (WIFEXITED(status) && WEXITSTATUS(status) == 0)))
+		return 0;
+	return err_text(err, -EIO,
+			"login database '%s' cannot be read: %s; put a backup "
+			"in its place, or remove it and add the logins anew",
+			users->database,
+			why->text[0] != '\0' ? why->text
+					     : "sasldblistusers2 failed");
+}
+
 static int
 compare_names(const void *a, const void *b)
 {
@@ -298,38 +337,44 @@ auth_users_list(struct auth_users *users,
 		struct err *err)
 {
 	char line[USERS_NAME_MAX * 2 + 64];
+	struct err why = ERR_INIT;
+	struct stat st;
 	char **names = NULL;
 	size_t count = 0;
 	pid_t pid;
 	FILE *lines;
-	int fd;
+	int fd, rc;
 
-	if (access(users->copy, F_OK) < 0)
+	if (stat(users->copy, &st) < 0 || st.st_size == 0)
 		return 0; /* no database yet: no logins */
 	fd = users_spawn_list(users, &pid, err);
 	if (fd < 0)
 		return fd;
 	lines = fdopen(fd, "r");
 	while (lines != NULL && fgets(line, sizeof(line), lines) != NULL) {
-		struct str text = str_from(line, strcspn(line, "\n")), name;
+		struct str name;
 
-		if (!users_parse_line(users, text, &name))
+		line[strcspn(line, "\n")] = '\0';
+		if (!users_parse_line(users, str_of(line), &name)) {
+			users_note_failure(line, &why);
 			continue;
+		}
 		names = mem_append(names, count, sizeof(names[0]));
 		names[count++] = mem_dup(name.at, name.len);
 	}
 	if (lines != NULL)
 		(void)fclose(lines);
-	(void)waitpid(pid, NULL, 0);
+	rc = users_end_list(users, pid, &why, err);
 	/* the database's own order is that of its hashes */
 	if (count != 0)
 		qsort(names, count, sizeof(names[0]), compare_names);
 	for (size_t i = 0; i < count; i++) {
-		each(arg, names[i]);
+		if (rc == 0)
+			each(arg, names[i]);
 		free(names[i]);
 	}
 	free(names);
-	return 0;
+	return rc;
 }
 
 struct search {

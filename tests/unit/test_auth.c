@@ -478,6 +478,71 @@ START_TEST(logins_are_added_changed_listed_and_removed)
 }
 END_TEST
 
+/* What stands where a database was. */
+static const struct {
+	const char *bytes;
+	size_t len;
+} broken[] = {
+	{"\0\0\0", 3},
+	{"anna: secret\n", 13},
+};
+
+START_TEST(a_broken_database_is_told_and_never_empty)
+{
+	struct auth_users *users;
+	struct err err = ERR_INIT;
+	int count = 0;
+	char text[32];
+	FILE *file;
+
+	make_database();
+	file = fopen(database, "w");
+	ck_assert_ptr_nonnull(file);
+	(void)fwrite(broken[_i].bytes, 1, broken[_i].len, file);
+	ck_assert_int_eq(fclose(file), 0);
+	ck_assert_int_eq(auth_users_open(database, "ostler", NULL, &users,
+					 &err),
+			 0);
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err),
+			 -EIO);
+	ck_assert_ptr_nonnull(strstr(err.text, database));
+	ck_assert_ptr_nonnull(strstr(err.text, "cannot be read"));
+	ck_assert_int_eq(count, 0);
+	ck_assert_int_eq(auth_users_add(users, "carl", "x", &err), -EIO);
+	ck_assert_int_eq(auth_users_passwd(users, "anna", "x", &err), -EIO);
+	ck_assert_int_eq(auth_users_remove(users, "anna", &err), -EIO);
+	auth_users_close(users);
+	/* it may be mended yet */
+	file = fopen(database, "r");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(fread(text, 1, sizeof(text), file), broken[_i].len);
+	ck_assert_mem_eq(text, broken[_i].bytes, broken[_i].len);
+	ck_assert_int_eq(fclose(file), 0);
+	remove_database();
+}
+END_TEST
+
+START_TEST(an_empty_file_is_a_database_without_logins)
+{
+	struct auth_users *users;
+	struct err err = ERR_INIT;
+	int count = 0;
+
+	make_database();
+	ck_assert_int_eq(truncate(database, 0), 0);
+	ck_assert_int_eq(auth_users_open(database, "ostler", NULL, &users,
+					 &err),
+			 0);
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err), 0);
+	ck_assert_int_eq(count, 0);
+	ck_assert_int_eq(auth_users_add(users, "carl", "x", &err), 0);
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err), 0);
+	ck_assert_int_eq(count, 1);
+	auth_users_close(users);
+	remove_database();
+}
+END_TEST
+
 UNIT_MAIN("auth",
 	  tcase_add_loop_test(
 		  tc, nobody_becomes_a_peer_of_a_unix_socket_by_a_password, 0,
@@ -494,4 +559,7 @@ UNIT_MAIN("auth",
 			      (int)COUNT(bearers));
 	  tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
 	  tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
-	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);)
+	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);
+	  tcase_add_test(tc, an_empty_file_is_a_database_without_logins);
+	  tcase_add_loop_test(tc, a_broken_database_is_told_and_never_empty, 0,
+			      (int)COUNT(broken));)
