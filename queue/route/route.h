@@ -41,7 +41,7 @@ struct route_host {
 	bool is_cached;		       /* all sets came from the cache */
 	struct ip addrs[ROUTE_ADDRS_MAX];
 	size_t addr_count; /* 0: see why */
-	char why[128];	   /* why no address, or why it was skipped */
+	char why[128];	   /* why no address */
 };
 
 struct route {

@@ -139,8 +139,7 @@ bool
 route_draft_wants(const struct route_draft *draft,
 		  const struct route_candidate *candidate, uint16_t type)
 {
-	if (candidate->literals[0].family != IP_NONE ||
-	    candidate->skipped != NULL)
+	if (candidate->literals[0].family != IP_NONE)
 		return false;
 	return draft->family == HOP_FAMILY_ANY ||
 	       (draft->family == HOP_FAMILY_V4) == (type == DNS_A);

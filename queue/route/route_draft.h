@@ -18,7 +18,6 @@ struct route_candidate {
 	int preference; /* -1: not by MX */
 	uint16_t port;
 	bool is_implicit_tls;
-	const char *skipped;	       /* why it is not looked up; or NULL */
 	struct ip literals[2];	       /* IP_NONE: to be looked up */
 	struct dns_set *v4, *v6;       /* shares; NULL: not asked for */
 	bool is_v4_fresh, is_v6_fresh; /* came by a query of ours */
