@@ -18,8 +18,8 @@
 #define LANES 4
 #define CHUNK 64 /* files a job */
 
-#define LIST_TRIES    5 /* of a folder: descriptors or memory may be short */
-#define LIST_PAUSE_MS 200
+#define TRIES	 5 /* of a folder or file: descriptors or memory may be short */
+#define PAUSE_MS 200
 
 struct found_file {
 	uint64_t id;
@@ -51,28 +51,47 @@ struct loader {
 };
 
 /* In a worker, which may wait. */
+static void
+pause_before(unsigned try)
+{
+	static const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000};
+
+	if (try != 0)
+		(void)nanosleep(&pause, NULL); /* or less */
+}
+
 static int
 list_folder(struct lane *lane, int msg_fd)
 {
-	static const struct timespec pause = {.tv_nsec =
-						      LIST_PAUSE_MS * 1000000};
-	int rc = 0;
+	int rc = -EIO;
 
-	for (unsigned i = 0; i < LIST_TRIES; i++) {
-		if (i != 0)
-			(void)nanosleep(&pause, NULL); /* or less */
+	for (unsigned i = 0; i < TRIES && rc < 0; i++) {
+		pause_before(i);
 		free(lane->ids);
 		lane->strange = 0;
 		rc = files_list(msg_fd, lane->folder, &lane->ids,
 				&lane->id_count, &lane->strange);
-		if (rc == 0)
-			return 0;
 	}
+	if (rc == 0)
+		return 0;
 	/* a part of them would seem to be all */
 	free(lane->ids);
 	lane->ids = NULL;
 	lane->id_count = 0;
 	return rc;
+}
+
+/* What cannot be read is set aside, so that needs more than one failure. */
+static void
+load_file(struct found_file *file, int msg_fd)
+{
+	for (unsigned i = 0; i < TRIES; i++) {
+		pause_before(i);
+		file->status = files_load(msg_fd, file->id, &file->text);
+		if (file->status == 0 || file->status == -ENOENT ||
+		    file->status == -EBADMSG)
+			return;
+	}
 }
 
 static void
@@ -91,7 +110,7 @@ run(struct work_job *job)
 		struct found_file *file = &lane->files[lane->file_count++];
 
 		*file = (struct found_file){.id = lane->ids[lane->at++]};
-		file->status = files_load(msg_fd, file->id, &file->text);
+		load_file(file, msg_fd);
 	}
 }
 
