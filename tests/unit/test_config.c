@@ -430,6 +430,30 @@ END_TEST
 
 /* ---------------------------------------------------------------- manual */
 
+/* Built for another prefix the folders are others than the manual's. The
+ * caller frees it. */
+static char *
+in_manual(struct str word)
+{
+	static const struct {
+		const char *built, *told;
+	} folders[] = {
+		{OSTLER_RUNDIR "/", "/run/ostler/"},
+		{OSTLER_SYSCONFDIR "/", "/etc/ostler/"},
+		{OSTLER_LOCALSTATEDIR "/", "/var/"},
+	};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		size_t len = strlen(folders[i].built);
+
+		if (word.len >= len &&
+		    memcmp(word.at, folders[i].built, len) == 0)
+			return mem_printf("%s%.*s", folders[i].told,
+					  (int)(word.len - len), word.at + len);
+	}
+	return mem_printf("%.*s", STR_ARG(word));
+}
+
 /* Is there a line that names the key and has all of the preset's words? */
 static bool
 manual_tells(const char *manual, const struct key *key)
@@ -447,9 +471,10 @@ manual_tells(const char *manual, const struct key *key)
 		is_told = strncmp(text, ".It ", 4) == 0 &&
 			  strstr(text, wanted) != NULL;
 		while (is_told && str_cut(&words, ',', &word)) {
-			word = str_trim(word);
-			is_told = memmem(text, strlen(text), word.at,
-					 word.len) != NULL;
+			char *told = in_manual(str_trim(word));
+
+			is_told = strstr(text, told) != NULL;
+			free(told);
 		}
 		free(text);
 	}
