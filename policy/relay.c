@@ -231,7 +231,8 @@ needs_login(const struct policy_facts *facts, struct verdict *out,
 		return false;
 	}
 	trace_outcome(step, "refused: a submission listener asks for a login");
-	trace_advice(trace, "log in on this connection first");
+	trace_advice(trace, "log in on this connection first (`ostlerctl user "
+			    "add NAME` makes a login)");
 	out->scenario = SCENARIO_OURS_SUBMISSION;
 	status_set(&out->status, 530, "5.7.0", "Authentication required");
 	return decide(out, false, RULE_AUTH_REQUIRED, NULL);

@@ -330,6 +330,7 @@ void run_learn(struct run *run, const struct outcome *outcomes);
 
 /* ------------------------------------------------------------ denied.c */
 
+enum denied_hop denied_hop_of(const struct next_hop *hop);
 /* Settles a run; if a host refused to relay, when DNS has said what it says
  * now. outcomes: lent for the call. */
 void run_judge(struct run *run, const struct outcome *outcomes);

@@ -13,7 +13,7 @@
 #include "queue/bounce/advice.h"
 #include "queue/core.h"
 
-static enum denied_hop
+enum denied_hop
 denied_hop_of(const struct next_hop *hop)
 {
 	if (hop->kind == HOP_MX)

@@ -5,6 +5,9 @@
 #include <uv.h>
 
 #include "lib/mem.h"
+#include "lib/str.h"
+#include "queue/bounce/advice.h"
+#include "queue/bounce/relay_denied.h"
 #include "queue/core.h"
 #include "queue/deliver/delivery.h"
 #include "queue/envelope.h"
@@ -15,6 +18,8 @@ struct diagnosis {
 	struct delivery *delivery; /* NULL: over */
 	struct delivery_watch watch;
 	struct policy *policy; /* shares */
+	enum denied_hop hop;
+	bool has_login;
 	uv_timer_t timer;
 	diagnosis_fn *on_end;
 	void *arg;
@@ -59,6 +64,29 @@ on_timeout(uv_timer_t *timer)
 	on_end(arg, NULL);
 }
 
+/*
+ * A next hop that an operator chose refuses to relay: whose login or list is
+ * wrong is known without DNS, and told as a report would tell it.
+ */
+static void
+advise_on_denied(const struct diagnosis *diagnosis,
+		 const struct outcome *outcome,
+		 struct classification *classification)
+{
+	struct denied_facts facts = {
+		.hop = diagnosis->hop,
+		.has_login = diagnosis->has_login,
+	};
+	struct denied_verdict verdict;
+
+	if (diagnosis->hop == DENIED_HOP_MX ||
+	    !relay_is_denied(outcome, classification, diagnosis->hop))
+		return;
+	denied_decide(&facts, &verdict);
+	classification->advice =
+		advice_id(str_of(denied_cause_advice(verdict.cause)));
+}
+
 static void
 on_delivery(void *owner, const struct outcome *outcomes, size_t count)
 {
@@ -77,6 +105,7 @@ on_delivery(void *owner, const struct outcome *outcomes, size_t count)
 	diagnosis->delivery = NULL;
 	classify_outcome(diagnosis->queue->classifier, &outcomes[0],
 			 &classification);
+	advise_on_denied(diagnosis, &outcomes[0], &classification);
 	advice_find(&classification, NULL, &advice);
 	diagnosis_cancel(diagnosis);
 	on_end(arg, &end);
@@ -100,6 +129,8 @@ diagnosis_start(struct queue *queue, const struct diagnosis_request *request,
 	diagnosis->queue = queue;
 	diagnosis->policy = policy_ref(request->policy);
 	diagnosis->watch = request->watch;
+	diagnosis->hop = denied_hop_of(request->hop);
+	diagnosis->has_login = request->hop->user != NULL;
 	diagnosis->on_end = on_end;
 	diagnosis->arg = arg;
 	envelope_init(&diagnosis->envelope);

@@ -28,8 +28,11 @@ print_policy(const json_t *row)
 		json_array_foreach(recipients, i, one)(void)
 			printf("  %s\n", json_string_value(one));
 	if (get(row, "strangers_reply")[0] != '\0')
-		(void)printf("from a stranger: %s (%s)\n",
-			     get(row, "strangers"),
+		(void)printf(strcmp(get(row, "strangers"), "accepted") == 0
+				     ? "who is not logged in here may send to "
+				       "it: %s\n"
+				     : "who is not logged in here may not send "
+				       "to it, and hears: %s\n",
 			     get(row, "strangers_reply"));
 }
 

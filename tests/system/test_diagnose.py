@@ -157,7 +157,8 @@ def test_diagnose_says_in_words_what_would_become_of_a_message(world):
     answer = relay.ctl("diagnose", "bob@deny.example")
     assert answer.code == 1
     for words in ("bob@deny.example goes by mx deny.example",
-                  "from a stranger: ", "MX ", "connected to mx.deny.example",
+                  "who is not logged in here may not send to it, and hears: ",
+                  "MX ", "connected to mx.deny.example",
                   "  < 220 ", "  > EHLO mail.ostler.example",
                   "  > RCPT TO:<bob@deny.example>",
                   "  < 550 5.1.1 <bob@deny.example>: no such user",
@@ -190,6 +191,22 @@ def test_diagnose_shows_no_secret(relay, make_sink, authority, folder):
     steps, _ = diagnose(relay, "bob@far.example")
     assert steps["result"]["outcome"] == "deferred"
     assert steps["result"]["rule"] == "cause-auth-failed"
+
+
+def test_a_refusal_to_relay_by_our_own_next_hop_says_what_to_set(
+        relay, make_sink):
+    """Which server's login or list is wrong is known: it is not theirs."""
+    sink = make_sink()
+    sink.on_rcpt = lambda address: "554 5.7.1 Relay access denied"
+    way = f"smtp:{sink.host}:{sink.port}"
+    relay.route("out", for_=["no.example"], via=way)
+    relay.domain("inner.example", way)
+    relay.start()
+    for domain, words in (("no.example", "Set user and password_file"),
+                          ("inner.example", "Add the domain to what the inner")):
+        steps, _ = diagnose(relay, f"bob@{domain}")
+        assert steps["result"]["category"] == "relaying-issues"
+        assert steps["result"]["advice"].startswith(words)
 
 
 def test_who_stops_waiting_ends_the_walk(relay, names, make_sink):
