@@ -157,16 +157,20 @@ mime_wrap(const char *first, const char *other, struct str text,
 
 /* --- headers ------------------------------------------------------------- */
 
-/* RFC 2047, 4.2 and 5 (3): the letters that need no escape anywhere */
+/* RFC 2047, 4.2 and 5 (3): what needs no escape beside letters and digits, in
+ * text and in a phrase, where a comma would begin another address */
+#define TEXT_SAFE   "!*+-/.,:@"
+#define PHRASE_SAFE "!*+-/"
+
 static bool
-is_word_safe(unsigned char c)
+is_word_safe(unsigned char c, const char *safe)
 {
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
-	       (c >= 'a' && c <= 'z') || strchr("!*+-/.,:@", c) != NULL;
+	       (c >= 'a' && c <= 'z') || strchr(safe, c) != NULL;
 }
 
 static void
-encode_words(size_t at, struct str text, struct buf *out)
+encode_words(size_t at, struct str text, const char *safe, struct buf *out)
 {
 	const size_t frame = strlen(ENCODED_FRONT) + strlen(ENCODED_BACK);
 	size_t used = 0; /* characters of the open word, 0: none is open */
@@ -182,7 +186,8 @@ encode_words(size_t at, struct str text, struct buf *out)
 
 			if (c == ' ') {
 				piece[piece_len++] = '_';
-			} else if (c < 0x80 && c != 0 && is_word_safe(c)) {
+			} else if (c < 0x80 && c != 0 &&
+				   is_word_safe(c, safe)) {
 				piece[piece_len++] = (char)c;
 			} else {
 				piece[piece_len++] = '=';
@@ -213,7 +218,7 @@ mime_encoded_header(const char *name, struct str text, struct buf *out)
 {
 	put(out, name, strlen(name));
 	put(out, ": ", 2);
-	encode_words(strlen(name) + 2, text, out);
+	encode_words(strlen(name) + 2, text, PHRASE_SAFE, out);
 	put(out, "\r\n", 2);
 }
 
@@ -256,7 +261,7 @@ mime_header(const char *name, struct str text, struct buf *out)
 	put(out, name, strlen(name));
 	put(out, ": ", 2);
 	if (!is_plain(text)) {
-		encode_words(at, text, out);
+		encode_words(at, text, TEXT_SAFE, out);
 		put(out, "\r\n", 2);
 		return;
 	}

@@ -48,7 +48,8 @@ void mime_wrap(const char *first, const char *other, struct str text,
  */
 void mime_header(const char *name, struct str text, struct buf *out);
 
-/* The same, in encoded words in any case. */
+/* The same, in encoded words in any case, which may be a phrase: the name in
+ * front of an address (RFC 2047, 5 (3)). */
 void mime_encoded_header(const char *name, struct str text, struct buf *out);
 
 /* RFC 5322, 3.2.5: words of atext alone, which a header may hold as they

@@ -25,6 +25,7 @@ static const struct {
 	{"plain", "plain", "plain"},
 	{"a\r\nb\tc\x1b[2J\x7f", "a  b c [2J ", "a  b c [2J "},
 	{"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f", "gr??"},
+	{"\xe0\xa4\xb9 \xe0\xa4", "\xe0\xa4\xb9 ??", "? ??"},
 	{"\xff\xfe", "??", "??"},
 	/* overlong, surrogate, C1, right-to-left override, line separator */
 	{"\xc0\xaf", "??", "??"},
@@ -142,6 +143,30 @@ START_TEST(quoted_printable_survives_every_server)
 }
 END_TEST
 
+START_TEST(a_name_is_a_phrase_or_stands_in_encoded_words)
+{
+	ck_assert(mime_is_phrase(str_of("Mail-Zustellung AZ az 09")));
+	ck_assert(!mime_is_phrase(str_of("")));
+	ck_assert(!mime_is_phrase(str_of("Mail.")));
+	ck_assert(!mime_is_phrase(str_of("Mail (host)")));
+	ck_assert(!mime_is_phrase(str_of("Mail/")));
+	ck_assert(!mime_is_phrase(str_of("Mail:")));
+	ck_assert(!mime_is_phrase(str_of("a@b")));
+	ck_assert(!mime_is_phrase(str_of("a[")));
+	ck_assert(!mime_is_phrase(str_of("a{")));
+	ck_assert(!mime_is_phrase(str_of("Zust\xc3\xa4nde")));
+	/* also what would be a header as it is: "Mail: x" is not one */
+	mime_encoded_header("From", str_of("Mail: <x>"), &out);
+	ck_assert_str_eq(buf_text(&out),
+			 "From: =?utf-8?Q?Mail=3A_=3Cx=3E?=\r\n");
+	/* nor two addresses */
+	buf_clear(&out);
+	mime_encoded_header("From", str_of("Mail, a@b.c"), &out);
+	ck_assert_str_eq(buf_text(&out),
+			 "From: =?utf-8?Q?Mail=2C_a=40b=2Ec?=\r\n");
+}
+END_TEST
+
 static const struct {
 	const char *value;
 	bool is_known;
@@ -182,5 +207,6 @@ UNIT_MAIN("mime_text", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_word_that_no_line_can_hold_is_encoded);
 	  tcase_add_loop_test(tc, quoted_printable_survives_every_server, 0,
 			      (int)COUNT(quoted));
+	  tcase_add_test(tc, a_name_is_a_phrase_or_stands_in_encoded_words);
 	  tcase_add_loop_test(tc, encoded_words_are_read, 0,
 			      (int)COUNT(decoded));)
