@@ -43,9 +43,11 @@ CASES = demo("--list").decode().split() if DEMO.exists() else []
 #: The same in other languages; those whose point is their form once only.
 FORMS = {"8bit-headers-only", "8bit-whole", "arguments", "encoded-subject",
          "headerless", "hostile", "many", "utf8", "utf8-headers",
-         "utf8-latin1", "utf8-sender", "utf8-to-ascii", "utf8-to-ascii-raw"}
+         "utf8-latin1", "utf8-long-reply", "utf8-sender", "utf8-to-ascii",
+         "utf8-to-ascii-raw"}
 #: Those that travel by SMTPUTF8, as their sender's address does.
-GLOBAL = {"utf8", "utf8-headers", "utf8-latin1", "utf8-sender"}
+GLOBAL = {"utf8", "utf8-headers", "utf8-latin1", "utf8-long-reply",
+          "utf8-sender"}
 LANGUAGES = ["en", "de", "fr"]
 TRANSLATED = [(name, language) for name in CASES for language in LANGUAGES
               if language == "en" or name not in FORMS]
@@ -262,6 +264,16 @@ UTF8_FORMS = {
     "utf8-sender": ("message/delivery-status", "message/rfc822",
                     "Minutes of Monday"),
 }
+
+
+def test_a_long_line_is_broken_between_characters():
+    wire, _ = parse("utf8-long-reply")
+    reply = re.search(rb"Diagnostic-Code: smtp; (.*?)\r\n(?! )", wire, re.S)[1]
+    lines = reply.split(b"\r\n ")
+    assert len(lines) > 2
+    assert all(len(line) <= 998 for line in lines)
+    assert "".join(line.decode() for line in lines).endswith(
+        "x" + 400 * "\u20ac")
 
 
 @pytest.mark.parametrize("name", UTF8_FORMS)

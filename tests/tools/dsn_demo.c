@@ -186,6 +186,18 @@ utf8_headers(struct dsn_input *input, struct envelope *envelope,
 	envelope->ret = 'H';
 }
 
+/* A line that has no space to be broken at, but characters. */
+static void
+utf8_long_reply(struct dsn_input *input, struct envelope *envelope,
+		struct outcome *outcome)
+{
+	size_t at = strlen(outcome->reply);
+
+	utf8_addresses(input, envelope, outcome);
+	for (unsigned i = 0; i < 400; i++, at += 3)
+		memcpy(outcome->reply + at, "\xe2\x82\xac", 4);
+}
+
 /* Only his own address is UTF-8. */
 static void
 utf8_sender(struct dsn_input *input, struct envelope *envelope,
@@ -307,6 +319,8 @@ static const struct demo demos[] = {
 	 "550 5.1.1 Empf\xc3\xa4nger unbekannt", encoded_original, NULL},
 	{"utf8", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT, "550 5.1.1 no such user",
 	 eight_bit_original, utf8_addresses},
+	{"utf8-long-reply", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT, "550 5.1.1 x",
+	 plain_original, utf8_long_reply},
 	{"utf8-headers", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
 	 "550 5.1.1 no such user \xe7\x94\xa8\xe6\x88\xb7", eight_bit_original,
 	 utf8_headers},
