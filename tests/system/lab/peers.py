@@ -236,6 +236,7 @@ mail_location = maildir:{self.folder}/mail/%u
 first_valid_uid = 1
 first_valid_gid = 1
 auth_mechanisms = oauthbearer xoauth2
+auth_failure_delay = 0
 submission_relay_host = {relay.host}
 submission_relay_port = {relay.port}
 passdb {{
@@ -246,6 +247,12 @@ passdb {{
 userdb {{
   driver = static
   args = uid=nobody gid=nogroup home={self.folder}/mail/%u
+}}
+# failed logins are punished with seconds, which these tests would wait for
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service submission-login {{
   inet_listener submission {{
