@@ -6,14 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "lib/mem.h"
 #include "queue/spool/body.h"
 #include "queue/spool/disk.h"
 #include "queue/spool/mutant.h"
 
-#define BATCH_MAX (16u << 20) /* records of one batch, if not one parcel */
-#define COPY_MAX  2048u	      /* smaller bodies are copied, not referred to */
+#define BATCH_MAX	(16u << 20) /* records of one batch, if not one parcel */
+#define COPY_MAX	2048u /* smaller bodies are copied, not referred to */
+#define FIRST_COMMIT_NS 1000000u /* as long as none was timed */
 
 static const uint8_t zeros[FORMAT_BLOCK];
 
@@ -156,16 +158,31 @@ batch_bytes(size_t records)
 }
 
 static void
-add_iov(struct committer *committer, size_t *count, const uint8_t *bytes,
-	size_t len)
+add_iov(struct committer *committer, const uint8_t *bytes, size_t len)
 {
-	if (*count == committer->iov_size) {
+	if (committer->iov_count == committer->iov_size) {
 		committer->iov_size = 2 * committer->iov_size + 256;
 		committer->iov = mem_resize(committer->iov, committer->iov_size,
 					    sizeof(*committer->iov));
 	}
-	committer->iov[(*count)++] =
+	committer->iov[committer->iov_count++] =
 		(struct iovec){(void *)(uintptr_t)bytes, len};
+	committer->unwritten += len;
+}
+
+/* Of the batch that is being written: what fills its first block is copied
+ * there, because that is written last. */
+static void
+add_bytes(struct committer *committer, const uint8_t *bytes, size_t len)
+{
+	size_t left = FORMAT_BLOCK - committer->first_len;
+	size_t part = len < left ? len : left;
+
+	if (part != 0)
+		memcpy(committer->first + committer->first_len, bytes, part);
+	committer->first_len += part;
+	if (len > part)
+		add_iov(committer, bytes + part, len - part);
 }
 
 /* Ties every record of the parcel to its place; returns how many. */
@@ -178,8 +195,139 @@ seal_parcel(struct parcel *parcel, const struct record_place *place)
 	return (uint32_t)parcel->item_count;
 }
 
+/* Behind the records that the batch has. */
+static void
+add_parcel(struct committer *committer, struct batch *batch,
+	   struct parcel *parcel)
+{
+	struct record_place place = {committer->tag, batch->segment->segno,
+				     batch->seq};
+
+	parcel->start = committer->offset + BATCH_HEADER + batch->bytes;
+	batch->records += seal_parcel(parcel, &place);
+	batch->bytes += (uint32_t)parcel->bytes;
+	for (size_t i = 0; i < parcel->piece_count; i++) {
+		const struct parcel_piece *piece = &parcel->pieces[i];
+
+		add_bytes(committer,
+			  piece->bytes != NULL ? piece->bytes
+					       : parcel->arena + piece->at,
+			  piece->len);
+	}
+	list_push(&batch->parcels, &parcel->link);
+}
+
+/* Takes the last bytes off what is to be written, to a place of their own,
+ * which the one before still has what is written now. */
+static const uint8_t *
+cut_tail(struct committer *committer, size_t len)
+{
+	uint8_t *tail = committer->tails[committer->tail++ % 2];
+	size_t left = len;
+
+	while (left > 0) {
+		struct iovec *last = &committer->iov[committer->iov_count - 1];
+		size_t part = last->iov_len < left ? last->iov_len : left;
+
+		last->iov_len -= part;
+		left -= part;
+		memcpy(tail + left, (uint8_t *)last->iov_base + last->iov_len,
+		       part);
+		if (last->iov_len == 0)
+			committer->iov_count--;
+	}
+	committer->unwritten -= len;
+	return tail;
+}
+
 /*
- * Writes the batch to the current segment and syncs it.
+ * Writes what is there of the batch, but not the first block, which holds
+ * its header. Whole blocks only: what is not in the page cache would have to
+ * be read for half a one.
+ */
+static int
+write_ahead(struct committer *committer, struct batch *batch)
+{
+	uint64_t at = committer->offset + FORMAT_BLOCK + batch->written;
+	size_t left = committer->unwritten % FORMAT_BLOCK;
+	size_t len = committer->unwritten - left;
+	const uint8_t *tail;
+	int rc;
+
+	if (len == 0)
+		return 0;
+	tail = cut_tail(committer, left);
+	rc = disk_writev(batch->segment->fd, committer->iov + 1,
+			 committer->iov_count - 1, at);
+	if (rc == 0)
+		disk_start_write(batch->segment->fd, at, len);
+	batch->written += (uint32_t)len;
+	committer->iov_count = 1;
+	committer->unwritten = 0;
+	if (left != 0)
+		add_iov(committer, tail, left);
+	return rc;
+}
+
+/*
+ * Writes what is left of the batch, and its header: until then nothing of it
+ * counts. What was not begun before is one write.
+ */
+static int
+write_rest(struct committer *committer, struct batch *batch)
+{
+	struct batch_head head = {
+		.bytes = batch_bytes(batch->bytes),
+		.used = BATCH_HEADER + batch->bytes,
+		.records = batch->records,
+		.tag = committer->tag,
+		.segno = batch->segment->segno,
+		.seq = batch->seq,
+		.head = batch->head,
+		.ids = batch->ids,
+	};
+	size_t padding = -committer->unwritten % FORMAT_BLOCK;
+	int fd = batch->segment->fd, rc;
+
+	memset(committer->first + committer->first_len, 0,
+	       FORMAT_BLOCK - committer->first_len);
+	batch_encode(&head, committer->first);
+	if (padding != 0)
+		add_iov(committer, zeros, padding);
+	if (batch->written == 0)
+		return disk_writev(fd, committer->iov, committer->iov_count,
+				   committer->offset);
+	rc = disk_writev(fd, committer->iov + 1, committer->iov_count - 1,
+			 committer->offset + FORMAT_BLOCK + batch->written);
+	if (rc == 0)
+		rc = disk_write(fd, committer->first, FORMAT_BLOCK,
+				committer->offset);
+	return rc;
+}
+
+static int
+write_parcels(struct committer *committer, struct batch *batch,
+	      struct list *parcels, bool is_last)
+{
+	struct list *node;
+
+	if (batch->segment == NULL) {
+		batch->segment = committer->current;
+		committer->iov_count = 0;
+		add_iov(committer, committer->first, FORMAT_BLOCK);
+		committer->first_len = BATCH_HEADER;
+		committer->unwritten = 0; /* behind the first block */
+	}
+	for (node = list_pop(parcels); node != NULL; node = list_pop(parcels))
+		add_parcel(committer, batch,
+			   container_of(node, struct parcel, link));
+	return is_last ? write_rest(committer, batch)
+		       : write_ahead(committer, batch);
+}
+
+/*
+ * Writes parcels of the batch to the current segment; with the last ones it
+ * is complete, and is synced.
  *
  * I1: status 0 is given only after fdatasync returned 0. I5: when anything
  * failed, the segment is never written again and the next batch has the same
@@ -188,51 +336,19 @@ seal_parcel(struct parcel *parcel, const struct record_place *place)
  * for, and the next batch overwrites the same place.
  */
 static void
-batch_write(struct committer *committer, struct batch *batch, uint64_t ids)
+batch_write(struct committer *committer, struct batch *batch,
+	    struct list *parcels, bool is_last)
 {
-	uint8_t header[BATCH_HEADER] = {0};
-	struct batch_head head = {
-		.tag = committer->tag,
-		.segno = committer->current->segno,
-		.seq = committer->seq,
-		.head = batch->head,
-		.ids = ids,
-	};
-	struct record_place place = {head.tag, head.segno, head.seq};
-	size_t records = 0, count = 0;
-	struct list *node;
+	bool is_synced = false;
 
-	batch->segment = committer->current;
-	batch->seq = committer->seq;
-	add_iov(committer, &count, header, BATCH_HEADER);
-	list_each (node, &batch->parcels) {
-		struct parcel *parcel = container_of(node, struct parcel, link);
-
-		parcel->start =
-			(uint32_t)(committer->offset + BATCH_HEADER + records);
-		head.records += seal_parcel(parcel, &place);
-		records += parcel->bytes;
-		for (size_t i = 0; i < parcel->piece_count; i++) {
-			const struct parcel_piece *piece = &parcel->pieces[i];
-
-			add_iov(committer, &count,
-				piece->bytes != NULL
-					? piece->bytes
-					: parcel->arena + piece->at,
-				piece->len);
-		}
-	}
-	head.used = (uint32_t)(BATCH_HEADER + records);
-	head.bytes = batch_bytes(records);
-	if (head.bytes != head.used)
-		add_iov(committer, &count, zeros, head.bytes - head.used);
-	batch_encode(&head, header);
-
-	batch->status = disk_writev(committer->current->fd, committer->iov,
-				    count, committer->offset);
+	if (MUTANT(SYNCED_TOO_EARLY) && is_last && batch->written != 0)
+		is_synced = disk_datasync(batch->segment->fd) == 0;
+	batch->status = write_parcels(committer, batch, parcels, is_last);
 	if (batch->status == -ENOSPC || batch->status == -EDQUOT)
 		return;
-	if (batch->status == 0 && !MUTANT(BATCH_UNSYNCED))
+	if (batch->status == 0 && !is_last)
+		return;
+	if (batch->status == 0 && !MUTANT(BATCH_UNSYNCED) && !is_synced)
 		batch->status = disk_datasync(committer->current->fd);
 	if (batch->status < 0 && MUTANT(SYNC_AGAIN))
 		batch->status = disk_datasync(committer->current->fd);
@@ -245,7 +361,7 @@ batch_write(struct committer *committer, struct batch *batch, uint64_t ids)
 		return;
 	}
 	committer->failures = 0;
-	committer->offset += head.bytes;
+	committer->offset += batch_bytes(batch->bytes);
 	batch->end = committer->offset;
 	committer->seq++;
 	committer->stamped = batch->head;
@@ -294,26 +410,30 @@ static void
 give_back(struct committer *committer, struct batch *batch)
 {
 	list_push(&committer->done, &batch->link);
+	committer->is_more_coming = true;
 	(void)uv_async_send(committer->notify); /* fails only for NULL */
 }
 
 /* With the lock held; gives it up while the disk works. */
 static void
-write_unlocked(struct committer *committer, struct batch *batch)
+write_unlocked(struct committer *committer, struct batch *batch,
+	       struct list *parcels, bool is_last)
 {
-	uint64_t ids = committer->ids;
+	uint64_t began;
 
+	batch->ids = committer->ids;
 	batch->head = committer->head;
 	if (batch->head > committer->current->segno)
 		batch->head = committer->current->segno;
 	pthread_mutex_unlock(&committer->lock);
-	batch->took_ns = uv_hrtime();
-	batch_write(committer, batch, ids);
-	batch->took_ns = uv_hrtime() - batch->took_ns;
+	began = uv_hrtime();
+	batch_write(committer, batch, parcels, is_last);
+	if (is_last && batch->status == 0)
+		committer->commit_ns =
+			(7 * committer->commit_ns + (uv_hrtime() - began)) / 8;
 	pthread_mutex_lock(&committer->lock);
 	if (committer->failures >= 2)
 		committer->is_broken = true;
-	give_back(committer, batch);
 }
 
 static void
@@ -341,7 +461,12 @@ wait_for_segment(struct committer *committer, uint32_t need)
 
 	if (current != NULL && committer->head > committer->stamped &&
 	    current->bytes - committer->offset >= FORMAT_BLOCK) {
-		write_unlocked(committer, batch_new(committer));
+		struct batch *batch = batch_new(committer);
+		struct list none;
+
+		list_init(&none);
+		write_unlocked(committer, batch, &none, true);
+		give_back(committer, batch);
 		/* what it lets go may help: the loop says it once more */
 		committer->is_giving_up = false;
 		return;
@@ -358,26 +483,78 @@ wait_for_segment(struct committer *committer, uint32_t need)
 	pthread_cond_wait(&committer->wake, &committer->lock);
 }
 
-/* Joins the parcels that fit; the first one always does. */
-static struct batch *
-collect(struct committer *committer)
+/*
+ * Takes the parcels that fit behind what the batch has; the first one always
+ * does. Returns false when one has to stay.
+ */
+static bool
+collect(struct committer *committer, const struct batch *batch,
+	struct list *parcels)
 {
-	struct batch *batch = batch_new(committer);
+	bool is_first = list_is_empty(&batch->parcels);
 	uint32_t fits = room(committer);
-	size_t bytes = 0;
+	size_t bytes = batch->bytes;
 
 	while (!list_is_empty(&committer->queue)) {
 		struct list *node = committer->queue.next;
 		struct parcel *parcel = container_of(node, struct parcel, link);
 
-		if (bytes != 0 && (bytes + parcel->bytes > BATCH_MAX ||
-				   batch_bytes(bytes + parcel->bytes) > fits))
-			break;
+		if (!is_first && (bytes + parcel->bytes > BATCH_MAX ||
+				  batch_bytes(bytes + parcel->bytes) > fits))
+			return false;
+		is_first = false;
 		bytes += parcel->bytes;
 		list_remove(node);
-		list_push(&batch->parcels, node);
+		list_push(parcels, node);
 	}
-	return batch;
+	return true;
+}
+
+/* Until more was given, the turn is over, or it took too long. */
+static void
+wait_for_more(struct committer *committer, uint64_t until_ns)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(until_ns / 1000000000u),
+		.tv_nsec = (long)(until_ns % 1000000000u),
+	};
+
+	committer->is_waiting = true;
+	while (list_is_empty(&committer->queue) && committer->is_more_coming &&
+	       !committer->is_stopping && uv_hrtime() < until_ns)
+		(void)pthread_cond_timedwait(&committer->wake, &committer->lock,
+					     &until); /* the clock decides */
+	committer->is_waiting = false;
+}
+
+/*
+ * One batch: what waits, and what the turn of the loop still brings that goes
+ * on now, or that the end of the last batch begins. Its parcels are written
+ * as they come, beside the loop, so that little but the sync is left when
+ * the turn ends; and those whose batch just ended share a sync with those
+ * that waited, instead of taking turns with them. A turn may be long: it is
+ * waited for no longer than a commit takes.
+ */
+static void
+write_batch(struct committer *committer)
+{
+	struct batch *batch = batch_new(committer);
+	uint64_t until_ns = uv_hrtime() + committer->commit_ns;
+	bool is_last;
+
+	do {
+		struct list parcels;
+
+		list_init(&parcels);
+		is_last = !collect(committer, batch, &parcels) ||
+			  !committer->is_more_coming ||
+			  committer->is_stopping || uv_hrtime() >= until_ns;
+		write_unlocked(committer, batch, &parcels, is_last);
+		is_last |= batch->status < 0;
+		if (!is_last)
+			wait_for_more(committer, until_ns);
+	} while (!is_last);
+	give_back(committer, batch);
 }
 
 static void *
@@ -406,7 +583,7 @@ run(void *arg)
 			wait_for_segment(committer, need);
 			continue;
 		}
-		write_unlocked(committer, collect(committer));
+		write_batch(committer);
 	}
 	pthread_mutex_unlock(&committer->lock);
 	return NULL;
@@ -417,12 +594,18 @@ run(void *arg)
 void
 committer_init(struct committer *committer, uv_async_t *notify)
 {
+	pthread_condattr_t attr;
+
 	*committer = (struct committer){.notify = notify,
 					.seq = 1,
 					.next_segno = 1,
-					.head = 1};
+					.head = 1,
+					.commit_ns = FIRST_COMMIT_NS};
 	pthread_mutex_init(&committer->lock, NULL);
-	pthread_cond_init(&committer->wake, NULL);
+	(void)pthread_condattr_init(&attr); /* neither can fail */
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&committer->wake, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	list_init(&committer->queue);
 	list_init(&committer->done);
 	list_init(&committer->segments);
@@ -460,7 +643,8 @@ committer_done(struct committer *committer)
 }
 
 void
-committer_give(struct committer *committer, struct list *parcels)
+committer_give(struct committer *committer, struct list *parcels,
+	       bool is_more_coming)
 {
 	struct list *node, *after;
 
@@ -469,7 +653,9 @@ committer_give(struct committer *committer, struct list *parcels)
 		list_remove(node);
 		list_push(&committer->queue, node);
 	}
-	pthread_cond_signal(&committer->wake);
+	committer->is_more_coming = is_more_coming;
+	if (!list_is_empty(&committer->queue) || committer->is_waiting)
+		pthread_cond_signal(&committer->wake);
 	pthread_mutex_unlock(&committer->lock);
 }
 
@@ -520,13 +706,16 @@ int
 committer_first(struct committer *committer, struct batch **out)
 {
 	struct batch *batch = batch_new(committer);
+	struct list none;
 
 	if (!rotate(committer, FORMAT_BLOCK)) {
 		free(batch);
 		return -ENOSPC;
 	}
+	list_init(&none);
 	batch->head = committer->head;
-	batch_write(committer, batch, committer->ids);
+	batch->ids = committer->ids;
+	batch_write(committer, batch, &none, true);
 	*out = batch;
 	return batch->status;
 }

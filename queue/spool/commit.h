@@ -3,9 +3,10 @@
  * queue/spool/commit.h - the committer: one write and one sync at a time
  *
  * The loop packs records into parcels and gives them away at the end of each
- * turn. The committer's thread joins all parcels that wait to one batch,
- * writes it, syncs it, and gives it back with its outcome; what arrives
- * meanwhile is the next batch. The running sync is the only timer.
+ * turn, or, when a turn brings much, while it goes on. The committer's thread
+ * joins all parcels that wait to one batch, writes them as they come, then
+ * the batch's header, syncs it, and gives it back with its outcome; what
+ * arrives meanwhile is the next batch.
  *
  * Parcels and batches have one owner at a time: who holds them on a list.
  * Everything else here is under the mutex, or belongs to the thread.
@@ -95,9 +96,10 @@ struct batch {
 	struct list link;
 	struct list parcels;
 	struct segment *segment; /* NULL: not written at all */
-	uint64_t seq, head;
-	uint32_t end; /* offset behind it in the segment */
-	uint64_t took_ns;
+	uint64_t seq, head, ids;
+	uint32_t records, bytes; /* of them, so far */
+	uint32_t written;	 /* behind its first block, ahead of the rest */
+	uint32_t end;		 /* offset behind it in the segment */
 	int status;
 };
 
@@ -113,10 +115,12 @@ struct committer {
 	struct list done;     /* batches */
 	struct list segments; /* free ones */
 	unsigned free_count;
-	uint64_t head, ids; /* what the next batch says */
-	uint32_t wanted;    /* bytes of a segment it waits for, 0: none */
-	bool is_stranded;   /* and there is none to write head to either */
-	bool is_giving_up;  /* no segment will come: fail what waits */
+	uint64_t head, ids;  /* what the next batch says */
+	uint32_t wanted;     /* bytes of a segment it waits for, 0: none */
+	bool is_stranded;    /* and there is none to write head to either */
+	bool is_giving_up;   /* no segment will come: fail what waits */
+	bool is_more_coming; /* the loop's turn is not over */
+	bool is_waiting;     /* for that, with a batch begun */
 	bool is_stopping;
 	bool is_last; /* the block kept back may be used */
 	bool is_broken;
@@ -126,9 +130,15 @@ struct committer {
 	uint64_t stamped; /* head of the newest durable batch */
 	struct segment *current;
 	uint32_t offset;
-	unsigned failures; /* in a row */
+	unsigned failures;  /* in a row */
+	uint64_t commit_ns; /* what the end of a batch takes, lately */
+	/* of the batch at hand: the first block, and what is not written yet */
 	struct iovec *iov;
-	size_t iov_size;
+	size_t iov_count, iov_size;
+	size_t unwritten; /* bytes, without the first block */
+	size_t first_len;
+	unsigned tail; /* in turns */
+	uint8_t first[FORMAT_BLOCK], tails[2][FORMAT_BLOCK];
 };
 
 void committer_init(struct committer *committer, uv_async_t *notify);
@@ -137,8 +147,14 @@ int committer_start(struct committer *committer);
 void committer_stop(struct committer *committer);
 void committer_done(struct committer *committer);
 
-/* parcels: takes all on the list. */
-void committer_give(struct committer *committer, struct list *parcels);
+/*
+ * parcels         takes all on the list, which may be empty
+ * is_more_coming  the turn goes on: they are written, but the sync waits a
+ *                 little for what follows. A turn that said so, or in which
+ *                 batches came back, ends with a call that does not.
+ */
+void committer_give(struct committer *committer, struct list *parcels,
+		    bool is_more_coming);
 /* Copies that wait for a segment come back with -ECANCELED. */
 void committer_fail_copies(struct committer *committer);
 void committer_add_segment(struct committer *committer,

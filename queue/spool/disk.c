@@ -117,6 +117,19 @@ disk_write_out(int fd, uint64_t at, size_t len)
 #endif
 }
 
+void
+disk_start_write(int fd, uint64_t at, size_t len)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+	/* an error is the next sync's to tell */
+	(void)sync_file_range(fd, (off_t)at, (off_t)len, SYNC_FILE_RANGE_WRITE);
+#else
+	(void)fd;
+	(void)at;
+	(void)len;
+#endif
+}
+
 static bool syncfs_reports;
 static pthread_once_t syncfs_once = PTHREAD_ONCE_INIT;
 

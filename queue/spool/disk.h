@@ -45,6 +45,8 @@ int disk_sync(int fd);
  * so a later sync finds little to do, and others' syncs are not stuck behind
  * it. Promises nothing; does nothing where the system has no such call. */
 void disk_write_out(int fd, uint64_t at, size_t len);
+/* Begins to write what was put there, and waits for nothing. The same. */
+void disk_start_write(int fd, uint64_t at, size_t len);
 /* Makes everything on the file system durable. Only where the kernel reports
  * errors by it (since Linux 5.8), which disk_has_syncfs tells. */
 int disk_syncfs(int fd);

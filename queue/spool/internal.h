@@ -107,12 +107,12 @@ struct spool {
 	unsigned handles; /* still to be closed */
 
 	struct parcel *filling;
-	uint64_t filling_since; /* uv_hrtime of its first record */
-	uint64_t commit_ns;	/* what one takes, lately */
-	struct list ready;	/* parcels to be given at the end of the turn */
-	struct list spare;	/* parcels without content */
+	struct list ready; /* parcels to be given at the end of the turn */
+	struct list spare; /* parcels without content */
 	unsigned spare_count;
 	unsigned in_flight; /* parcels given away */
+	bool is_ahead;	    /* some of them in this turn */
+	bool is_awaited;    /* the committer waits for the end of the turn */
 	int group_depth;
 	size_t group_first; /* item index */
 	struct list later;  /* callbacks without a batch */

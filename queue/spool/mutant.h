@@ -39,7 +39,8 @@ enum mutant {
 	MUTANT_COPY_BELIEVED = 21, /* I3: head passes before a copy is safe */
 	MUTANT_STATES_NOT_COPIED = 22, /* I3: states stay behind in the log */
 	MUTANT_DONE_COPIED = 23,       /* a copy behind its DONE record */
+	MUTANT_SYNCED_TOO_EARLY = 24,  /* I1: before the last of a batch */
 };
-#define MUTANTS 23 /* of them */
+#define MUTANTS 24 /* of them */
 
 #endif

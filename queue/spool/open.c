@@ -25,6 +25,7 @@
 #define LARGE_BYTES	(256u << 10)
 #define FILES_PER_S	64
 #define MEMORY_BYTES	(64u << 20)
+#define AHEAD_BYTES	(192u << 10)
 #define FIRST_PART	64 /* a first segment is this part of a full one */
 #define FIRST_COUNT	3u /* to come up with: one in use, two in hand */
 #define DAMAGE_COPY_MAX (16u << 20)
@@ -194,6 +195,8 @@ set_opts(struct spool *spool, const struct spool_opts *opts)
 		own->files_per_s = FILES_PER_S;
 	if (own->memory_bytes == 0)
 		own->memory_bytes = MEMORY_BYTES;
+	if (own->ahead_bytes == 0)
+		own->ahead_bytes = AHEAD_BYTES;
 }
 
 /* What was being streamed when the last run ended: nobody was told 250. */

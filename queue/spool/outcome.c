@@ -191,7 +191,6 @@ take_batch(struct spool *spool, struct batch *batch)
 	if (batch->status == 0) {
 		spool->stats.commits++;
 		spool->current_end = batch->end;
-		spool->commit_ns = (7 * spool->commit_ns + batch->took_ns) / 8;
 		spool->is_silent = false;
 		if (batch->head > spool->durable_head)
 			spool->durable_head = batch->head;
@@ -262,6 +261,9 @@ spool_on_notify(uv_async_t *handle)
 	list_init(&jobs);
 	move_list(&spool->committer.done, &batches, &spool->committer.lock);
 	move_list(&spool->straggler.done, &jobs, &spool->straggler.lock);
+	/* the committer waits for what those bring who waited for these */
+	if (!list_is_empty(&batches))
+		spool->is_awaited = true;
 	for (node = list_pop(&batches); node != NULL; node = list_pop(&batches))
 		take_batch(spool, container_of(node, struct batch, link));
 	for (node = list_pop(&jobs); node != NULL; node = list_pop(&jobs))

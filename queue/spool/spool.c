@@ -12,11 +12,9 @@
 #include "lib/mem.h"
 #include "queue/spool/internal.h"
 
-#define PARCEL_EARLY (320u << 10) /* a parcel may be closed above it */
-#define PARCEL_MAX   (768u << 10) /* and is closed */
-#define SPARE_MAX    4u
-#define SPARE_BYTES  (2u << 20) /* larger arenas are given back */
-#define DONE_WAIT_MS 20		/* for a batch of DONE records alone */
+#define SPARE_MAX    16u
+#define SPARE_BYTES  (512u << 10) /* larger arenas are given back */
+#define DONE_WAIT_MS 20		  /* for a batch of DONE records alone */
 
 /* ------------------------------------------------------------ small ones */
 
@@ -162,39 +160,31 @@ close_parcel(struct spool *spool)
 
 /* To the committer. */
 static void
-give_ready(struct spool *spool)
+give_ready(struct spool *spool, bool is_more_coming)
 {
 	struct list *node;
 
 	list_each (node, &spool->ready)
 		spool->in_flight++;
-	committer_give(&spool->committer, &spool->ready);
+	spool->is_ahead = spool->is_awaited = is_more_coming;
+	committer_give(&spool->committer, &spool->ready, is_more_coming);
+}
+
+/* What a turn brings is written while it goes on, a part at a time. */
+static void
+give_ahead(struct spool *spool)
+{
+	if (spool->filling->bytes < spool->opts.ahead_bytes)
+		return;
+	close_parcel(spool);
+	give_ready(spool, true);
 }
 
 void
 spool_give_parcel(struct spool *spool, struct parcel *parcel)
 {
-	struct list parcels;
-
-	list_init(&parcels);
-	list_push(&parcels, &parcel->link);
-	spool->in_flight++;
-	committer_give(&spool->committer, &parcels);
-}
-
-/*
- * Whether what was collected should not wait for the end of the turn. Two
- * batches cost a sync more than one, so it is right when collecting took a
- * fair part of what a commit takes.
- */
-static bool
-is_worth_a_batch(const struct spool *spool)
-{
-	size_t bytes = spool->filling->bytes;
-
-	if (bytes <= PARCEL_EARLY || bytes > PARCEL_MAX)
-		return bytes > PARCEL_MAX;
-	return 2 * (uv_hrtime() - spool->filling_since) > spool->commit_ns;
+	list_push(&spool->ready, &parcel->link);
+	give_ready(spool, true);
 }
 
 struct parcel_item *
@@ -204,13 +194,8 @@ spool_add_record(struct spool *spool, struct record_head *record,
 	bool is_grouped = spool->group_depth > 0;
 	struct parcel_item *item;
 
-	if (spool->filling->item_count == 0)
-		spool->filling_since = uv_hrtime();
-	/* a batch of its own: the disk works while the turn goes on */
-	if (!is_grouped && is_worth_a_batch(spool)) {
-		close_parcel(spool);
-		give_ready(spool);
-	}
+	if (!is_grouped)
+		give_ahead(spool);
 	if (is_grouped)
 		record->flags |= RECORD_MORE;
 	item = parcel_add(spool->filling, record, text, body);
@@ -225,8 +210,7 @@ spool_group_begin(struct spool *spool)
 {
 	assert(spool->group_depth == 0);
 	/* all of a group in one parcel, and so in one batch */
-	if (spool->filling->bytes > PARCEL_EARLY)
-		close_parcel(spool);
+	give_ahead(spool);
 	spool->group_depth = 1;
 	spool->group_first = spool->filling->item_count;
 }
@@ -254,18 +238,16 @@ spool_give(struct spool *spool, bool all)
 {
 	assert(spool->group_depth == 0);
 	if (spool->filling->is_urgent ||
-	    (all && spool->filling->item_count != 0))
+	    ((all || spool->is_ahead) && spool->filling->item_count != 0))
 		close_parcel(spool);
-	if (list_is_empty(&spool->ready)) {
-		if (spool->filling->item_count != 0 &&
-		    !uv_is_active((uv_handle_t *)&spool->done_timer))
-			(void)uv_timer_start(&spool->done_timer,
-					     spool_on_done_timer, DONE_WAIT_MS,
-					     0);
-		return;
-	}
-	(void)uv_timer_stop(&spool->done_timer);
-	give_ready(spool);
+	if (!list_is_empty(&spool->ready) || spool->is_ahead)
+		(void)uv_timer_stop(&spool->done_timer);
+	else if (spool->filling->item_count != 0 &&
+		 !uv_is_active((uv_handle_t *)&spool->done_timer))
+		(void)uv_timer_start(&spool->done_timer, spool_on_done_timer,
+				     DONE_WAIT_MS, 0);
+	if (!list_is_empty(&spool->ready) || spool->is_awaited)
+		give_ready(spool, false);
 }
 
 void

@@ -41,6 +41,8 @@ struct spool_opts {
 				   copy it within the log; 0: 64 */
 	size_t memory_bytes;	/* bodies kept until the first attempt ended;
 				   0: 64 MiB */
+	size_t ahead_bytes;	/* of a turn's records: so much is written
+				   while the turn goes on; 0: 192 KiB */
 };
 
 /* One queued message as found at start. Everything is lent for the call. */

@@ -3,13 +3,14 @@
  * The spool alone, as a closed loop: each of N sessions hands over a message,
  * waits until it is durable, and hands over the next.
  *
- *	spool_bench [-k KEEP] [-f FILES] [-l LAG] [-w WARM] [-m MIB] SIZE
- *	            SESSIONS SECONDS DIR [cycle | accept]
+ *	spool_bench [-a AHEAD] [-k KEEP] [-f FILES] [-l LAG] [-w WARM] [-m MIB]
+ *	            SIZE SESSIONS SECONDS DIR [cycle | accept]
  *
  * cycle   each message is read back, its checksum compared, and settled
  * accept  nothing is settled while time is taken. The log is made large
  *         before, and the run ends early when it is nearly full, so that
  *         neither growth nor old mail is measured. DIR may be used again.
+ * AHEAD   so many KiB of a turn's records are written while it goes on
  * KEEP    this many of a hundred messages are never settled
  * FILES   so many files are made of old mail each second before any of it is
  *         copied within the log
@@ -48,7 +49,7 @@ static uint32_t body_crc;
 static size_t size;
 static enum { CYCLE, ACCEPT } mode;
 static unsigned keep_percent, files_per_s;
-static size_t lag;
+static size_t lag, ahead;
 static double warm_s = 1, seconds;
 static uint64_t warm_bytes;
 static const char *dir;
@@ -319,8 +320,10 @@ parse(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "f:k:l:m:w:")) != -1) {
-		if (option == 'k')
+	while ((option = getopt(argc, argv, "a:f:k:l:m:w:")) != -1) {
+		if (option == 'a')
+			ahead = strtoul(optarg, NULL, 10) << 10;
+		else if (option == 'k')
 			keep_percent = (unsigned)strtoul(optarg, NULL, 10);
 		else if (option == 'f')
 			files_per_s = (unsigned)strtoul(optarg, NULL, 10);
@@ -360,7 +363,7 @@ main(int argc, char **argv)
 
 	if (parse(argc, argv) < 0) {
 		fprintf(stderr,
-			"usage: spool_bench [-k KEEP] [-f FILES] "
+			"usage: spool_bench [-a AHEAD] [-k KEEP] [-f FILES] "
 			"[-l LAG] [-w WARM] [-m MIB] SIZE SESSIONS SECONDS DIR "
 			"[cycle | accept]\n");
 		return 64;
@@ -374,6 +377,7 @@ main(int argc, char **argv)
 	uv_loop_init(&loop);
 	opts.dir = dir;
 	opts.files_per_s = files_per_s;
+	opts.ahead_bytes = ahead;
 	if (mode == ACCEPT)
 		opts.segments_soft = ACCEPT_SEGMENTS;
 	if (spool_open(&loop, &opts, &callbacks, NULL, &spool, &err) < 0)

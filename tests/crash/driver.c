@@ -27,6 +27,7 @@
 #define OLD_WANTED   48u /* so many are left lying */
 #define OLD_MAX	     4096u
 #define LARGE_BYTES  16384u
+#define AHEAD_BYTES  8192u /* few turns bring more than two messages */
 #define CALM_EACH    200u
 #define CALM	     60u     /* of them are settled at once */
 #define STATES_MAX   60u     /* of one message: the marks are bits */
@@ -381,7 +382,8 @@ main(int argc, char **argv)
 	struct spool_opts opts = {.segment_bytes = 65536,
 				  .segments_soft = 4,
 				  .segments_hard = 12,
-				  .large_bytes = LARGE_BYTES};
+				  .large_bytes = LARGE_BYTES,
+				  .ahead_bytes = AHEAD_BYTES};
 	const char *trace = getenv("OSTLER_CRASH_TRACE");
 	struct err err;
 

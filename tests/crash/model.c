@@ -135,6 +135,31 @@ model_node(struct model *model, uint64_t inode)
 	return NULL;
 }
 
+uint8_t *
+model_read(struct model *model, uint64_t inode, uint64_t at, size_t len)
+{
+	const struct node *node = model_node(model, inode);
+	uint8_t *to = mem_zalloc(len);
+
+	if (node == NULL)
+		return to;
+	if (at < node->len)
+		memcpy(to, node->bytes + at,
+		       node->len - at < len ? node->len - at : len);
+	for (size_t i = 0; i < node->change_count; i++) {
+		const struct change *change = &node->changes[i];
+		uint64_t from = change->at > at ? change->at : at;
+		uint64_t end = change->at + change->len;
+
+		if (end > at + len)
+			end = at + len;
+		if (change->bytes != NULL && from < end)
+			memcpy(to + (from - at),
+			       change->bytes + (from - change->at), end - from);
+	}
+	return to;
+}
+
 static struct name *
 name_in(struct node *folder, const char *text, size_t len)
 {

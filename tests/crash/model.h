@@ -39,6 +39,11 @@ void model_apply(struct model *model, const struct trace_event *event,
 /* The file or folder an inode number stands for now, or NULL. */
 struct node *model_node(struct model *model, uint64_t inode);
 
+/* Bytes of a file as a program reads them now, zeros behind its end. The
+ * caller's to free. */
+uint8_t *model_read(struct model *model, uint64_t inode, uint64_t at,
+		    size_t len);
+
 /*
  * What a successful TRACE_SYNC_END covers in a file: changes whose seq is
  * below *out_before. False if it does not cover that file, or failed.

@@ -87,17 +87,24 @@ note_dones(struct run *run, const struct trace_event *event,
 	struct expected *expected = &run->expected;
 	struct batch_head head;
 	uint32_t at = BATCH_HEADER;
+	uint8_t *whole = NULL;
 
 	if (event->len < FORMAT_BLOCK ||
-	    !batch_decode(bytes, expected->tag, event->len, &head))
+	    !batch_decode(bytes, expected->tag, UINT32_MAX, &head))
 		return;
+	/* the rest of it may have been written ahead of this first block */
+	if (head.bytes > event->len) {
+		whole = model_read(run->model, event->a, event->b, head.bytes);
+		memcpy(whole, bytes, event->len);
+		bytes = whole;
+	}
 	while (at < head.used) {
 		struct record_place place = {head.tag, head.segno, head.seq};
 		struct record_head record;
 
 		if (record_decode(bytes + at, head.used - at, &place, false,
 				  &record) != RECORD_GOOD)
-			return;
+			break;
 		if (record.id > expected->max_id)
 			expected->max_id = record.id;
 		if (record.type == RECORD_DONE) {
@@ -110,6 +117,7 @@ note_dones(struct run *run, const struct trace_event *event,
 		}
 		at += (uint32_t)record_bytes(&record);
 	}
+	free(whole);
 }
 
 static void
