@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/str.h"
+
 int
 err_set(struct err *err, int code, const char *format, ...)
 {
@@ -17,6 +19,7 @@ err_set(struct err *err, int code, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);
+	str_mend_end(err->text); /* where it was cut */
 	len = strlen(err->text);
 	/* a cut text still says what failed */
 	(void)snprintf(err->text + len, sizeof(err->text) - len, ": %s",
@@ -35,5 +38,6 @@ err_text(struct err *err, int code, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);
+	str_mend_end(err->text); /* where it was cut */
 	return code;
 }

@@ -14,6 +14,7 @@
 #include "lib/net/stream.h"
 #include "server/daemon.h"
 #include "server/place.h"
+#include "server/queue_json.h"
 
 #define CONTROL_LINE_MAX	60000 /* one request; below STREAM_IN_MAX */
 #define CONTROL_CONNECTIONS_MAX 32
@@ -104,8 +105,12 @@ void
 control_end(struct control_request *request, int exit_code, const char *error)
 {
 	struct control_connection *connection = request->connection;
-	json_t *end = json_pack("{s:b,s:i,s:s*}", "end", 1, "exit", exit_code,
-				"error", error);
+	/* what a configuration is wrong about may be any bytes; without this
+	 * line a client would wait for ever */
+	json_t *end = json_pack("{s:b,s:i}", "end", 1, "exit", exit_code);
+
+	if (error != NULL)
+		json_object_set_new(end, "error", queue_json_text(error));
 
 	(void)control_row(request, end);
 	json_decref(request->args);

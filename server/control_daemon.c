@@ -16,6 +16,7 @@
 #include "server/control.h"
 #include "server/daemon.h"
 #include "server/listener.h"
+#include "server/queue_json.h"
 #include "server/smtpd.h"
 #include "server/version.h"
 
@@ -28,11 +29,11 @@ on_destination(void *arg, const char *key, uint64_t waiting, uint64_t active,
 	json_t *list = arg;
 
 	json_array_append_new(list,
-			      json_pack("{s:s,s:I,s:I,s:s}", "destination", key,
-					"waiting", (json_int_t)waiting,
-					"active", (json_int_t)active,
-					"last_error",
-					last_error != NULL ? last_error : ""));
+			      json_pack("{s:o,s:I,s:I,s:o}", "destination",
+					queue_json_text(key), "waiting",
+					(json_int_t)waiting, "active",
+					(json_int_t)active, "last_error",
+					queue_json_text(last_error)));
 }
 
 static void
@@ -41,11 +42,11 @@ on_slow_host(void *arg, const struct ip *ip, uint16_t port, unsigned active,
 {
 	char text[IP_TEXT_MAX];
 
-	json_array_append_new(arg,
-			      json_pack("{s:s,s:i,s:i,s:i,s:s}", "ip",
-					ip_format(ip, text), "port", (int)port,
-					"active", (int)active, "connections",
-					(int)connections, "reply", reply));
+	json_array_append_new(arg, json_pack("{s:s,s:i,s:i,s:i,s:o}", "ip",
+					     ip_format(ip, text), "port",
+					     (int)port, "active", (int)active,
+					     "connections", (int)connections,
+					     "reply", queue_json_text(reply)));
 }
 
 static json_t *
@@ -67,11 +68,11 @@ status_queue(const struct queue_stats *q)
 static json_t *
 status_digest(const struct digest_stats *d)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:s}", "waiting",
+	return json_pack("{s:I,s:I,s:I,s:I,s:o}", "waiting",
 			 (json_int_t)d->waiting, "on_way",
 			 (json_int_t)d->on_way, "due_ms", (json_int_t)d->due_ms,
 			 "failed", (json_int_t)d->failed, "last_error",
-			 d->last_why != NULL ? d->last_why : "");
+			 queue_json_text(d->last_why));
 }
 
 static json_t *
@@ -197,8 +198,9 @@ control_warnings(const struct daemon *daemon)
 static void
 on_listener(void *arg, const char *name, const char *address)
 {
-	json_array_append_new(arg, json_pack("{s:s,s:s}", "listener", name,
-					     "address", address));
+	json_array_append_new(arg, json_pack("{s:o,s:o}", "listener",
+					     queue_json_text(name), "address",
+					     queue_json_text(address)));
 }
 
 void
@@ -254,10 +256,12 @@ control_config(struct control_request *request)
 
 		(void)control_row(
 			request,
-			json_pack("{s:s,s:s,s:s}", "name", entry->name, "value",
-				  entry->value != NULL ? entry->value : "",
-				  "from",
-				  entry->at != NULL ? entry->at : "default"));
+			json_pack("{s:o,s:o,s:o}", "name",
+				  queue_json_text(entry->name), "value",
+				  queue_json_text(entry->value), "from",
+				  queue_json_text(entry->at != NULL
+							  ? entry->at
+							  : "default")));
 	}
 	control_end(request, EXIT_DONE, NULL);
 }

@@ -313,6 +313,7 @@ class Soak:
                     continue
                 self.log_counts[row.get("level"), row.get("event")] += 1
                 if row.get("level") not in ("info", "debug") and \
+                        row.get("event") != "config" and \
                         len(self.strange) < 200:
                     self.strange.append(line.decode(errors="replace").strip())
 

@@ -329,3 +329,25 @@ def test_a_pipe_is_no_empty_file(relay, folder, key):
     relay.write()
     code, said = ostlerd("-t", "-c", relay.conf)
     assert code == 78 and "is a pipe" in said, said
+
+
+def test_bytes_that_are_no_utf8_are_answered_all_the_same(relay):
+    relay.start()
+    good = relay.conf.read_bytes()
+    # the answer says what is wrong, and ends
+    relay.conf.write_bytes(good + b'h\xf6rst = "x"\n')
+    answer = relay.ctl("reload")
+    assert answer.code == 78, (answer.out, answer.err)
+    assert "h?rst" in answer.err or "'?'" in answer.err, answer.err
+    # a value that may be anything
+    relay.conf.write_bytes(good + b'domain "b.example" {\n'
+                           b'\tdeliver = "maildir:/tmp/k\xf6ln/%u"\n}\n')
+    assert relay.ctl("reload").code == 0
+    values = {row["name"]: row["value"]
+              for row in relay.ctl("config", json=True).rows}
+    assert values["domain.b.example.deliver"] == "maildir:/tmp/k?ln/%u"
+    # one that is too long to be repeated is cut between characters
+    answer = relay.ctl("explain", "--from", "a@local.example",
+                       "--to", "x" + "\u00f6" * 700 + "@b.example")
+    assert answer.code == 64, (answer.out, answer.err)
+    assert "\ufffd" not in answer.err
