@@ -500,9 +500,15 @@ check_unit(const uint8_t *bytes, uint32_t at, uint32_t end,
 {
 	struct unit unit = {.end = at, .is_good = true};
 	struct record_head record = {.flags = RECORD_MORE};
+	uint64_t id;
 
 	while ((record.flags & RECORD_MORE) != 0 && unit.end < end &&
 	       !(MUTANT(GROUP_IN_PARTS) && unit.records != 0)) {
+		if (end - unit.end < RECORD_HEADER) {
+			unit.is_good = false;
+			unit.is_lost = true;
+			return unit;
+		}
 		switch (record_decode(bytes + unit.end, end - unit.end, place,
 				      true, &record)) {
 		case RECORD_GOOD:
@@ -512,8 +518,11 @@ check_unit(const uint8_t *bytes, uint32_t at, uint32_t end,
 			break;
 		case RECORD_BAD:
 			unit.is_good = false;
-			unit.is_lost = true;
-			return unit;
+			unit.is_lost = !record_header_holds(bytes + unit.end,
+							    place, &id);
+			if (unit.is_lost)
+				return unit;
+			break;
 		}
 		if (record_bytes(&record) > end - unit.end) {
 			unit.is_good = false;
@@ -561,6 +570,38 @@ holds_whole(const struct reader *reader, uint32_t at,
 	return records == head->records;
 }
 
+/*
+ * Behind a record of which not even the length is known: the next one whose
+ * header holds, and those that belong together with it. They may belong to the
+ * lost one as well, so only messages count, which does no harm: a message too
+ * many is one that is sent twice. Returns where to go on.
+ */
+static uint32_t
+apply_behind_lost(struct reader *reader, struct segment *segment, uint32_t at,
+		  uint32_t end, const struct record_place *place)
+{
+	struct record_head record = {.flags = RECORD_MORE};
+	uint64_t id;
+
+	do
+		at += RECORD_ALIGN;
+	while (at + RECORD_HEADER <= end &&
+	       !record_header_holds(reader->bytes + at, place, &id));
+	while ((record.flags & RECORD_MORE) != 0 && at + RECORD_HEADER <= end &&
+	       record_header_holds(reader->bytes + at, place, &id)) {
+		enum record_check check =
+			record_decode(reader->bytes + at, end - at, place, true,
+				      &record);
+
+		if (record_bytes(&record) > end - at)
+			break;
+		if (check == RECORD_GOOD && record.type == RECORD_MSG)
+			recover_apply(reader->recovery, segment, &record, at);
+		at += (uint32_t)record_bytes(&record);
+	}
+	return at + RECORD_HEADER <= end ? at : end;
+}
+
 /* A batch with later ones behind it was durable: its good parts count. */
 static void
 apply_batch(struct reader *reader, struct segment *segment, uint32_t at,
@@ -576,11 +617,11 @@ apply_batch(struct reader *reader, struct segment *segment, uint32_t at,
 	while (from < end) {
 		struct unit unit = check_unit(reader->bytes, from, end, &place);
 
-		if (unit.is_lost)
-			break;
 		if (unit.is_good)
 			apply_unit(reader, segment, from, unit.end, &place);
-		from = unit.end;
+		from = unit.is_lost ? apply_behind_lost(reader, segment,
+							unit.end, end, &place)
+				    : unit.end;
 	}
 }
 
