@@ -309,14 +309,30 @@ session_go_on(struct session *session)
 
 /* ------------------------------------------------------------ events */
 
+/*
+ * Was it the handshake that the server did not like? With TLS 1.3 it is done
+ * here before he has seen our last part of it, and he tells, or just leaves,
+ * behind it (RFC 8446, 4.4.4); once he has spoken, all is well.
+ */
+static bool
+session_is_behind_handshake(const struct session *session)
+{
+	return session->is_secured &&
+	       smtp_client_replies(session->client) == session->clear_replies;
+}
+
 static void
 session_lost(struct session *session, const char *why)
 {
-	session->has_tls_failed = session->state == SESSION_HANDSHAKE;
+	bool is_behind = session_is_behind_handshake(session);
+
+	session->has_tls_failed =
+		session->state == SESSION_HANDSHAKE || is_behind;
 	smtp_client_fail(session->client,
 			 session->has_tls_failed ? CAUSE_TLS_FAILED
 						 : CAUSE_CONNECTION_LOST,
-			 "%s", why);
+			 "%s%s", why,
+			 is_behind ? " right behind the TLS handshake" : "");
 	session_over(session);
 }
 
@@ -362,6 +378,7 @@ session_secured(struct session *session)
 	struct stream_tls_info info;
 
 	session->is_secured = true;
+	session->clear_replies = smtp_client_replies(session->client);
 	if (stream_tls_info(session->stream, &info)) {
 		(void)snprintf(session->tls_version,
 			       sizeof(session->tls_version), "%s",

@@ -66,7 +66,8 @@ struct session {
 	struct tls_ctx *tls_ctx;   /* shares */
 	struct security *security; /* shares */
 	bool is_secured;
-	bool is_clear; /* it failed on another connection */
+	unsigned clear_replies; /* when it was: those of before */
+	bool is_clear;		/* it failed on another connection */
 	bool has_tls_failed;
 	char tls_version[16];
 	const char *verify_error; /* static; NULL: none */

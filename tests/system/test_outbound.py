@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Other servers take mail out, found by MX records, octet for octet."""
 
+import socket
+import ssl
+import threading
 
 import pytest
 
@@ -276,3 +279,74 @@ def test_an_alias_reaches_all_it_names(relay, folder):
     relay.wait_empty()
     assert [len(relay.maildir(u)) for u in ("bob", "eve", "rest")] == \
         [1, 1, 1]
+
+
+class Demanding:
+    """Takes mail in the clear; over TLS 1.3 from those alone that show a
+    certificate, which it says behind their handshake."""
+    def __init__(self, host, port, certificate):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context.load_cert_chain(certificate.chain, certificate.key)
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.handshakes, self.got = 0, []
+        self.socket = socket.create_server((host, port))
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                peer = self.socket.accept()[0]
+            except OSError:
+                return
+            with peer:
+                try:
+                    self._talk(peer)
+                except OSError:
+                    pass
+
+    def _talk(self, peer):
+        peer.settimeout(60)
+        peer.sendall(b"220 here\r\n")
+        lines = peer.makefile("rb")
+        for line in lines:
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                peer.sendall(b"250-here\r\n250 STARTTLS\r\n")
+            elif verb == b"STAR":
+                peer.sendall(b"220 go\r\n")
+                self.handshakes += 1
+                self.context.wrap_socket(peer, server_side=True)
+            elif verb == b"DATA":
+                peer.sendall(b"354 go\r\n")
+                self.got.append(b"".join(iter(lines.readline, b".\r\n")))
+                peer.sendall(b"250 2.0.0 taken\r\n")
+            else:
+                peer.sendall(b"250 2.0.0 ok\r\n")
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.mark.parametrize("demand", ("opportunistic", "required"))
+def test_a_server_that_does_not_like_our_end_of_the_handshake(
+        relay, authority, folder, demand):
+    host = loopback()
+    port = free_port(host)
+    server = Demanding(host, port, authority.issue(folder / "t", "x.example"))
+    relay.route("out", for_=["*"], via=f"smtp:{host}:{port}", tls=demand)
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.set("queue", retry=["1h"])
+    relay.start()
+    hand_in(relay, [mails.message()], "bob@far.example")
+    if demand == "opportunistic":
+        # where nothing was promised, in the clear is better than not at all
+        row, = relay.wait_event("delivered")
+        assert not row.get("tls") and len(server.got) == 1
+    else:
+        row, = relay.wait_event("deferred")
+        assert "behind the TLS handshake" in str(row), row
+        assert row["rule"] == "cause-tls-failed", row
+        assert server.got == []
+    assert server.handshakes == 1
+    server.close()

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/mem.h"
 #include "tests/unit/delivery_world.h"
 
 /* ------------------------------------------------------------- one message */
@@ -326,6 +327,46 @@ START_TEST(a_530_on_a_connection_that_stayed_in_the_clear_is_temporary_too)
 }
 END_TEST
 
+static const char *const behind_handshake[] = {"TLS\nCLOSE\n", "TLS\nABORT\n"};
+
+/* With TLS 1.3 the handshake is done here before the server has seen our last
+ * part of it, and what he refuses is told behind it (RFC 8446, 4.4.4). */
+START_TEST(a_server_that_leaves_behind_the_handshake_has_failed_it)
+{
+	char *script = mem_printf("%s%s", STARTTLS, behind_handshake[_i % 2]);
+
+	world_init();
+	world.hop.tls = _i < 2 ? HOP_TLS_OPPORTUNISTIC : HOP_TLS_REQUIRED;
+	add_tls(add_server(script));
+	if (_i < 2) {
+		world.servers[0].scripts[1] =
+			GREET "S 250-x\nS 250 STARTTLS\n" GOOD;
+		assert_delivered(deliver());
+		ck_assert_uint_eq(world.servers[0].accepted, 2);
+	} else {
+		assert_own(deliver(), CAUSE_TLS_FAILED, PHASE_TLS);
+		ck_assert_ptr_nonnull(strstr(world.outcomes[0].status.text,
+					     "behind the TLS handshake"));
+		ck_assert_uint_eq(world.servers[0].accepted, 1);
+	}
+	world_done();
+	free(script);
+}
+END_TEST
+
+/* Once it has spoken, TLS is not what it left for. */
+START_TEST(a_server_that_leaves_later_is_not_asked_in_the_clear)
+{
+	world_init();
+	world.hop.tls = HOP_TLS_OPPORTUNISTIC;
+	add_tls(add_server(STARTTLS "TLS\nC EHLO me.example\nS 250 x\n"
+				    "CLOSE\n"));
+	assert_own(deliver(), CAUSE_CONNECTION_LOST, PHASE_MAIL);
+	ck_assert_uint_eq(world.servers[0].accepted, 1);
+	world_done();
+}
+END_TEST
+
 static const struct {
 	enum hop_tls tls;
 	const char *script;
@@ -458,6 +499,11 @@ UNIT_MAIN(
 	tcase_add_test(
 		tc,
 		a_530_on_a_connection_that_stayed_in_the_clear_is_temporary_too);
+	tcase_add_loop_test(
+		tc, a_server_that_leaves_behind_the_handshake_has_failed_it, 0,
+		4);
+	tcase_add_test(tc,
+		       a_server_that_leaves_later_is_not_asked_in_the_clear);
 	tcase_add_loop_test(tc, without_the_tls_that_was_demanded_mail_waits, 0,
 			    (int)COUNT(strict));
 	tcase_add_test(tc,
