@@ -420,27 +420,6 @@ auth_server_mechanisms(const struct auth_server *server, unsigned offer)
 	return server->offers[offer % AUTH_OFFERS];
 }
 
-static bool
-lists(const char *mechanisms, struct str wanted)
-{
-	struct str rest = str_of(mechanisms), one;
-
-	while (str_cut(&rest, ' ', &one))
-		if (str_equal_nocase(one, wanted))
-			return true;
-	return false;
-}
-
-bool
-auth_server_knows(const struct auth_server *server, struct str mechanism,
-		  bool *out_needs_tls)
-{
-	if (!lists(server->offers[AUTH_OFFERS - 1], mechanism))
-		return false;
-	*out_needs_tls = !lists(server->offers[0], mechanism);
-	return true;
-}
-
 /* ------------------------------------------------------------- exchanges */
 
 static int

@@ -59,10 +59,6 @@ enum auth_offer {
 const char *auth_server_mechanisms(const struct auth_server *server,
 				   unsigned offer);
 
-/* Known to this server at all (also when it needs TLS first)? */
-bool auth_server_knows(const struct auth_server *server, struct str mechanism,
-		       bool *out_needs_tls);
-
 enum auth_result {
 	AUTH_CHALLENGE, /* send challenge, feed the answer to auth_step */
 	AUTH_OK,	/* login is set */

@@ -117,7 +117,6 @@ struct queue {
 	uint64_t accepted, delivered, bounced, expired, deferrals;
 
 	bool is_closing;
-	bool is_cut; /* the drain is over */
 	bool has_closed_spool;
 	void (*on_closed)(void *arg);
 	void *closed_arg;

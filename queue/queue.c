@@ -268,12 +268,6 @@ queue_history(struct queue *queue)
 	return queue->history;
 }
 
-const struct classifier *
-queue_classifier(const struct queue *queue)
-{
-	return queue->classifier;
-}
-
 struct slow_host_caller {
 	void (*each)(void *arg, const struct ip *ip, uint16_t port,
 		     unsigned active, unsigned connections, const char *reply);

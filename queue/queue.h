@@ -239,6 +239,4 @@ void queue_slow_hosts(const struct queue *queue,
 struct sts;
 struct sts *queue_sts(struct queue *queue);
 
-const struct classifier *queue_classifier(const struct queue *queue);
-
 #endif

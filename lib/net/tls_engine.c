@@ -236,12 +236,6 @@ tls_engine_is_pending(const struct tls_engine *engine)
 	       SSL_pending(engine->ssl) > 0;
 }
 
-bool
-tls_engine_is_secured(const struct tls_engine *engine)
-{
-	return engine->is_secured;
-}
-
 /* The failure in words an operator can act on. */
 static int
 explain_failure(struct tls_engine *engine, const char *what, struct err *err)

@@ -47,8 +47,6 @@ bool tls_engine_is_pending(const struct tls_engine *engine);
  * -EKEYREJECTED: it failed by the peer's certificate. */
 int tls_engine_handshake(struct tls_engine *engine, struct err *err);
 
-bool tls_engine_is_secured(const struct tls_engine *engine);
-
 #define TLS_ENGINE_END (-4095) /* the peer's close_notify; no errno */
 
 /*

@@ -338,12 +338,6 @@ phrases_finish(struct phrases *phrases)
 	phrases->uses = row;
 }
 
-unsigned
-phrases_sequence_count(const struct phrases *phrases)
-{
-	return phrases->sequence_count;
-}
-
 /* --- matching ------------------------------------------------------------ */
 
 /* Where the text satisfied an element last. Phrases of one element overlap

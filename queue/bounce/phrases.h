@@ -61,8 +61,6 @@ bool phrases_element(struct phrases *phrases, uint16_t gap, const int *any_of,
 /* Call once after the last element, before the first phrases_run. */
 void phrases_finish(struct phrases *phrases);
 
-unsigned phrases_sequence_count(const struct phrases *phrases);
-
 /* Where a sequence was found: words first to behind - 1. */
 struct phrases_span {
 	uint16_t first, behind;

@@ -64,7 +64,6 @@ struct rules {
 	struct condition *conditions;
 	size_t condition_count;
 	struct meaning *meanings; /* per sequence */
-	size_t meaning_count;
 	struct macro macros[MACROS_MAX];
 	size_t macro_count;
 };

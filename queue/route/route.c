@@ -233,16 +233,6 @@ route_unref(struct route *route)
 	free(route);
 }
 
-void
-route_drop(struct resolver *resolver, const struct route *route)
-{
-	resolver_drop(resolver, route->domain, DNS_MX);
-	for (size_t i = 0; i < route->host_count; i++) {
-		resolver_drop(resolver, route->hosts[i].name, DNS_A);
-		resolver_drop(resolver, route->hosts[i].name, DNS_AAAA);
-	}
-}
-
 bool
 route_is_fresh(const struct route *route, uint64_t now_ms)
 {

@@ -98,10 +98,6 @@ struct route_query *route_find(struct resolver *resolver,
 			       route_fn *on_route, void *owner);
 void route_cancel(struct route_query *query); /* until the callback began */
 
-/* Drops the sets behind the domain's route from the cache (not a next hop's):
- * the MX, and the addresses of the hosts that the route names. */
-void route_drop(struct resolver *resolver, const struct route *route);
-
 /* now_ms < expires_ms */
 bool route_is_fresh(const struct route *route, uint64_t now_ms);
 

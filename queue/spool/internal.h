@@ -120,7 +120,6 @@ struct spool {
 	uint64_t next_id, ids_reserved;
 	uint64_t first_id;  /* of this run */
 	uint64_t put_bytes; /* in memory of unfinished puts */
-	unsigned puts_large;
 
 	uint64_t *unlinks; /* to be given to the straggler */
 	size_t unlink_count, unlink_size;
