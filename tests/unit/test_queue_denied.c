@@ -424,6 +424,25 @@ START_TEST(the_same_answer_is_asked_for_once_more_after_its_ttl)
 }
 END_TEST
 
+START_TEST(we_are_no_new_answer_where_we_are_a_backup_ourselves)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	dns.mx = "10 old.test 20 relay.test";
+	SEND_ALL(&world, "bob@far.test");
+	attempts_are("old.test ");
+	advance(&world, 62);
+	attempts_are("old.test report ");
+	ck_assert_uint_eq(stats_of(&world).bounced, 1);
+	report_has("The best MX of the domain refuses its mail.");
+	report_has("DNS says now: 10 old.test [192.0.2.111]");
+	ck_assert_ptr_null(strstr(peer.report, "relay.test ["));
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(what_a_resolver_kept_is_left_behind)
 {
 	struct world world;
@@ -676,6 +695,8 @@ END_TEST
 UNIT_MAIN("queue_denied", tcase_add_test(tc, a_new_answer_is_tried_at_once);
 	  tcase_add_test(tc,
 			 the_same_answer_is_asked_for_once_more_after_its_ttl);
+	  tcase_add_test(tc,
+			 we_are_no_new_answer_where_we_are_a_backup_ourselves);
 	  tcase_add_test(tc, what_a_resolver_kept_is_left_behind);
 	  tcase_add_test(tc, a_ttl_of_more_than_an_hour_is_not_waited_for);
 	  tcase_add_test(tc, a_restart_keeps_what_was_tried_and_when_to_ask);

@@ -226,8 +226,9 @@ START_TEST(what_is_remembered_can_be_seen_and_cleared)
 	struct seen seen = {0};
 
 	for (unsigned i = 0; i < 11; i++)
-		(void)miss(throttle, "192.0.2.7", "anna", 1000);
+		(void)miss(throttle, "192.0.2.7", "anna", 990 + i);
 	throttle_each(throttle, QUARTER, 1000, on_client, on_login, &seen);
+	ck_assert_uint_eq(seen.client.last_ms, 1000);
 	ck_assert_uint_eq(seen.clients, 1);
 	ck_assert_uint_eq(seen.client.failures, 11);
 	ck_assert_uint_eq(seen.client.locked_ms, 2 * MINUTE);
