@@ -337,10 +337,38 @@ START_TEST(an_attempt_teaches_about_its_destination)
 }
 END_TEST
 
+START_TEST(an_operator_gives_up_at_once_whatever_was_thought_before)
+{
+	struct envelope envelope;
+	struct outcome outcome;
+	struct settlement got;
+	struct settle_input input = {
+		.envelope = &envelope,
+		.outcome = &outcome,
+		.now_ms = 1000000,
+	};
+
+	envelope_make(SENDER, &envelope);
+	outcome_make(LATER, &outcome);
+	memset(&got, 0xff, sizeof(got));
+	settle_operator(&input, &got);
+	ck_assert_int_eq(got.state, RCPT_FAILED);
+	ck_assert_uint_eq(got.recipient, 0);
+	ck_assert_ptr_eq(got.outcome, &outcome);
+	ck_assert_ptr_eq(got.final, &outcome);
+	ck_assert_int_eq(got.report, DSN_FAILED);
+	ck_assert(got.has_report);
+	ck_assert_uint_eq(got.next_try_ms, 0);
+	envelope_done(&envelope);
+}
+END_TEST
+
 UNIT_MAIN("settle",
 	  tcase_add_loop_test(tc,
 			      what_an_outcome_means_follows_from_rules_and_age,
 			      0, (int)COUNT(cases));
+	  tcase_add_test(
+		  tc, an_operator_gives_up_at_once_whatever_was_thought_before);
 	  tcase_add_test(tc, a_recipient_remembers_what_was_said);
 	  tcase_add_loop_test(tc,
 			      a_refusal_to_relay_is_settled_by_what_dns_said, 0,

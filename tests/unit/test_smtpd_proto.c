@@ -691,6 +691,14 @@ static const struct talk {
 	 "C: EHLO c.example\n" S_EHLO("") "C: AUTH PLAIN\n"
 					  "S: 502 5.5.1 No logins here: use "
 					  "the submission port\n"},
+	{"nobody has logged in elsewhere for a stranger (4954, 5)", MX,
+	 EHLO "C: MAIL FROM:<a@x.example> AUTH=<>\n"
+	      "S: 555 5.5.4 Unsupported parameter AUTH\n" MAIL},
+	{"for a login somebody may have (4954, 5)", SUBMISSION_TLS,
+	 EHLO_LOGIN "C: MAIL FROM:<a@x.example> AUTH=<>\n"
+		    "S: 250 2.1.0 Sender ok\n" RSET
+		    "C: MAIL FROM:<a@x.example> AUTH=b+40y.example\n"
+		    "S: 250 2.1.0 Sender ok\n"},
 	{"STARTTLS forgets what was said in the clear (3207, 4.2)", MX,
 	 EHLO "C: STARTTLS\n"
 	      "S: 220 2.0.0 Ready to start TLS\n"
