@@ -371,6 +371,32 @@ check_verdict(const struct run *run, char *wanted[], size_t count)
 	ck_assert_uint_ne(run->verdict.status.class, 0);
 }
 
+/* A stranger's own address, and no other, may be offered as trusted. */
+static void
+check_advice(const struct run *run, const struct policy_facts *facts,
+	     const struct trace *trace)
+{
+	char ip[IP_TEXT_MAX], wanted[IP_TEXT_MAX + 8];
+	enum policy_rule rule = run->verdict.rule;
+	bool is_offered = false;
+
+	(void)snprintf(wanted, sizeof(wanted), "add %s to ",
+		       ip_format(&facts->client, ip));
+	for (size_t i = 0; i < trace->advice_count; i++) {
+		const char *advice = trace->advice[i];
+
+		if (strstr(advice, "relay.trusted_networks") == NULL)
+			continue;
+		is_offered = true;
+		ck_assert_msg(strncmp(advice, wanted, strlen(wanted)) == 0,
+			      "%s:%u: %s", run->file, run->line, advice);
+	}
+	ck_assert_msg(is_offered == ((rule == RULE_RELAY_DENIED ||
+				      rule == RULE_MX_POINTS_HERE) &&
+				     facts->client.family != IP_NONE),
+		      "%s:%u", run->file, run->line);
+}
+
 /* The trace must tell the same story and change nothing. */
 static void
 check_trace(const struct run *run, const struct policy_facts *facts)
@@ -402,6 +428,7 @@ check_trace(const struct run *run, const struct policy_facts *facts)
 	if (traced.rule == RULE_RELAY_DENIED ||
 	    traced.rule == RULE_SENDER_BINDING)
 		ck_assert_uint_gt(trace.advice_count, 0);
+	check_advice(run, facts, &trace);
 }
 
 /* Asking DNS is needed exactly when its answer changes the verdict. */
