@@ -337,8 +337,12 @@ times_found(uint64_t id)
 	return times;
 }
 
-/* Every message once, with its envelope and states; lost: none, or one. */
-static void
+/*
+ * Every message once, with its envelope and states; lost: none, or one.
+ *
+ * Returns how many others there are, of those that filled the log.
+ */
+static size_t
 look_at_all(unsigned lost, const char *states)
 {
 	for (unsigned i = 0; i < OLD; i++) {
@@ -357,7 +361,7 @@ look_at_all(unsigned lost, const char *states)
 				      0,
 			      "message %u: %s", i, found->states);
 	}
-	ck_assert_uint_eq(box.found_count, OLD - 1 - (lost < OLD));
+	return box.found_count - (OLD - 1 - (lost < OLD));
 }
 
 #define BOTH_STATES "tried once\ntried twice\n"
@@ -410,7 +414,8 @@ START_TEST(a_repair_keeps_each_message_that_is_whole_in_one_of_its_places)
 	for (unsigned i = 0; i < 2; i++) {
 		box_open(&box);
 		ck_assert_msg(box.errors == 0, "%s", box.last_report);
-		look_at_all(kinds[_i].lost, kinds[_i].states);
+		ck_assert_uint_eq(look_at_all(kinds[_i].lost, kinds[_i].states),
+				  0);
 		box_close(&box);
 	}
 }
@@ -420,8 +425,13 @@ START_TEST(a_start_without_a_repair_keeps_the_same)
 {
 	kinds[_i].damage();
 	for (unsigned i = 0; i < 2; i++) {
+		size_t others;
+
 		box_open(&box);
-		look_at_all(kinds[_i].lost, kinds[_i].states);
+		others = look_at_all(kinds[_i].lost, kinds[_i].states);
+		/* one may have its end in the batch that is not found */
+		ck_assert(others == 0 ||
+			  kinds[_i].damage == damage_batch_of_copies);
 		box_close(&box);
 	}
 }
