@@ -381,7 +381,10 @@ apply_msg(struct recovery *recovery, struct segment *segment,
 	  const struct record_head *record, uint32_t at)
 {
 	struct index *index = recovery->index;
-	uint32_t handle = index_find(index, record->id);
+	/* most come by rising ids, so there is nothing to be found */
+	uint32_t handle = record->id > recovery->largest_id
+				  ? 0
+				  : index_find(index, record->id);
 	struct entry *entry;
 	uint32_t flags = 0;
 
@@ -474,14 +477,16 @@ recover_apply(struct recovery *recovery, struct segment *segment,
 	switch (record->type) {
 	case RECORD_MSG:
 		apply_msg(recovery, segment, record, at);
-		return;
+		break;
 	case RECORD_STATE:
 		apply_state(recovery, segment, record, at);
-		return;
+		break;
 	case RECORD_DONE:
 		apply_done(recovery, record);
-		return;
+		break;
 	}
+	if (record->id > recovery->largest_id)
+		recovery->largest_id = record->id;
 }
 
 /* --------------------------------------------------------------- batches */

@@ -45,6 +45,7 @@ struct recovery {
 	struct list used; /* by rising segno */
 	struct list free;
 	uint64_t head, next_segno, next_seq, ids;
+	uint64_t largest_id;  /* that a record named */
 	struct segment *last; /* lends: with the newest batch; NULL: none */
 	uint32_t last_at, last_bytes;
 };
