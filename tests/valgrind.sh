@@ -6,14 +6,15 @@
 #   tests/valgrind.sh            all unit tests, then system tests
 #   tests/valgrind.sh PATTERN    those whose name has PATTERN in it
 #
-# In a tree of its own, build-valgrind; takes about a quarter of an hour.
+# In a tree of its own, build-valgrind; takes about an hour.
 set -eu
 cd "$(dirname "$0")/.."
 top=$PWD
 pattern=${1:-}
 build=${OSTLER_VALGRIND_BUILD:-$top/build-valgrind}
 # what a session, a delivery, a login and TLS do; the rest is alike
-scenarios='test_clients.py test_outbound.py test_tls.py test_queue.py'
+scenarios='test_clients.py test_outbound.py test_tls.py test_queue.py
+test_dsn.py test_signals.py test_certificates.py'
 memcheck="valgrind -q --error-exitcode=99 --leak-check=full
 --errors-for-leak-kinds=definite --show-leak-kinds=definite --num-callers=24
 --suppressions=$top/tests/valgrind.supp"

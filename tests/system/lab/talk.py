@@ -8,6 +8,8 @@ import os
 import socket
 import ssl
 
+from .base import PATIENCE
+
 NAME = "mail.ostler.example"
 
 
@@ -27,7 +29,7 @@ class Reply:
 
 class Talk:
     def __init__(self, to, source=None, context=None, is_implicit=False,
-                 timeout=90, greeting=True):
+                 timeout=PATIENCE, greeting=True):
         """to: (host, port) or the path of a unix socket."""
         self.context = context
         if isinstance(to, tuple):
