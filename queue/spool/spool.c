@@ -12,9 +12,9 @@
 #include "lib/mem.h"
 #include "queue/spool/internal.h"
 
-#define SPARE_MAX    16u
-#define SPARE_BYTES  (512u << 10) /* larger arenas are given back */
-#define DONE_WAIT_MS 20		  /* for a batch of DONE records alone */
+#define SPARE_MAX    4u
+#define SPARE_BYTES  (2u << 20) /* larger arenas are given back */
+#define DONE_WAIT_MS 20		/* for a batch of DONE records alone */
 
 /* ------------------------------------------------------------ small ones */
 
@@ -170,11 +170,15 @@ give_ready(struct spool *spool, bool is_more_coming)
 	committer_give(&spool->committer, &spool->ready, is_more_coming);
 }
 
-/* What a turn brings is written while it goes on, a part at a time. */
+/* Much that a turn brings is written while it goes on, a part at a time.
+ * Smaller parts gain nothing: each costs a wakeup and a request to the disk,
+ * but once it is known to be a large turn, the disk is kept busy. */
 static void
 give_ahead(struct spool *spool)
 {
-	if (spool->filling->bytes < spool->opts.ahead_bytes)
+	size_t part = spool->opts.ahead_bytes;
+
+	if (spool->filling->bytes < (spool->is_ahead ? part / 4 : part))
 		return;
 	close_parcel(spool);
 	give_ready(spool, true);

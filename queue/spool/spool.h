@@ -42,7 +42,7 @@ struct spool_opts {
 	size_t memory_bytes;	/* bodies kept until the first attempt ended;
 				   0: 64 MiB */
 	size_t ahead_bytes;	/* of a turn's records: so much is written
-				   while the turn goes on; 0: 192 KiB */
+				   while the turn goes on; 0: 768 KiB */
 };
 
 /* One queued message as found at start. Everything is lent for the call. */
