@@ -155,15 +155,6 @@ addr_normalize_domain(struct str domain, char *to, size_t size)
 	return true;
 }
 
-bool
-addr_is_below(struct str name, struct str parent)
-{
-	if (parent.len == 0 || !str_ends_nocase(name, parent))
-		return parent.len == 0 && name.len == 0;
-	return name.len == parent.len ||
-	       name.at[name.len - parent.len - 1] == '.';
-}
-
 /* -------------------------------------------------------------- mailboxes */
 
 /* Atom *("." Atom); returns its length, 0 when there is none. */

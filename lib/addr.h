@@ -91,7 +91,4 @@ addr_is_literal(struct str domain)
 	return domain.len != 0 && domain.at[0] == '[';
 }
 
-/* name equals parent or is below it ("a.b" is below "b"). */
-bool addr_is_below(struct str name, struct str parent);
-
 #endif

@@ -121,15 +121,6 @@ bool smtp_args_mail(struct str arg, unsigned ext, unsigned flags,
 bool smtp_args_rcpt(struct str arg, unsigned ext, unsigned flags,
 		    struct smtp_rcpt *out, struct status *status);
 
-/*
- * The argument back as text, for what we send: "FROM:<...> SIZE=..." with the
- * parameters of the extensions in ext only. -ENOBUFS when it does not fit.
- */
-int smtp_args_format_mail(const struct smtp_mail *mail, unsigned ext,
-			  struct buf *out);
-int smtp_args_format_rcpt(const struct smtp_rcpt *rcpt, unsigned ext,
-			  struct buf *out);
-
 /* ---------------------------------------------------------------- others */
 
 struct smtp_bdat {

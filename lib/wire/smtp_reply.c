@@ -25,34 +25,17 @@ reply_clean(char *text, bool has_utf8)
 	}
 }
 
-/* code, '-' or ' ', text CRLF: the codes in text are part of it here. */
-static void
-reply_add_line(struct buf *out, unsigned code, char mark, const char *text,
-	       bool has_utf8)
-{
-	char line[SMTP_REPLY_LINE_MAX - 5]; /* "250-" and CRLF, with a NUL */
-
-	(void)str_copy(line, sizeof(line), str_of(text));
-	reply_clean(line, has_utf8);
-	(void)buf_addf(out, "%03u%c%s\r\n", code % 1000, mark, line);
-}
-
 void
 smtp_reply_add(struct buf *out, const struct status *status, bool has_utf8)
 {
-	char text[STATUS_TEXT_MAX + 16], enhanced[12];
+	char line[SMTP_REPLY_LINE_MAX - 5]; /* "250 " and CRLF, with a NUL */
+	char enhanced[12];
 
 	(void)status_enhanced(status, enhanced);
-	(void)snprintf(text, sizeof(text), "%s%s%s", enhanced,
+	(void)snprintf(line, sizeof(line), "%s%s%s", enhanced,
 		       enhanced[0] != '\0' ? " " : "", status->text);
-	reply_add_line(out, status->code, ' ', text, has_utf8);
-}
-
-void
-smtp_reply_add_line(struct buf *out, unsigned code, bool is_last,
-		    const char *text)
-{
-	reply_add_line(out, code, is_last ? ' ' : '-', text, false);
+	reply_clean(line, has_utf8);
+	(void)buf_addf(out, "%03u %s\r\n", status->code % 1000, line);
 }
 
 void

@@ -31,16 +31,6 @@
 void smtp_reply_add(struct buf *out, const struct status *status,
 		    bool has_utf8);
 
-/*
- * Adds one line of a reply that has several, without an enhanced code: what
- * EHLO is answered with. "250-SIZE 1000 CRLF", or "250 ..." for the last one.
- *
- * out   room for SMTP_REPLY_LINE_MAX more bytes
- * text  borrows; cut when it is too long
- */
-void smtp_reply_add_line(struct buf *out, unsigned code, bool is_last,
-			 const char *text);
-
 /* ------------------------------------------------------------- reading */
 
 #define SMTP_REPLY_KEEP_LINE 1000  /* octets of a line that are looked at */

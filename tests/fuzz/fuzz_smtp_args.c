@@ -2,6 +2,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "lib/wire/smtp_args.h"
+#include "tests/unit/smtp_args_text.h"
 
 #define ALL_EXT 63u
 

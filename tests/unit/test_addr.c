@@ -259,29 +259,6 @@ START_TEST(qualifying_keeps_to_the_maximum)
 }
 END_TEST
 
-static const struct {
-	const char *name, *parent;
-	bool is_below;
-} families[] = {
-	{"example.org", "example.org", true},
-	{"a.example.org", "example.org", true},
-	{"a.b.Example.ORG", "example.org", true},
-	{"aexample.org", "example.org", false},
-	{"example.org", "a.example.org", false},
-	{"org", "example.org", false},
-	{"[192.0.2.1]", "[192.0.2.1]", true},
-	{"", "example.org", false},
-	{"example.org", "", false},
-};
-
-START_TEST(below_means_equal_or_a_label_further)
-{
-	ck_assert_int_eq(addr_is_below(str_of(families[_i].name),
-				       str_of(families[_i].parent)),
-			 families[_i].is_below);
-}
-END_TEST
-
 START_TEST(a_domain_that_does_not_fit_is_refused)
 {
 	char to[12] = "untouched";
@@ -297,8 +274,6 @@ END_TEST
 UNIT_MAIN("addr",
 	  tcase_add_loop_test(tc, an_address_has_one_spelling_or_is_refused, 0,
 			      (int)COUNT(addresses));
-	  tcase_add_loop_test(tc, below_means_equal_or_a_label_further, 0,
-			      (int)COUNT(families));
 	  tcase_add_test(tc, an_address_with_a_nul_is_refused);
 	  tcase_add_test(tc, lengths_have_limits_that_can_be_reached);
 	  tcase_add_test(tc, parts_of_an_address_can_be_had);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "lib/wire/smtp_args.h"
+#include "tests/unit/smtp_args_text.h"
 
 #define ALL                                                                    \
 	(SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |               \
