@@ -245,6 +245,23 @@ is_same(const struct entry *entry, const struct copy_job *job,
 	return note == NULL;
 }
 
+/* Nothing is lost by it, but whoever keeps the machine should know. */
+static void
+tell_unread(struct spool *spool, const struct segment *segment,
+	    const struct copy_item *item)
+{
+	char name[SEGMENT_NAME_MAX], id[SPOOL_ID_MAX];
+
+	if (spool->copying->status < 0)
+		return;
+	spool->copying->status = item->status;
+	spool_report(spool, true, segment_name(segment->slot, name),
+		     "message %s cannot be read to be copied: %s",
+		     spool_id_format(item->id, id),
+		     item->status == -EILSEQ ? "a state of it is damaged"
+					     : strerror(-item->status));
+}
+
 static void
 take_item(struct spool *spool, struct parcel *parcel,
 	  const struct copy_job *job, struct copy_item *item)
@@ -265,8 +282,7 @@ take_item(struct spool *spool, struct parcel *parcel,
 	if (item->status == -EBADMSG) {
 		read_set_aside(spool, item->id);
 	} else if (item->status < 0) {
-		if (spool->copying->status == 0)
-			spool->copying->status = item->status;
+		tell_unread(spool, job->segment, item);
 	} else {
 		add_item(spool, parcel, item);
 	}

@@ -466,7 +466,6 @@ struct aside_job {
 	int status;
 };
 
-/* The damaged bytes as they are, for people. */
 void
 read_around(int fd, uint8_t *to, size_t len, uint64_t at)
 {
@@ -483,6 +482,7 @@ read_around(int fd, uint8_t *to, size_t len, uint64_t at)
 	}
 }
 
+/* The damaged bytes as they are, for people. */
 int
 read_copy_out(int from, uint32_t at, size_t len, int to_dir, const char *name)
 {
