@@ -89,8 +89,9 @@ struct recipient *envelope_add(struct envelope *envelope, const char *address);
 void envelope_format(const struct envelope *envelope, struct buf *out);
 
 /* Of the text of all recipients together: the spool takes 4 MiB, and the other
- * lines are short. */
-#define ENVELOPE_RECIPIENTS_MAX ((size_t)3 << 20)
+ * lines are far shorter than what is left for them. */
+#define ENVELOPE_OTHERS_MAX	((size_t)64 << 10)
+#define ENVELOPE_RECIPIENTS_MAX (((size_t)4 << 20) - ENVELOPE_OTHERS_MAX)
 
 /* How much of the text a recipient is, at most. orcpt: NULL for none. */
 size_t envelope_recipient_bytes(const char *address, const char *orcpt,

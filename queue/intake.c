@@ -10,7 +10,7 @@
 #include "queue/core.h"
 #include "queue/spool/format.h"
 
-_Static_assert(ENVELOPE_RECIPIENTS_MAX + (1 << 20) <= FORMAT_TEXT_MAX,
+_Static_assert(ENVELOPE_RECIPIENTS_MAX + ENVELOPE_OTHERS_MAX <= FORMAT_TEXT_MAX,
 	       "an envelope that was accepted can be stored");
 
 /* A settled message found before the spool can be told so. */

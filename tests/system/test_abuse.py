@@ -356,8 +356,8 @@ def test_an_envelope_that_is_too_large_is_refused_at_its_recipient(relay,
     (folder / "aliases").write_text("".join(
         f"{name}: " + ", ".join(f"{name}{n}-{'x' * 90}@local.example"
                                 for n in range(members)) + "\n"
-        for name, members in (("a", 2000), ("b", 2000), ("c", 2000),
-                              ("all", 6000))))
+        for name, members in (("a", 2400), ("b", 2400), ("c", 2400),
+                              ("all", 7000))))
     relay.domain("local.example", "discard", aliases=folder / "aliases")
     relay.set("queue", deliver=False)
     relay.start()
