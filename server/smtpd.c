@@ -171,7 +171,7 @@ smtpd_is_stranger(const struct smtpd *smtpd,
 	const struct policy_facts facts = {.role = listener->role,
 					   .client = *ip};
 
-	return listener->role == POLICY_MX &&
+	return listener->role == POLICY_MX && ip->family != IP_NONE &&
 	       policy_is_stranger(smtpd->config->policy, &facts);
 }
 
@@ -222,6 +222,20 @@ smtpd_make_room(struct smtpd *smtpd, bool is_stranger)
 		session_make_room(idlest);
 }
 
+bool
+smtpd_has_place_for_last(struct smtpd *smtpd)
+{
+	const struct config *config = smtpd->config;
+	uint64_t most = config->limits.connections - smtpd_reserve(config);
+
+	if (smtpd->stats.strangers > most)
+		smtpd_make_room(smtpd, true);
+	if (smtpd->stats.strangers <= most)
+		return true;
+	smtpd->stats.refused++;
+	return false;
+}
+
 static bool
 smtpd_find_listener(const struct config *config, const char *name, size_t *out)
 {
@@ -243,7 +257,7 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 	struct stream *stream;
 	struct ip ip;
 	size_t listener;
-	bool is_tls, is_stranger;
+	bool is_tls, is_stranger, is_proxy;
 
 	if (stream_accept(handle, on_no_event, NULL, &stream) < 0)
 		return; /* it went away */
@@ -259,7 +273,12 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 		return;
 	}
 	is_tls = config->listeners[listener].tls == LISTENER_TLS_IMPLICIT;
+	/* a proxy's clients are counted when it has named them */
+	is_proxy = cidr_find(config->listeners[listener].proxy_from,
+			     config->listeners[listener].proxy_from_count,
+			     &ip) != NULL;
 	is_stranger =
+		!is_proxy &&
 		smtpd_is_stranger(smtpd, &config->listeners[listener], &ip);
 	smtpd->stats.connections++;
 	if (smtpd_is_full(smtpd, is_stranger))
@@ -270,11 +289,7 @@ smtpd_accept(void *arg, const char *listener_name, uv_stream_t *handle)
 		return;
 	}
 	client = smtpd_client_come(smtpd, &ip);
-	/* a proxy's clients are counted when it has named them */
-	if (smtpd_client_is_over(smtpd, client) &&
-	    cidr_find(config->listeners[listener].proxy_from,
-		      config->listeners[listener].proxy_from_count,
-		      &ip) == NULL) {
+	if (smtpd_client_is_over(smtpd, client) && !is_proxy) {
 		smtpd_client_gone(smtpd, client);
 		smtpd_refuse(smtpd, stream, &ip, listener_name,
 			     "Too many connections from your address", is_tls);

@@ -18,6 +18,15 @@ session_is_behind_proxy(const struct smtpd_session *s)
 }
 
 static void
+session_turn_away(struct smtpd_session *s, const char *text)
+{
+	if (session_listener(s)->tls == LISTENER_TLS_IMPLICIT)
+		session_drop(s, "too many connections");
+	else
+		session_goodbye(s, "4.7.0", text, "too many connections");
+}
+
+static void
 session_take_client(struct smtpd_session *s, const struct proxy_header *header)
 {
 	s->is_proxied = true;
@@ -28,16 +37,12 @@ session_take_client(struct smtpd_session *s, const struct proxy_header *header)
 	}
 	s->ip = header->client;
 	session_count(s);
-	if (smtpd_client_change(s->smtpd, &s->client, &s->ip)) {
-		session_begin(s);
-		return;
-	}
-	if (session_listener(s)->tls == LISTENER_TLS_IMPLICIT)
-		session_drop(s, "too many connections");
+	if (!smtpd_client_change(s->smtpd, &s->client, &s->ip))
+		session_turn_away(s, "Too many connections from your address");
+	else if (s->is_stranger && !smtpd_has_place_for_last(s->smtpd))
+		session_turn_away(s, "Too many connections");
 	else
-		session_goodbye(s, "4.7.0",
-				"Too many connections from your address",
-				"too many connections");
+		session_begin(s);
 }
 
 void

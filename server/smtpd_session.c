@@ -702,7 +702,8 @@ session_open(struct smtpd *smtpd, size_t listener, struct smtpd_client *client,
 					    0xffffffff));
 	list_push(&smtpd->sessions, &s->link);
 	smtpd->stats.sessions++;
-	session_count(s);
+	if (!session_is_behind_proxy(s)) /* else its header tells */
+		session_count(s);
 	stream_set_owner(stream, on_stream, s);
 	stream_start(stream);
 	if (s->is_unix && session_login_by_uid(s)) {

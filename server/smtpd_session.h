@@ -48,6 +48,10 @@ uint64_t session_idle_ms(const struct smtpd_session *session);
 /* Ends with a 421 for the sake of another. */
 void session_make_room(struct smtpd_session *session);
 
+/* smtpd.c: a stranger has come through a proxy, and is counted. False: the
+ * places of strangers were all taken before, and nobody could make room. */
+bool smtpd_has_place_for_last(struct smtpd *smtpd);
+
 /* smtpd.c: one connection of this client less. */
 void smtpd_client_gone(struct smtpd *smtpd, struct smtpd_client *client);
 

@@ -479,6 +479,29 @@ def test_a_proxys_client_is_the_client(proxied, header):
         assert talk.say("RCPT TO:<bob@foreign.example>").code == 550
 
 
+@pytest.mark.parametrize("is_friend", (True, False))
+def test_places_are_by_the_client_that_a_proxy_names(proxied, is_friend):
+    """Of four, strangers get three: whoever the proxy itself is."""
+    proxied.set("limits", connections=4)
+    proxied.set("relay", trusted_networks=["198.51.100.7/32"] + (
+        [proxied.proxy + "/32"] if is_friend else []))
+    proxied.start()
+    talks = []
+    for client, code in (("203.0.113.1", 220), ("203.0.113.2", 220),
+                         ("203.0.113.3", 220), ("203.0.113.4", 421),
+                         ("198.51.100.7", 220)):
+        talk = Talk(proxied.mx, proxied.proxy, greeting=False)
+        talk.raw(v1(client))
+        assert talk.reply().code == code, client
+        if code == 220:
+            talks.append(talk)
+        else:
+            talk.close()
+            proxied.wait_event("disconnect", client=client)
+    for talk in talks:
+        talk.close()
+
+
 def test_the_header_may_come_octet_by_octet_or_with_all_the_rest(proxied):
     proxied.start()
     session = (b"EHLO c.example\r\nMAIL FROM:<>\r\n"
