@@ -114,7 +114,7 @@ address_json(const char *host, const struct ip *ip, uint16_t port)
 	char text[IP_TEXT_MAX];
 
 	if (ip->family == IP_NONE)
-		return json_pack("{s:s}", "path", host);
+		return json_pack("{s:o}", "path", queue_json_text(host));
 	return json_pack("{s:s,s:s,s:i}", "host", host, "ip",
 			 ip_format(ip, text), "port", (int)port);
 }

@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/mem.h"
 #include "policy/caps.h"
 #include "policy/policy.h"
 #include "policy/trace.h"
 #include "server/config.h"
+#include "server/queue_json.h"
 
 /* ---------------------------------------------------------------- inputs */
 
@@ -141,14 +144,33 @@ explain_trace(const struct trace *trace)
 	for (size_t i = 0; i < trace->count; i++) {
 		const struct trace_step *step = &trace->steps[i];
 
-		json_array_append_new(steps,
-				      json_pack("{s:s,s:b,s:s,s:s}", "rule",
-						step->rule, "match",
-						step->is_match, "looked_at",
-						step->looked_at, "outcome",
-						step->outcome));
+		json_array_append_new(
+			steps,
+			json_pack("{s:s,s:b,s:o,s:o}", "rule", step->rule,
+				  "match", step->is_match, "looked_at",
+				  queue_json_text(step->looked_at), "outcome",
+				  queue_json_text(step->outcome)));
 	}
 	return steps;
+}
+
+/* Paths and names of a configuration may be any bytes. NULL: left out. */
+static json_t *
+explain_text(const char *text)
+{
+	return text != NULL ? queue_json_text(text) : NULL;
+}
+
+static json_t *
+explain_target(const struct hop_target *target)
+{
+	char *text = target->unix_path != NULL
+			     ? mem_printf("unix:%s", target->unix_path)
+			     : mem_printf("%s:%u", target->host, target->port);
+	json_t *value = queue_json_text(text);
+
+	free(text);
+	return value;
 }
 
 json_t *
@@ -171,26 +193,18 @@ explain_next_hop(const struct next_hop *hop)
 	/* a file is written, not sent */
 	bool has_tls = hop->kind != HOP_MAILDIR && hop->kind != HOP_DISCARD;
 
-	for (size_t i = 0; i < hop->target_count; i++) {
-		const struct hop_target *target = &hop->targets[i];
-
-		if (target->unix_path != NULL)
-			json_array_append_new(targets,
-					      json_sprintf("unix:%s",
-							   target->unix_path));
-		else
-			json_array_append_new(targets,
-					      json_sprintf("%s:%u",
-							   target->host,
-							   target->port));
-	}
-	return json_pack("{s:s,s:s,s:s,s:o,s:b,s:b,s:s*,s:s*,s:s*,s:s}", "kind",
-			 kinds[hop->kind], "key", hop->key, "domain",
-			 hop->domain, "targets", targets, "local",
+	for (size_t i = 0; i < hop->target_count; i++)
+		json_array_append_new(targets,
+				      explain_target(&hop->targets[i]));
+	return json_pack("{s:s,s:o,s:s,s:o,s:b,s:b,s:s*,s:o*,s:o*,s:o}", "kind",
+			 kinds[hop->kind], "key", queue_json_text(hop->key),
+			 "domain", hop->domain, "targets", targets, "local",
 			 hop->is_local, "backup", hop->is_backup, "tls",
 			 has_tls ? tls[hop->tls] : NULL, "maildir",
-			 hop->maildir, "user", hop->user, "config",
-			 hop->config_at != NULL ? hop->config_at : "default");
+			 explain_text(hop->maildir), "user",
+			 explain_text(hop->user), "config",
+			 queue_json_text(hop->config_at != NULL ? hop->config_at
+								: "default"));
 }
 
 struct explain_routes {
@@ -220,20 +234,20 @@ explain_verdict(const struct policy_facts *facts, const char *listener,
 	char enhanced[12];
 
 	for (size_t i = 0; i < trace->advice_count; i++)
-		json_array_append_new(advice, json_string(trace->advice[i]));
-	return json_pack("{s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o}",
+		json_array_append_new(advice,
+				      queue_json_text(trace->advice[i]));
+	return json_pack("{s:s,s:s,s:o,s:i,s:s,s:o,s:s,s:s,s:o,s:s,s:o,s:o}",
 			 "decision",
 			 verdict->is_accepted ? "accepted" : "refused", "stage",
-			 stage, "listener", listener, "code",
+			 stage, "listener", queue_json_text(listener), "code",
 			 (int)verdict->status.code, "status",
 			 status_enhanced(&verdict->status, enhanced), "reply",
-			 verdict->status.text, "rule",
+			 queue_json_text(verdict->status.text), "rule",
 			 policy_rule_name(verdict->rule), "scenario",
 			 verdict->scenario == SCENARIO_NONE
 				 ? ""
 				 : policy_scenario_name(verdict->scenario),
-			 "config",
-			 verdict->config_at != NULL ? verdict->config_at : "",
+			 "config", queue_json_text(verdict->config_at),
 			 "recipient", facts->recipient->text, "steps",
 			 explain_trace(trace), "advice", advice);
 }

@@ -346,6 +346,11 @@ def test_bytes_that_are_no_utf8_are_answered_all_the_same(relay):
     values = {row["name"]: row["value"]
               for row in relay.ctl("config", json=True).rows}
     assert values["domain.b.example.deliver"] == "maildir:/tmp/k?ln/%u"
+    row = relay.ctl("explain", "--from", "a@local.example",
+                    "--to", "bob@b.example", json=True).row
+    assert row["decision"] == "accepted"
+    answer = relay.ctl("route", "b.example", json=True)
+    assert "/tmp/k?ln/%u" in answer.out, answer.out
     # one that is too long to be repeated is cut between characters
     answer = relay.ctl("explain", "--from", "a@local.example",
                        "--to", "x" + "\u00f6" * 700 + "@b.example")
