@@ -416,12 +416,31 @@ has_unit(void)
 		access("/lib/systemd/system/ostler.service", F_OK) == 0);
 }
 
+/* Folders above a file that the user may not enter, as certbot makes them. */
+static void
+print_folders(const struct passwd *user, const char *path)
+{
+	const char *slash = strchr(path + 1, '/');
+
+	for (; slash != NULL; slash = strchr(slash + 1, '/')) {
+		char *folder = mem_dup(path, (size_t)(slash - path));
+		struct stat st;
+
+		if (stat(folder, &st) == 0 && st.st_uid != user->pw_uid &&
+		    (st.st_mode & S_IXOTH) == 0 &&
+		    (st.st_gid != user->pw_gid || (st.st_mode & S_IXGRP) == 0))
+			(void)printf("  chgrp ostler %s && chmod g+x %s\n",
+				     folder, folder);
+		free(folder);
+	}
+}
+
 /* The daemon is not root any more when it reads its key. */
 static void
 print_key(const struct setup *setup)
 {
 	const struct passwd *user = getpwnam("ostler");
-	char *certificate, *key;
+	char *certificate, *key, *target;
 	struct stat st;
 
 	if (geteuid() != 0 || user == NULL || setup->certificate[0] == '\0')
@@ -431,6 +450,11 @@ print_key(const struct setup *setup)
 	    (st.st_mode & S_IROTH) == 0 &&
 	    (st.st_gid != user->pw_gid || (st.st_mode & S_IRGRP) == 0))
 		(void)printf("  chgrp ostler %s && chmod 640 %s\n", key, key);
+	print_folders(user, key);
+	target = realpath(key, NULL); /* it may be a link */
+	if (target != NULL && strcmp(target, key) != 0)
+		print_folders(user, target);
+	free(target);
 	free(certificate);
 	free(key);
 }
