@@ -388,28 +388,47 @@ begin_all(const struct submit_job *job, struct talk *talks, size_t *out_count)
 	return exit_code;
 }
 
-/* Of several: those that were not taken, which failed for now, once more. */
+/* It was not taken, and might be another time. */
+static bool
+is_worth_a_try(const struct talk *talk)
+{
+	return !talk->is_taken && (talk->code == 0 || talk->code / 100 == 4);
+}
+
 static void
-retry(struct talk *talk)
+try_again(struct talk *talk)
 {
 	const size_t first = talk->first, count = talk->count;
+
+	talk_close(talk);
+	talk->code = 0;
+	if (talk_begin(talk, count) == EX_OK && talk->count == count &&
+	    talk_content(talk) == EX_OK)
+		talk_end(talk);
+	talk->first = first;
+	talk->count = count;
+}
+
+/* Those of several that failed for now, all of them behind each wait: who
+ * called waits no longer for many than for one. */
+static void
+retry(struct talk *talks, size_t count)
+{
 	unsigned wait_s = RETRY_WAIT_S;
 
-	for (unsigned i = 0; i < RETRIES; i++) {
-		if (talk->code != 0 && talk->code / 100 != 4)
+	for (unsigned round = 0; round < RETRIES; round++) {
+		size_t left = 0;
+
+		for (size_t i = 0; i < count; i++)
+			left += is_worth_a_try(&talks[i]);
+		if (left == 0)
 			return;
 		(void)sleep(wait_s);
 		wait_s = wait_s * 2 < RETRY_WAIT_MAX_S ? wait_s * 2
 						       : RETRY_WAIT_MAX_S;
-		talk_close(talk);
-		talk->code = 0;
-		if (talk_begin(talk, count) == EX_OK && talk->count == count &&
-		    talk_content(talk) == EX_OK)
-			talk_end(talk);
-		talk->first = first;
-		talk->count = count;
-		if (talk->is_taken)
-			return;
+		for (size_t i = 0; i < count; i++)
+			if (is_worth_a_try(&talks[i]))
+				try_again(&talks[i]);
 	}
 }
 
@@ -427,11 +446,11 @@ end_all(const struct submit_job *job, struct talk *talks, size_t count)
 		talks[i].is_taken = read_reply(&talks[i]) == 250;
 		taken += talks[i].is_taken;
 	}
+	if (taken != 0)
+		retry(talks, count);
 	for (size_t i = 0; i < count; i++) {
 		struct talk *talk = &talks[i];
 
-		if (!talk->is_taken && taken != 0)
-			retry(talk);
 		if (talk->is_taken) {
 			(void)say(talk, "QUIT");
 			continue;
