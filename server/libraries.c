@@ -17,8 +17,9 @@ static void
 on_abort(int number)
 {
 	static const char line[] =
-		"error aborted reason=\"a library gave up: is there no memory, "
-		"or may no thread be made?\"\n";
+		"error aborted reason=\"the line before says why; without one "
+		"a library gave up: is there no memory, or may no thread be "
+		"made?\"\n";
 
 	(void)number;
 	/* nothing can be done when even this fails */
