@@ -678,6 +678,10 @@ committer_fail_copies(struct committer *committer)
 	if (!list_is_empty(&batch->parcels)) {
 		give_back(committer, batch);
 		batch = NULL;
+		/* what waited behind them says anew what it wants */
+		committer->wanted = 0;
+		committer->is_stranded = committer->is_giving_up = false;
+		pthread_cond_signal(&committer->wake);
 	}
 	pthread_mutex_unlock(&committer->lock);
 	free(batch); /* none waited */

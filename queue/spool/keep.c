@@ -627,7 +627,8 @@ grow(struct spool *spool, const struct need *need)
 			make_one(spool, size);
 		spool->is_retry = false;
 	} else if (need->free_count == 0 &&
-		   (spool->is_late || spool->is_loading)) {
+		   (spool->is_late || spool->is_loading) &&
+		   !may_grow(spool, size, true)) {
 		/* commits wait for a retiring, but not for a disaster */
 		if (!spool->is_full)
 			spool_report(spool, true, "log",
@@ -716,7 +717,7 @@ keep_go_on(struct spool *spool)
 	    spool->filling->item_count == 0 && !spool->is_broken)
 		spool->filling->is_urgent = true;
 	/* the one that was left a moment ago may come back by itself */
-	if (need.free_count != 0 && need.wanted == 0 &&
+	if (need.free_count != 0 && need.wanted == 0 && !spool->is_full &&
 	    spool->free_extra == 0 && !is_well_used(spool))
 		return;
 	retire_or_grow(spool, &need);

@@ -606,7 +606,8 @@ check_told(void)
 		ck_assert_uint_gt(refused + box.errors, 0);
 }
 
-/* Until old mail is copied, should it be; a failure may forbid it. */
+/* Until old mail is copied, should it be; a failure may forbid it, and have
+ * puts refused, until the tick. */
 static uint64_t
 go_round(void)
 {
@@ -616,6 +617,8 @@ go_round(void)
 	for (unsigned i = 0; stats.copied == 0 && i < PUTS * 4; i++) {
 		if (box_put(&box, i, 12000, &id) == 0)
 			spool_done(box.spool, id);
+		else if (fail_count == 1)
+			(void)uv_run(&box.loop, UV_RUN_ONCE);
 		spool_stats(box.spool, &stats);
 	}
 	return stats.copied;
