@@ -99,22 +99,25 @@ disk_sync(int fd)
 	return result(calls->fsync(fd));
 }
 
-void
+int
 disk_write_out(int fd, uint64_t at, size_t len)
 {
 #ifdef SYNC_FILE_RANGE_WRITE
 	uint64_t before = at < len ? at : len;
 
-	/* errors of both are the next sync's to tell */
+	/* an error is for who waits to tell, or the next sync */
 	(void)sync_file_range(fd, (off_t)at, (off_t)len, SYNC_FILE_RANGE_WRITE);
-	if (before != 0)
-		(void)sync_file_range(fd, (off_t)(at - before), (off_t)before,
-				      SYNC_FILE_RANGE_WAIT_BEFORE);
+	if (before != 0 &&
+	    sync_file_range(fd, (off_t)(at - before), (off_t)before,
+			    SYNC_FILE_RANGE_WAIT_BEFORE) < 0 &&
+	    (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+		return -errno;
 #else
 	(void)fd;
 	(void)at;
 	(void)len;
 #endif
+	return 0;
 }
 
 void

@@ -43,9 +43,11 @@ int disk_datasync(int fd);
 int disk_sync(int fd);
 /* Begins to write what was put there, and waits for what stands before it:
  * so a later sync finds little to do, and others' syncs are not stuck behind
- * it. Promises nothing; does nothing where the system has no such call. */
-void disk_write_out(int fd, uint64_t at, size_t len);
-/* Begins to write what was put there, and waits for nothing. The same. */
+ * it. Promises nothing; does nothing where the system has no such call. An
+ * error of the waiting is told here alone: the kernel tells each one once. */
+int disk_write_out(int fd, uint64_t at, size_t len);
+/* Begins to write what was put there, and waits for nothing; the next sync
+ * tells what fails. */
 void disk_start_write(int fd, uint64_t at, size_t len);
 /* Makes everything on the file system durable. Only where the kernel reports
  * errors by it (since Linux 5.8), which disk_has_syncfs tells. */

@@ -80,7 +80,7 @@ keep_make_now(int log_fd, uint32_t slot, uint32_t bytes, struct segment **out)
 		rc = disk_write(fd, zeros, chunk, at);
 		/* commits go on meanwhile, and share the disk */
 		if (rc == 0)
-			disk_write_out(fd, at, chunk);
+			rc = disk_write_out(fd, at, chunk);
 	}
 	free(zeros);
 	if (rc == 0)
