@@ -30,6 +30,7 @@
 #define FIRST_COUNT	3u /* to come up with: one in use, two in hand */
 #define DAMAGE_COPY_MAX (16u << 20)
 #define TICK_MS		1000
+#define READ_TRIES	5
 #define READERS		8
 #define WRITERS		4
 #define IDS_AHEAD	(1u << 20)
@@ -420,9 +421,15 @@ tell_found(struct spool *spool, struct entry *entry)
 	struct spool_found found = {.id = entry->id,
 				    .body_bytes = entry->body_bytes};
 	char *envelope, *states;
+	int rc = -EIO;
 
 	spool->stats.messages++;
-	if (read_log_text(spool, entry, &envelope, &states) < 0) {
+	for (unsigned i = 0; i < READ_TRIES && rc < 0 && rc != -EBADMSG; i++)
+		rc = read_log_text(spool, entry, &envelope, &states);
+	if (rc < 0) {
+		/* the disk may give it back one day, and its segment stays */
+		if (rc != -EBADMSG)
+			spool_segment(spool, entry->slot)->is_unread = true;
 		read_set_aside(spool, entry->id);
 		return;
 	}
