@@ -161,7 +161,10 @@ zone:
     def _is_answering(self):
         """For all zones: signing takes a moment."""
         assert self.process.poll() is None, \
-            "knotd has ended: " + (self.folder / "out").read_text()
+            f"knotd has ended: {self.process.returncode}\n" + "".join(
+                path.read_text() for path in (self.folder / "out",
+                                              self.folder / "knot.log")
+                if path.exists())
         return all(self._answers(zone) for zone in self.zones)
 
     def _answers(self, zone):

@@ -61,6 +61,8 @@ server:
   directory: "{self.folder}"
   pidfile: ""
   use-syslog: no
+  # those are others' to listen on
+  outgoing-port-avoid: 0-32767
   logfile: "{self.folder}/unbound.log"
   do-not-query-localhost: no
   trust-anchor-file: "{self.folder}/anchors"

@@ -41,13 +41,18 @@ def loopback():
 
 _ports = set()
 
+# pytest-xdist's workers share 127.0.0.1, and between the search for a port
+# and its use another one would find it just as free: each has its own.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
 
 def free_port(host="127.0.0.1"):
     """A TCP and UDP port below the range that connections get theirs from;
     never the same one twice in this run."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
-        port = random.randrange(10000, 32000)
+        port = random.randrange(10000 + _worker, 32000, _workers)
         if port in _ports:
             continue
         try:
