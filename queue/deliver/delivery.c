@@ -13,7 +13,7 @@
 
 #include "lib/mem.h"
 #include "queue/deliver/local.h"
-#include "queue/deliver/session.h"
+#include "queue/deliver/connection.h"
 #include "queue/deliver/trust.h"
 #include "queue/route/security.h"
 
@@ -65,7 +65,7 @@ delivery_end(struct delivery *delivery)
 
 void
 outcome_set_target(struct outcome *outcome, const struct target *target,
-		   const struct session *session)
+		   const struct connection *connection)
 {
 	(void)snprintf(outcome->host, sizeof(outcome->host), "%s",
 		       target->host);
@@ -75,9 +75,9 @@ outcome_set_target(struct outcome *outcome, const struct target *target,
 	if (target->security != NULL)
 		(void)str_copy(outcome->security, sizeof(outcome->security),
 			       str_of(security_name(target->security->kind)));
-	if (session != NULL)
+	if (connection != NULL)
 		(void)snprintf(outcome->tls, sizeof(outcome->tls), "%s",
-			       session_tls_version(session));
+			       connection_tls_version(connection));
 }
 
 void

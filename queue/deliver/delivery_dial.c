@@ -241,13 +241,12 @@ on_dial(void *owner, enum stream_event event)
 	switch (event) {
 	case STREAM_CONNECTED:
 		target = dial->target;
-		/* the connection stays busy: the session has it now */
+		/* counted as busy until what talks over it ends */
 		dial->stream = NULL;
 		dial_stop(&delivery->dials[0]);
 		dial_stop(&delivery->dials[1]);
 		delivery_tell_dialled(delivery, &target, NULL);
-		delivery_begin_session(delivery, &target, stream,
-				       dial->is_counted);
+		delivery_set_up(delivery, &target, stream, dial->is_counted);
 		break;
 	case STREAM_FAILED:
 		dial_failed(dial, stream_error(stream)->code,

@@ -5,10 +5,10 @@
  *	delivery.c	begins and ends it; what needs no connection
  *	delivery_dial.c	from a next hop to a connection: route, TLS that is
  *			asked for, address, an open connection or a new one
- *	delivery_talk.c	the session over it, and what its words are worth
+ *	delivery_talk.c	what is said over it, and what the answers are worth
  *
  * The two halves call each other in three places only: delivery_reuse and
- * delivery_begin_session hand a connection over, delivery_next asks for
+ * delivery_set_up hand a connection over, delivery_next asks for
  * another one.
  */
 #ifndef OSTLER_QUEUE_DELIVER_DELIVERY_INTERNAL_H
@@ -20,8 +20,8 @@
 #include "queue/deliver/targets.h"
 #include "queue/route/resolver.h"
 
+struct connection;
 struct local;
-struct session;
 struct stream;
 struct trust;
 
@@ -32,13 +32,13 @@ struct trust;
  *	STARTING   the loop, the TLS contexts    LOCAL, NEXT, the end
  *	LOCAL      a worker that writes files    the end
  *	ROUTE      the resolver                  NEXT, the end; or SENDING, with
- *	                                         a session that was CHECKING
+ *	                                         a connection that was CHECKING
  *	SECURITY   the resolver                  NEXT
  *	DIALLING   one or two connects           SETTING_UP, NEXT
  *	SETTING_UP greeting, TLS, login          SENDING, CHECKING, NEXT, the
  *	                                         end
  *	CHECKING   the resolver, for the route   SENDING, NEXT, the end
- *	           of now; a session is ready
+ *	           of now; a connection is ready
  *	SENDING    the message's results         NEXT, the end
  *
  * NEXT is no state but delivery_next, which goes at once to ROUTE or SECURITY
@@ -88,16 +88,16 @@ struct delivery {
 	struct dial dials[2];	   /* DIALLING */
 
 	/* delivery_talk.c */
-	struct session *session; /* owns; SETTING_UP, CHECKING, SENDING */
-	struct target target;	 /* of the session */
+	struct connection *connection; /* owns; SETTING_UP, CHECKING, SENDING */
+	struct target target;	       /* of the connection */
 	struct security *agreed; /* shares: the target's, which lends it */
 	bool is_counted;	 /* by the pace of the target's host */
-	bool is_reused;		 /* the session came from the pool */
+	bool is_reused;		 /* the connection came from the pool */
 	bool has_no_pool;	 /* one from there was stale: use none */
 	bool is_chunkless;  /* a server knows no chunks that offered them */
 	bool has_new_token; /* an old one was refused */
-	size_t *left;	    /* owns: those that are at the session, by index */
-	unsigned answered;  /* hosts that spoke about the message */
+	size_t *left; /* owns: those that are at the connection, by index */
+	unsigned answered; /* hosts that spoke about the message */
 	struct tally tally;
 };
 
@@ -116,9 +116,9 @@ void delivery_end(struct delivery *delivery);
 void delivery_note_own(struct delivery *delivery, enum cause cause,
 		       enum smtp_phase phase, const struct target *target,
 		       const char *text);
-/* Who it was. session: NULL for none */
+/* Who it was. connection: NULL for none */
 void outcome_set_target(struct outcome *outcome, const struct target *target,
-			const struct session *session);
+			const struct connection *connection);
 
 /* --------------------------------------------------- delivery_dial.c */
 
@@ -144,17 +144,20 @@ void delivery_stop_dialling(struct delivery *delivery);
 
 /* --------------------------------------------------- delivery_talk.c */
 
-/* A new connection to the target. stream: takes, connected; is_counted: by the
- * host's pace, and the session's from now on */
-void delivery_begin_session(struct delivery *delivery,
-			    const struct target *target, struct stream *stream,
-			    bool is_counted);
+/*
+ * Begins the conversation over a new connection to the target.
+ *
+ * stream      takes, connected
+ * is_counted  by the host's pace; the connection gives it back
+ */
+void delivery_set_up(struct delivery *delivery, const struct target *target,
+		     struct stream *stream, bool is_counted);
 
 /* An idle connection to this target, if there is one, takes the message: then
  * true, and the delivery may be over by now. */
 bool delivery_reuse(struct delivery *delivery, const struct target *target);
 
-/* CHECKING: does the message go over the session that waits? False: it was
+/* CHECKING: does the message go over the connection that waits? False: it was
  * released, and another address is due. */
 bool delivery_check(struct delivery *delivery, struct route *route);
 

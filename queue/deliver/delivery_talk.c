@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The session of a delivery, and what became of the message: each recipient's
- * result is weighed (queue/deliver/tally.h), what the host asked for is
- * learned, and the connection goes to the pool or is closed.
+ * The connection of a delivery, and what became of the message: each
+ * recipient's result is weighed (queue/deliver/tally.h), what the host asked
+ * for is learned, and the connection goes to the pool or is closed.
  */
 #include "queue/deliver/delivery_internal.h"
 
@@ -29,7 +29,7 @@ static void delivery_take_results(struct delivery *delivery, bool is_reusable);
 
 /* ---------------------------------------------------- the connection */
 
-/* The session is no longer counted by its host's pace. */
+/* The connection is no longer counted by its host's pace. */
 static void
 delivery_leave(struct delivery *delivery)
 {
@@ -39,23 +39,23 @@ delivery_leave(struct delivery *delivery)
 	delivery->is_counted = false;
 }
 
-/* The session is open for the next message, or ends. */
+/* The connection is open for the next message, or ends. */
 static void
 delivery_release(struct delivery *delivery, bool is_reusable)
 {
 	struct deliverer *deliverer = delivery->deliverer;
-	struct session *session = delivery->session;
+	struct connection *connection = delivery->connection;
 
-	delivery->session = NULL;
+	delivery->connection = NULL;
 	deliverer->busy--;
 	delivery_leave(delivery);
 	if (!is_reusable || delivery->watch != NULL ||
-	    session_messages(session) >=
+	    connection_messages(connection) >=
 		    delivery->hop.messages_per_connection ||
 	    deliverer->opts.idle_connection_ms == 0)
-		pool_close(deliverer->pool, session);
+		pool_close(deliverer->pool, connection);
 	else
-		pool_put(deliverer->pool, session,
+		pool_put(deliverer->pool, connection,
 			 deliverer->opts.idle_connection_ms,
 			 delivery_now_ms(delivery),
 			 delivery->target.expires_ms);
@@ -66,11 +66,11 @@ delivery_stop_talking(struct delivery *delivery)
 {
 	struct deliverer *deliverer = delivery->deliverer;
 
-	if (delivery->session == NULL)
+	if (delivery->connection == NULL)
 		return;
 	delivery_leave(delivery);
-	session_abort(delivery->session);
-	delivery->session = NULL;
+	connection_abort(delivery->connection);
+	delivery->connection = NULL;
 	deliverer->busy--;
 }
 
@@ -83,14 +83,15 @@ delivery_note_untold(const struct delivery *delivery, struct outcome *outcome)
 	const struct security *security = delivery->target.security;
 	const char *why = NULL;
 
-	if (security->kind != SECURITY_STS_TESTING || delivery->session == NULL)
+	if (security->kind != SECURITY_STS_TESTING ||
+	    delivery->connection == NULL)
 		return;
 	if (security->is_unnamed)
 		why = "the policy does not name the host";
-	else if (session_tls_version(delivery->session)[0] == '\0')
+	else if (connection_tls_version(delivery->connection)[0] == '\0')
 		why = "TLS was not used";
 	else
-		why = session_verify_error(delivery->session);
+		why = connection_verify_error(delivery->connection);
 	if (why != NULL)
 		(void)snprintf(outcome->policy_failure,
 			       sizeof(outcome->policy_failure), "%.300s: %.90s",
@@ -111,7 +112,7 @@ delivery_set_result(struct delivery *delivery, struct outcome *outcome,
 	if (result->reply != NULL)
 		(void)str_copy(outcome->reply, sizeof(outcome->reply),
 			       str_of(result->reply));
-	outcome_set_target(outcome, &delivery->target, delivery->session);
+	outcome_set_target(outcome, &delivery->target, delivery->connection);
 	security_blame(delivery->target.security, outcome);
 	delivery_note_untold(delivery, outcome);
 	if (delivery->hop.kind == HOP_MX && delivery->targets.route != NULL)
@@ -161,8 +162,8 @@ delivery_send(struct delivery *delivery)
 	for (size_t i = 0; i < count; i++)
 		recipients[i] = delivery->recipients[delivery->left[i]];
 	delivery->state = DELIVERY_SENDING;
-	is_begun = session_send(delivery->session, delivery->deliverer->spool,
-				&message);
+	is_begun = connection_send(delivery->connection,
+				   delivery->deliverer->spool, &message);
 	free(recipients);
 	if (!is_begun)
 		delivery_take_results(delivery, true);
@@ -175,7 +176,8 @@ delivery_send(struct delivery *delivery)
 static void
 delivery_take_results(struct delivery *delivery, bool is_reusable)
 {
-	const struct smtp_client *client = session_client(delivery->session);
+	const struct smtp_client *client =
+		connection_client(delivery->connection);
 	size_t count = delivery->tally.left;
 	bool has_taken = false;
 	struct outcome outcome;
@@ -206,7 +208,8 @@ delivery_again_chunkless(struct delivery *delivery)
 	const struct target *target = &delivery->target;
 
 	if (delivery->is_chunkless ||
-	    !smtp_client_has_refused_chunks(session_client(delivery->session)))
+	    !smtp_client_has_refused_chunks(
+		    connection_client(delivery->connection)))
 		return false;
 	delivery->is_chunkless = delivery->has_no_pool = true;
 	targets_add_tried(&delivery->targets, target);
@@ -222,7 +225,7 @@ static bool
 delivery_again_stale(struct delivery *delivery)
 {
 	if (!delivery->is_reused ||
-	    !smtp_client_is_stale(session_client(delivery->session)))
+	    !smtp_client_is_stale(connection_client(delivery->connection)))
 		return false;
 	delivery->has_no_pool = true;
 	delivery_release(delivery, false);
@@ -233,7 +236,7 @@ delivery_again_stale(struct delivery *delivery)
 /* ------------------------------------------- before the message */
 
 /*
- * The session failed before it could take the message. Is the same address
+ * The connection failed before it could take the message. Is the same address
  * worth a second look in another way?
  */
 static bool
@@ -263,15 +266,15 @@ delivery_again_otherwise(struct delivery *delivery,
 }
 
 static void
-delivery_session_failed(struct delivery *delivery)
+delivery_connection_failed(struct delivery *delivery)
 {
-	const struct session *session = delivery->session;
-	bool has_tls_failed = session_has_tls_failed(session);
-	bool has_old_token = session_has_old_token(session);
+	const struct connection *connection = delivery->connection;
+	bool has_tls_failed = connection_has_tls_failed(connection);
+	bool has_old_token = connection_has_old_token(connection);
 	struct outcome outcome;
 
 	delivery_set_result(delivery, &outcome,
-			    smtp_client_failure(session_client(session)));
+			    smtp_client_failure(connection_client(connection)));
 	/* a next hop that we chose is ours to mend; a stranger's 5xx is his
 	 * last word */
 	if (delivery->hop.kind != HOP_MX && outcome.kind == OUTCOME_FAILED)
@@ -297,7 +300,7 @@ delivery_session_failed(struct delivery *delivery)
 	delivery_next(delivery);
 }
 
-/* Did the route end while the session was being set up? */
+/* Did the route end while the connection was being set up? */
 static bool
 delivery_is_late(const struct delivery *delivery)
 {
@@ -332,7 +335,7 @@ delivery_check(struct delivery *delivery, struct route *route)
 	return false;
 }
 
-/* The session ended while it waited for the route. */
+/* The connection ended while it waited for the route. */
 static void
 delivery_check_lost(struct delivery *delivery)
 {
@@ -358,7 +361,7 @@ delivery_revive(struct deliverer *deliverer, const struct target *target)
 }
 
 static void
-delivery_session_ready(struct delivery *delivery)
+delivery_connection_ready(struct delivery *delivery)
 {
 	delivery_revive(delivery->deliverer, &delivery->target);
 	if (!delivery_is_late(delivery)) {
@@ -370,11 +373,11 @@ delivery_session_ready(struct delivery *delivery)
 }
 
 static void
-delivery_session_closed(struct delivery *delivery)
+delivery_connection_closed(struct delivery *delivery)
 {
 	switch (delivery->state) {
 	case DELIVERY_SETTING_UP:
-		delivery_session_failed(delivery);
+		delivery_connection_failed(delivery);
 		break;
 	case DELIVERY_CHECKING:
 		delivery_check_lost(delivery);
@@ -389,24 +392,24 @@ delivery_session_closed(struct delivery *delivery)
 	case DELIVERY_ROUTE:
 	case DELIVERY_SECURITY:
 	case DELIVERY_DIALLING:
-		break; /* there is no session */
+		break; /* there is no connection */
 	}
 }
 
 static void
-on_session(void *owner, enum session_event event)
+on_connection(void *owner, enum connection_event event)
 {
 	struct delivery *delivery = owner;
 
 	switch (event) {
-	case SESSION_READY:
-		delivery_session_ready(delivery);
+	case CONNECTION_READY:
+		delivery_connection_ready(delivery);
 		break;
-	case SESSION_DONE:
+	case CONNECTION_DONE:
 		delivery_take_results(delivery, true);
 		break;
-	case SESSION_CLOSED:
-		delivery_session_closed(delivery);
+	case CONNECTION_CLOSED:
+		delivery_connection_closed(delivery);
 		break;
 	}
 }
@@ -415,7 +418,7 @@ on_session(void *owner, enum session_event event)
 
 static void
 delivery_key(const struct delivery *delivery, const struct target *target,
-	     struct session_key *out)
+	     struct connection_key *out)
 {
 	memset(out, 0, sizeof(*out));
 	(void)snprintf(out->hop, sizeof(out->hop), "%s", delivery->hop.key);
@@ -477,7 +480,7 @@ delivery_tls_ctx(const struct delivery *delivery, const struct target *target)
 	return trust->any;
 }
 
-/* The session's, whatever becomes of the route. */
+/* The connection's, whatever becomes of the route. */
 static void
 delivery_set_target(struct delivery *delivery, const struct target *target)
 {
@@ -489,11 +492,11 @@ delivery_set_target(struct delivery *delivery, const struct target *target)
 }
 
 void
-delivery_begin_session(struct delivery *delivery, const struct target *target,
-		       struct stream *stream, bool is_counted)
+delivery_set_up(struct delivery *delivery, const struct target *target,
+		struct stream *stream, bool is_counted)
 {
 	struct deliverer *deliverer = delivery->deliverer;
-	struct session_opts opts = {
+	struct connection_opts opts = {
 		.loop = deliverer->loop,
 		.hostname = deliverer->opts.hostname,
 		.is_lmtp = delivery->hop.kind == HOP_LMTP,
@@ -515,31 +518,32 @@ delivery_begin_session(struct delivery *delivery, const struct target *target,
 	delivery->state = DELIVERY_SETTING_UP;
 	deliverer->opened++;
 	delivery->is_counted = is_counted;
-	delivery->session = session_new(&opts, stream, on_session, delivery);
+	delivery->connection =
+		connection_new(&opts, stream, on_connection, delivery);
 }
 
 bool
 delivery_reuse(struct delivery *delivery, const struct target *target)
 {
 	struct deliverer *deliverer = delivery->deliverer;
-	struct session_key key;
+	struct connection_key key;
 
 	if (delivery->has_no_pool)
 		return false;
 	delivery_key(delivery, target, &key);
-	delivery->session = pool_take(deliverer->pool, &key);
-	if (delivery->session == NULL)
+	delivery->connection = pool_take(deliverer->pool, &key);
+	if (delivery->connection == NULL)
 		return false;
 	deliverer->busy++;
 	deliverer->reused++;
 	targets_use(&delivery->targets, target);
 	delivery_set_target(delivery, target);
-	delivery->target.is_clear = session_is_clear(delivery->session);
+	delivery->target.is_clear = connection_is_clear(delivery->connection);
 	delivery->is_reused = true;
 	delivery->is_counted =
 		pace_enter(&deliverer->pace, &target->ip, target->port,
 			   delivery_now_ms(delivery));
-	session_set_owner(delivery->session, on_session, delivery);
+	connection_set_owner(delivery->connection, on_connection, delivery);
 	delivery_tell_attempt(delivery, target);
 	delivery_send(delivery);
 	return true;

@@ -11,14 +11,14 @@
 struct pooled {
 	struct list link; /* oldest first */
 	struct pool *pool;
-	struct session *session;
+	struct connection *connection;
 	uint64_t until_ms;   /* idle for too long */
 	uint64_t expires_ms; /* no route names it any more */
 };
 
 struct pool {
 	struct list idle;    /* struct pooled */
-	struct list leaving; /* sessions that say goodbye */
+	struct list leaving; /* connections that say goodbye */
 	size_t count;	     /* of idle */
 };
 
@@ -32,16 +32,16 @@ pool_new(void)
 	return pool;
 }
 
-/* Off the list; the session is the caller's. */
-static struct session *
+/* Off the list; the connection is the caller's. */
+static struct connection *
 pooled_release(struct pooled *pooled)
 {
-	struct session *session = pooled->session;
+	struct connection *connection = pooled->connection;
 
 	list_remove(&pooled->link);
 	pooled->pool->count--;
 	free(pooled);
-	return session;
+	return connection;
 }
 
 static void
@@ -49,7 +49,7 @@ pooled_close(struct pooled *pooled)
 {
 	struct pool *pool = pooled->pool;
 
-	session_close(pooled_release(pooled), &pool->leaving);
+	connection_close(pooled_release(pooled), &pool->leaving);
 }
 
 void
@@ -60,18 +60,18 @@ pool_free(struct pool *pool)
 	if (pool == NULL)
 		return;
 	list_each_safe (node, after, &pool->idle)
-		session_abort(pooled_release(
+		connection_abort(pooled_release(
 			container_of(node, struct pooled, link)));
 	list_each_safe (node, after, &pool->leaving)
-		session_abort(session_of_link(node));
+		connection_abort(connection_of_link(node));
 	free(pool);
 }
 
 /* Its time has come, or the server closed it. */
 static void
-on_session(void *owner, enum session_event event)
+on_connection(void *owner, enum connection_event event)
 {
-	(void)event; /* idle sessions only ever close */
+	(void)event; /* idle connections only ever close */
 	pooled_close(owner);
 }
 
@@ -82,17 +82,18 @@ pooled_set_time(struct pooled *pooled, uint64_t now_ms)
 				 ? pooled->until_ms
 				 : pooled->expires_ms;
 
-	session_set_idle(pooled->session, until > now_ms ? until - now_ms : 1);
+	connection_set_idle(pooled->connection,
+			    until > now_ms ? until - now_ms : 1);
 }
 
 void
-pool_put(struct pool *pool, struct session *session, uint64_t idle_ms,
+pool_put(struct pool *pool, struct connection *connection, uint64_t idle_ms,
 	 uint64_t now_ms, uint64_t expires_ms)
 {
 	struct pooled *pooled;
 
 	if (expires_ms <= now_ms) {
-		session_close(session, &pool->leaving);
+		connection_close(connection, &pool->leaving);
 		return;
 	}
 	if (pool->count == POOL_MAX)
@@ -100,17 +101,17 @@ pool_put(struct pool *pool, struct session *session, uint64_t idle_ms,
 			container_of(pool->idle.next, struct pooled, link));
 	pooled = mem_zalloc(sizeof(*pooled));
 	pooled->pool = pool;
-	pooled->session = session;
+	pooled->connection = connection;
 	pooled->until_ms = now_ms + idle_ms;
 	pooled->expires_ms = expires_ms;
 	list_push(&pool->idle, &pooled->link);
 	pool->count++;
-	session_set_owner(session, on_session, pooled);
+	connection_set_owner(connection, on_connection, pooled);
 	pooled_set_time(pooled, now_ms);
 }
 
-struct session *
-pool_take(struct pool *pool, const struct session_key *key)
+struct connection *
+pool_take(struct pool *pool, const struct connection_key *key)
 {
 	struct list *node;
 
@@ -118,7 +119,8 @@ pool_take(struct pool *pool, const struct session_key *key)
 	for (node = pool->idle.prev; node != &pool->idle; node = node->prev) {
 		struct pooled *pooled = container_of(node, struct pooled, link);
 
-		if (session_key_equal(session_key(pooled->session), key))
+		if (connection_key_equal(connection_key(pooled->connection),
+					 key))
 			return pooled_release(pooled);
 	}
 	return NULL;
@@ -132,7 +134,8 @@ pool_follow(struct pool *pool, const char *hop_key, const struct route *route,
 
 	list_each_safe (node, after, &pool->idle) {
 		struct pooled *pooled = container_of(node, struct pooled, link);
-		const struct session_key *key = session_key(pooled->session);
+		const struct connection_key *key =
+			connection_key(pooled->connection);
 
 		if (strcmp(key->hop, hop_key) != 0)
 			continue;
@@ -155,7 +158,8 @@ pool_keep(struct pool *pool, const struct ip *ip, uint16_t port, unsigned count)
 
 	for (; node != &pool->idle; node = before) {
 		struct pooled *pooled = container_of(node, struct pooled, link);
-		const struct session_key *key = session_key(pooled->session);
+		const struct connection_key *key =
+			connection_key(pooled->connection);
 
 		before = node->prev;
 		if (key->port != port || !ip_equal(&key->ip, ip))
@@ -177,9 +181,9 @@ pool_close_idle(struct pool *pool)
 }
 
 void
-pool_close(struct pool *pool, struct session *session)
+pool_close(struct pool *pool, struct connection *connection)
 {
-	session_close(session, &pool->leaving);
+	connection_close(connection, &pool->leaving);
 }
 
 size_t

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "queue/deliver/session.h"
+#include "queue/deliver/connection.h"
 
 struct pool;
 struct route;
@@ -25,19 +25,20 @@ struct pool *pool_new(void);
 void pool_free(struct pool *pool);
 
 /*
- * Takes over an idle session.
+ * Takes over an idle connection.
  *
- * session     takes
+ * connection  takes
  * idle_ms     how long it may wait, > 0
  * now_ms      boot clock
  * expires_ms  boot clock: when the route that names it ends
  */
-void pool_put(struct pool *pool, struct session *session, uint64_t idle_ms,
-	      uint64_t now_ms, uint64_t expires_ms);
+void pool_put(struct pool *pool, struct connection *connection,
+	      uint64_t idle_ms, uint64_t now_ms, uint64_t expires_ms);
 
-/* An idle session with this very key, for the caller to own; or NULL. The
+/* An idle connection with this very key, for the caller to own; or NULL. The
  * caller has a fresh route that names it. */
-struct session *pool_take(struct pool *pool, const struct session_key *key);
+struct connection *pool_take(struct pool *pool,
+			     const struct connection_key *key);
 
 /*
  * A new route of a next hop is known: idle connections of that hop which it
@@ -54,8 +55,8 @@ void pool_keep(struct pool *pool, const struct ip *ip, uint16_t port,
 /* Says QUIT to all idle ones. */
 void pool_close_idle(struct pool *pool);
 
-/* Ends a session politely that somebody owns; takes. NULL is fine. */
-void pool_close(struct pool *pool, struct session *session);
+/* Ends a connection politely that somebody owns; takes. NULL is fine. */
+void pool_close(struct pool *pool, struct connection *connection);
 
 size_t pool_idle(const struct pool *pool);
 

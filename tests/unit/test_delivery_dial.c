@@ -166,7 +166,7 @@ on_slow_down(void *arg, const char *host, const struct ip *ip, uint16_t port,
 	++*(unsigned *)arg;
 }
 
-/* Lets a delivery come to its session, which hangs. */
+/* Lets a delivery come to its connection, which hangs. */
 static struct delivery *
 start_hanging(size_t server, size_t connection)
 {

@@ -13,10 +13,10 @@
 #define NOW  1000000 /* boot clock, ms; the pool only counts from it */
 #define LONG 60000
 
-/* The other end of a pooled session. */
+/* The other end of a pooled connection. */
 struct far {
 	struct stream *stream;
-	struct session *session;
+	struct connection *connection;
 	char got[256];
 	bool has_greeted, has_quit;
 };
@@ -49,16 +49,16 @@ on_far(void *owner, enum stream_event event)
 }
 
 static void
-on_session(void *owner, enum session_event event)
+on_connection(void *owner, enum connection_event event)
 {
-	ck_assert_int_eq((int)event, SESSION_READY);
+	ck_assert_int_eq((int)event, CONNECTION_READY);
 	ready++;
 }
 
-static struct session_key
+static struct connection_key
 key_of(const char *hop, const char *host, const char *ip)
 {
-	struct session_key key;
+	struct connection_key key;
 
 	memset(&key, 0, sizeof(key));
 	(void)snprintf(key.hop, sizeof(key.hop), "%s", hop);
@@ -68,13 +68,13 @@ key_of(const char *hop, const char *host, const char *ip)
 	return key;
 }
 
-/* A session that is ready for its first message. */
-static struct session *
-open_session(unsigned i, const struct session_key *key)
+/* A connection that is ready for its first message. */
+static struct connection *
+open_connection(unsigned i, const struct connection_key *key)
 {
-	struct session_opts opts = {.loop = &loop,
-				    .key = *key,
-				    .hostname = "me.example"};
+	struct connection_opts opts = {.loop = &loop,
+				       .key = *key,
+				       .hostname = "me.example"};
 	struct far *far = &fars[i];
 	unsigned before = ready;
 	struct stream *near;
@@ -87,14 +87,14 @@ open_session(unsigned i, const struct session_key *key)
 			 0);
 	ck_assert_int_eq(stream_from_fd(&loop, fds[1], on_far, far, &near), 0);
 	opts.security = security_configured(HOP_TLS_NONE, key->host);
-	far->session = session_new(&opts, near, on_session, far);
+	far->connection = connection_new(&opts, near, on_connection, far);
 	security_unref(opts.security);
 	stream_start(near);
 	stream_start(far->stream);
 	(void)stream_write(far->stream, "220 x\r\n", 7);
 	while (ready == before)
 		(void)uv_run(&loop, UV_RUN_ONCE);
-	return far->session;
+	return far->connection;
 }
 
 static void
@@ -147,13 +147,13 @@ route_to(const char *host, const char *ip, uint64_t expires_ms)
 
 START_TEST(only_the_very_same_key_gets_the_connection)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
-	struct session_key other[10];
-	struct session *session;
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key other[10];
+	struct connection *connection;
 
 	setup();
-	session = open_session(0, &key);
-	pool_put(pool, session, LONG, NOW, NOW + LONG);
+	connection = open_connection(0, &key);
+	pool_put(pool, connection, LONG, NOW, NOW + LONG);
 	ck_assert_uint_eq(pool_idle(pool), 1);
 	for (size_t i = 0; i < COUNT(other); i++)
 		other[i] = key;
@@ -169,10 +169,10 @@ START_TEST(only_the_very_same_key_gets_the_connection)
 	other[9].trust_print = 1;
 	for (size_t i = 0; i < COUNT(other); i++)
 		ck_assert_ptr_null(pool_take(pool, &other[i]));
-	ck_assert_ptr_eq(pool_take(pool, &key), session);
+	ck_assert_ptr_eq(pool_take(pool, &key), connection);
 	ck_assert_ptr_null(pool_take(pool, &key));
 	ck_assert_uint_eq(pool_idle(pool), 0);
-	pool_close(pool, session);
+	pool_close(pool, connection);
 	run_until_quit(0);
 	teardown();
 }
@@ -180,28 +180,28 @@ END_TEST
 
 START_TEST(the_youngest_connection_is_taken_first)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
-	struct session *old, *young;
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection *old, *young;
 
 	setup();
-	old = open_session(0, &key);
-	young = open_session(1, &key);
+	old = open_connection(0, &key);
+	young = open_connection(1, &key);
 	pool_put(pool, old, LONG, NOW, NOW + LONG);
 	pool_put(pool, young, LONG, NOW, NOW + LONG);
 	ck_assert_ptr_eq(pool_take(pool, &key), young);
 	ck_assert_ptr_eq(pool_take(pool, &key), old);
-	session_abort(old);
-	session_abort(young);
+	connection_abort(old);
+	connection_abort(young);
 	teardown();
 }
 END_TEST
 
 START_TEST(a_connection_whose_route_is_over_is_not_kept)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
 
 	setup();
-	pool_put(pool, open_session(0, &key), LONG, NOW, NOW);
+	pool_put(pool, open_connection(0, &key), LONG, NOW, NOW);
 	ck_assert_uint_eq(pool_idle(pool), 0);
 	run_until_quit(0);
 	teardown();
@@ -210,10 +210,10 @@ END_TEST
 
 START_TEST(an_idle_connection_ends_with_its_route)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
 
 	setup();
-	pool_put(pool, open_session(0, &key), LONG, NOW, NOW + 50);
+	pool_put(pool, open_connection(0, &key), LONG, NOW, NOW + 50);
 	ck_assert_uint_eq(pool_idle(pool), 1);
 	run_until_quit(0);
 	ck_assert_uint_eq(pool_idle(pool), 0);
@@ -223,10 +223,10 @@ END_TEST
 
 START_TEST(an_idle_connection_ends_when_nobody_needs_it)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
 
 	setup();
-	pool_put(pool, open_session(0, &key), 50, NOW, UINT64_MAX);
+	pool_put(pool, open_connection(0, &key), 50, NOW, UINT64_MAX);
 	run_until_quit(0);
 	ck_assert_uint_eq(pool_idle(pool), 0);
 	teardown();
@@ -235,16 +235,16 @@ END_TEST
 
 START_TEST(a_new_route_that_names_it_prolongs_its_life)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
 
 	setup();
-	pool_put(pool, open_session(0, &key), LONG, NOW, NOW + 50);
-	pool_put(pool, open_session(1, &key), LONG, NOW, NOW + 50);
-	ck_assert_ptr_eq(pool_take(pool, &key), fars[1].session);
+	pool_put(pool, open_connection(0, &key), LONG, NOW, NOW + 50);
+	pool_put(pool, open_connection(1, &key), LONG, NOW, NOW + 50);
+	ck_assert_ptr_eq(pool_take(pool, &key), fars[1].connection);
 	pool_follow(pool, "mx a.example",
 		    route_to("mx1", "192.0.2.1", NOW + LONG), NOW);
 	/* this one ends later than the first would have */
-	pool_put(pool, fars[1].session, LONG, NOW, NOW + 200);
+	pool_put(pool, fars[1].connection, LONG, NOW, NOW + 200);
 	run_until_quit(1);
 	ck_assert_uint_eq(pool_idle(pool), 1);
 	ck_assert(!fars[0].has_quit);
@@ -264,13 +264,14 @@ static const struct {
 
 START_TEST(a_new_route_that_does_not_name_it_ends_it_at_once)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
-	struct session_key other = key_of("mx b.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key other =
+		key_of("mx b.example", "mx1", "192.0.2.1");
 	struct route *route;
 
 	setup();
-	pool_put(pool, open_session(0, &key), LONG, NOW, NOW + LONG);
-	pool_put(pool, open_session(1, &other), LONG, NOW, NOW + LONG);
+	pool_put(pool, open_connection(0, &key), LONG, NOW, NOW + LONG);
+	pool_put(pool, open_connection(1, &other), LONG, NOW, NOW + LONG);
 	route = route_to(moves[_i].host, moves[_i].ip, NOW + LONG);
 	route->cause = moves[_i].cause;
 	pool_follow(pool, "mx a.example", route, NOW);
@@ -285,11 +286,11 @@ END_TEST
 
 START_TEST(a_connection_that_the_server_closes_is_dropped)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
 
 	setup();
-	pool_put(pool, open_session(0, &key), LONG, NOW, NOW + LONG);
-	pool_put(pool, open_session(1, &key), LONG, NOW, NOW + LONG);
+	pool_put(pool, open_connection(0, &key), LONG, NOW, NOW + LONG);
+	pool_put(pool, open_connection(1, &key), LONG, NOW, NOW + LONG);
 	stream_close(fars[0].stream);
 	fars[0].stream = NULL;
 	(void)stream_write(fars[1].stream, "421 idle\r\n", 10);
@@ -301,11 +302,11 @@ END_TEST
 
 START_TEST(all_say_quit_on_demand)
 {
-	struct session_key key = key_of("mx a.example", "mx1", "192.0.2.1");
+	struct connection_key key = key_of("mx a.example", "mx1", "192.0.2.1");
 
 	setup();
-	pool_put(pool, open_session(0, &key), LONG, NOW, NOW + LONG);
-	pool_put(pool, open_session(1, &key), LONG, NOW, NOW + LONG);
+	pool_put(pool, open_connection(0, &key), LONG, NOW, NOW + LONG);
+	pool_put(pool, open_connection(1, &key), LONG, NOW, NOW + LONG);
 	pool_close_idle(pool);
 	ck_assert_uint_eq(pool_idle(pool), 0);
 	run_until_quit(0);

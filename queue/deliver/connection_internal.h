@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue/deliver/session_internal.h - the parts of a session
+ * queue/deliver/connection_internal.h - the parts of a connection
  *
- *	session.c	its life, TLS, and the loop that does what the
- *			conversation wants (session_go_on)
- *	session_login.c	what is answered when it wants a login
- *	session_body.c	what is sent when it wants the message
+ *	connection.c	its life, TLS, and the loop that does what the
+ *			conversation wants (connection_go_on)
+ *	connection_login.c	what is answered when it wants a login
+ *	connection_body.c	what is sent when it wants the message
  */
-#ifndef OSTLER_QUEUE_DELIVER_SESSION_INTERNAL_H
-#define OSTLER_QUEUE_DELIVER_SESSION_INTERNAL_H
+#ifndef OSTLER_QUEUE_DELIVER_CONNECTION_INTERNAL_H
+#define OSTLER_QUEUE_DELIVER_CONNECTION_INTERNAL_H
 
 #include "lib/list.h"
 #include "lib/net/stream.h"
 #include "lib/wire/smtp_data.h"
 #include "queue/deliver/body.h"
-#include "queue/deliver/session.h"
+#include "queue/deliver/connection.h"
 #include "queue/deliver/watch.h"
 
 struct auth_client;
@@ -22,7 +22,7 @@ struct secret_read;
 struct token_wait;
 
 /*
- * What the session does. The conversation (struct smtp_client) knows what
+ * What the connection does. The conversation (struct smtp_client) knows what
  * comes next; this says who has the turn:
  *
  *	state      turn      then
@@ -32,27 +32,27 @@ struct token_wait;
  *	BODY       us: what the stream and the spool can do; refused chunks
  *	           are heard meanwhile, and their RSET
  *	                     TALKING, IDLE, OVER
- *	IDLE       the owner TALKING (session_send), LEAVING, OVER
+ *	IDLE       the owner TALKING (connection_send), LEAVING, OVER
  *	LEAVING    the peer: QUIT was said; nobody owns it
- *	OVER       the owner was told SESSION_CLOSED
+ *	OVER       the owner was told CONNECTION_CLOSED
  */
-enum session_state {
-	SESSION_TALKING,
-	SESSION_HANDSHAKE,
-	SESSION_LOGIN,
-	SESSION_BODY,
-	SESSION_IDLE,
-	SESSION_LEAVING,
-	SESSION_OVER,
+enum connection_state {
+	CONNECTION_TALKING,
+	CONNECTION_HANDSHAKE,
+	CONNECTION_LOGIN,
+	CONNECTION_BODY,
+	CONNECTION_IDLE,
+	CONNECTION_LEAVING,
+	CONNECTION_OVER,
 };
 
-struct session {
+struct connection {
 	struct list link; /* while leaving */
 	uv_loop_t *loop;
-	session_fn *on_event;
+	connection_fn *on_event;
 	void *owner;
-	enum session_state state;
-	struct session_key key;
+	enum connection_state state;
+	struct connection_key key;
 	char *user, *hostname; /* own */
 	struct stream *stream;
 	struct smtp_client *client;
@@ -72,7 +72,7 @@ struct session {
 	char tls_version[16];
 	const char *verify_error; /* static; NULL: none */
 
-	/* the login: session_login.c */
+	/* the login: connection_login.c */
 	char *password_file;	       /* owns; NULL: none */
 	char *token_command;	       /* owns; NULL: none */
 	struct tokens *tokens;	       /* lent */
@@ -82,45 +82,45 @@ struct session {
 	struct token_wait *token;      /* the same */
 	bool has_old_token;
 
-	/* the message: session_body.c */
+	/* the message: connection_body.c */
 	struct body body;
 	struct smtp_data_encoder encoder;
 	unsigned bodies; /* begun, as the client counts them */
 	bool waits_drained, waits_bytes;
 };
 
-/* --------------------------------------------------------- session.c */
+/* --------------------------------------------------------- connection.c */
 
 /* Does what can be done now; tells the owner at most once, last. */
-void session_go_on(struct session *session);
+void connection_go_on(struct connection *connection);
 
 /* Sends what the conversation says. */
-void session_flush(struct session *session);
+void connection_flush(struct connection *connection);
 
-/* --------------------------------------------------- session_login.c */
+/* --------------------------------------------------- connection_login.c */
 
-/* CLIENT_WANTS_LOGIN, CLIENT_WANTS_STEP: session_go_on comes later. */
-void session_login(struct session *session);
-void session_login_step(struct session *session);
+/* CLIENT_WANTS_LOGIN, CLIENT_WANTS_STEP: connection_go_on comes later. */
+void connection_login(struct connection *connection);
+void connection_login_step(struct connection *connection);
 
 /* The server says that it is done, if there was one. False: it did not prove
  * what it had to, and the conversation is over. */
-bool session_check_login(struct session *session);
+bool connection_check_login(struct connection *connection);
 
 /* Whatever is under way is of no use any more. Twice is fine. */
-void session_stop_login(struct session *session);
+void connection_stop_login(struct connection *connection);
 
-/* ---------------------------------------------------- session_body.c */
+/* ---------------------------------------------------- connection_body.c */
 
 /* A body is wanted that smtp_client_bodies counts anew. */
-void session_begin_body(struct session *session);
+void connection_begin_body(struct connection *connection);
 
 /* CLIENT_WANTS_BODY: sends what the stream takes, as long as the conversation
  * wants more. Returns false when something has to happen first. */
-bool session_send_body(struct session *session);
+bool connection_send_body(struct connection *connection);
 
 /* Where the body says what it read: struct body.on_bytes. */
-void session_on_bytes(void *owner, int status, const uint8_t *bytes,
-		      size_t len);
+void connection_on_bytes(void *owner, int status, const uint8_t *bytes,
+			 size_t len);
 
 #endif
