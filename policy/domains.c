@@ -88,7 +88,8 @@ domain_row_alias(const struct domain_row *row, const struct addr *recipient)
 	return row->catch_all;
 }
 
-bool
+/* Is its name written somewhere: in recipients or as an alias (no "*")? */
+static bool
 domain_row_names(const struct domain_row *row, const struct addr *recipient)
 {
 	char local[MATCH_LOCAL_SIZE];

@@ -79,10 +79,6 @@ struct alias *domain_row_alias(const struct domain_row *row,
 bool domain_row_knows(const struct domain_row *row,
 		      const struct addr *recipient);
 
-/* Is its name written somewhere: in recipients or as an alias (no "*")? */
-bool domain_row_names(const struct domain_row *row,
-		      const struct addr *recipient);
-
 /* deliver = maildir, and this local part cannot name a folder */
 bool domain_row_cannot_store(const struct domain_row *row,
 			     const struct addr *recipient);

@@ -119,7 +119,8 @@ routes_match(const struct routes *routes, const char *sender, struct str text)
 	return NULL;
 }
 
-const struct route_row *
+/* The row for mail from sender to a (normalised) domain; NULL: no row. */
+static const struct route_row *
 routes_find(const struct routes *routes, const struct addr *sender,
 	    struct str domain)
 {

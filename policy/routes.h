@@ -52,11 +52,6 @@ void routes_add_pattern(struct routes *routes, const char *pattern,
 			const struct route_row *row);
 void routes_sort(struct routes *routes);
 
-/* The row for mail from sender to a (normalised) domain; NULL: no row. */
-const struct route_row *routes_find(const struct routes *routes,
-				    const struct addr *sender,
-				    struct str domain);
-
 void routes_done(struct routes *routes);
 
 /*

@@ -307,8 +307,6 @@ void run_abort(struct run *run);
 void run_copy_outcomes(struct run *run, const struct outcome *outcomes);
 /* Decides what they mean, and begins to write it. */
 void run_settle(struct run *run, const struct outcome *outcomes);
-/* The original is there (or not): outcomes become durable. */
-void run_commit(struct run *run);
 /* A report of it was written, or not. */
 void run_report_done(struct run *run, const struct report *report, int status);
 /* Nothing of it is left to be done: the leg waits again, or ends. */

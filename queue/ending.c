@@ -39,6 +39,9 @@ outcome_expired(const struct run *run, const struct outcome *last,
 	out->is_own_fault = last->is_own_fault;
 }
 
+/* The original is there (or not): outcomes become durable. */
+static void run_commit(struct run *run);
+
 static void
 on_original(void *arg, int status, const uint8_t *bytes, size_t len)
 {
@@ -236,7 +239,7 @@ run_write(struct run *run)
 			write_state(run, &run->settled[i]);
 }
 
-void
+static void
 run_commit(struct run *run)
 {
 	struct queue *queue = run->queue;

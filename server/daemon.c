@@ -530,7 +530,8 @@ daemon_stop(struct daemon *daemon, const char *why)
 	smtpd_drain(daemon->smtpd, on_sessions_gone, daemon);
 }
 
-void
+/* One status line in the log (SIGUSR1). */
+static void
 daemon_log_status(struct daemon *daemon)
 {
 	const struct smtpd_stats *smtpd = &daemon->smtpd->stats;

@@ -63,7 +63,7 @@ struct daemon {
 	struct queue *queue;
 	struct auth_server *auth;
 	struct smtpd *smtpd;
-	struct trust *trust; /* shares: of tls.ca; NULL: the system's */
+	struct trust *trust;	  /* shares: of tls.ca; NULL: the system's */
 	struct control *control;  /* NULL: none */
 	struct admin *admin;	  /* NULL: not serving */
 	struct file_watch *watch; /* certificates; NULL: not serving */
@@ -102,8 +102,5 @@ void daemon_reload(struct daemon *daemon,
 
 /* As SIGTERM; the second time it stops now. */
 void daemon_stop(struct daemon *daemon, const char *why);
-
-/* One status line in the log (SIGUSR1). */
-void daemon_log_status(struct daemon *daemon);
 
 #endif

@@ -47,7 +47,6 @@ struct listeners {
 	struct list list;
 	listener_fn *on_connection;
 	void *owner;
-	bool is_stopped;
 	uv_interface_address_t *addresses; /* of this machine */
 	int address_count;
 	uint64_t addresses_ms; /* when they were read; 0: never */

@@ -47,30 +47,6 @@ hex_digit(char c)
 }
 
 bool
-smtp_xtext_encode(struct str from, char *to, size_t size)
-{
-	static const char digits[] = "0123456789ABCDEF";
-	size_t used = 0;
-
-	for (size_t i = 0; i < from.len; i++) {
-		unsigned char c = (unsigned char)from.at[i];
-		size_t need = is_xchar(c) ? 1 : 3;
-
-		if (used + need >= size)
-			return false;
-		if (need == 1) {
-			to[used++] = (char)c;
-			continue;
-		}
-		to[used++] = '+';
-		to[used++] = digits[c >> 4];
-		to[used++] = digits[c & 15];
-	}
-	to[used] = '\0';
-	return true;
-}
-
-bool
 smtp_xtext_decode(struct str from, char *to, size_t size)
 {
 	size_t used = 0;

@@ -157,13 +157,12 @@ bool smtp_args_none(struct str arg, struct status *status);
 /* ----------------------------------------------------------------- xtext */
 
 /*
- * RFC 3461, section 4: bytes as "+3D" where they are not printable.
+ * The bytes that a text stands for which has "+3D" where they are not
+ * printable: RFC 3461, section 4.
  *
  * to  size bytes, > 0; NUL-terminated when it fits
- * Returns false when it does not fit, or (decode) when it is not xtext or
- * stands for a NUL.
+ * Returns false when it does not fit, is not xtext or stands for a NUL.
  */
-bool smtp_xtext_encode(struct str from, char *to, size_t size);
 bool smtp_xtext_decode(struct str from, char *to, size_t size);
 
 #endif

@@ -129,37 +129,3 @@ advice_find(const struct classification *classification,
 	out->admin = language_advice(language, index, ADVICE_ADMIN);
 	out->who = language_text(language, who);
 }
-
-static struct advice
-of_category(enum category category)
-{
-	const struct classification of = {.category = category};
-	struct advice advice;
-
-	advice_find(&of, NULL, &advice);
-	return advice;
-}
-
-const char *
-advice_explanation(enum category category)
-{
-	return of_category(category).explanation;
-}
-
-const char *
-advice_author(enum category category)
-{
-	return of_category(category).author;
-}
-
-const char *
-advice_admin(enum category category)
-{
-	return of_category(category).admin;
-}
-
-const char *
-advice_who(enum category category)
-{
-	return of_category(category).who;
-}

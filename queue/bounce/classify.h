@@ -91,12 +91,4 @@ void classify_outcome(const struct classifier *classifier,
 /* Rules of both files together. */
 size_t classifier_rule_count(const struct classifier *classifier);
 
-/* What it means, and what to do: for the author, and for the admin. Static,
- * one paragraph each, no markup. */
-const char *advice_explanation(enum category category);
-const char *advice_author(enum category category);
-const char *advice_admin(enum category category);
-/* "you", "the recipient", "the recipient's mail administrator", ... */
-const char *advice_who(enum category category);
-
 #endif

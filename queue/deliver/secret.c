@@ -20,7 +20,8 @@ struct secret_read {
 	int rc;
 };
 
-int
+/* Blocking, for a worker; to: SECRET_MAX bytes. 0 or a negative errno. */
+static int
 secret_load(const char *path, char *to, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

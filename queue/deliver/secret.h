@@ -27,7 +27,4 @@ struct secret_read *secret_read_file(uv_loop_t *loop, const char *path,
 /* on_secret will not come; until it came. */
 void secret_cancel(struct secret_read *read);
 
-/* Blocking, for a worker; to: SECRET_MAX bytes. 0 or a negative errno. */
-int secret_load(const char *path, char *to, struct err *err);
-
 #endif

@@ -29,7 +29,7 @@ client_end(struct smtp_client *client, struct smtp_result *result)
 	client->state = CLIENT_CLOSED;
 }
 
-void
+static void
 client_end_cause(struct smtp_client *client, enum cause cause, const char *text)
 {
 	client_end(client, result_of_cause(cause, client->phase, text));

@@ -134,8 +134,6 @@ void client_say(struct smtp_client *client, const char *format, ...)
 
 /* The conversation is over; takes result, for those who have none. */
 void client_end(struct smtp_client *client, struct smtp_result *result);
-void client_end_cause(struct smtp_client *client, enum cause cause,
-		      const char *text);
 /* The reply that was just read has no place here. */
 void client_end_garbled(struct smtp_client *client);
 

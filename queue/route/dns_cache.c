@@ -67,8 +67,8 @@ text_bytes(const char *text)
 	return text != NULL ? strlen(text) + 1 + 16 : 0;
 }
 
-/* 16: what the allocator adds, roughly */
-size_t
+/* Memory it takes. 16: what the allocator adds, roughly. */
+static size_t
 dns_set_bytes(const struct dns_set *set)
 {
 	size_t bytes = sizeof(*set) + 16 + text_bytes(set->name) +

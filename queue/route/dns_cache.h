@@ -86,7 +86,4 @@ struct dns_set *dns_set_failed(const char *name, uint16_t type,
 struct dns_set *dns_set_new(const char *name, uint16_t type,
 			    enum dns_status status);
 
-/* Memory it takes. */
-size_t dns_set_bytes(const struct dns_set *set);
-
 #endif

@@ -10,9 +10,30 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
 
 #include "lib/buf.h"
 #include "lib/wire/smtp_args.h"
+
+/* xtext of RFC 3461, 4; to: size bytes. False when it does not fit. */
+static inline bool
+smtp_args_xtext(struct str from, char *to, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < from.len; i++) {
+		unsigned char c = (unsigned char)from.at[i];
+		bool is_plain = c > ' ' && c < 0x7f && c != '+' && c != '=';
+
+		if (used + (is_plain ? 1 : 3) >= size)
+			return false;
+		used += (size_t)snprintf(to + used, size - used,
+					 is_plain ? "%c" : "+%02X", c);
+	}
+	to[used] = '\0';
+	return true;
+}
 
 static inline int
 smtp_args_format_body(enum smtp_body body, struct buf *out)
@@ -50,7 +71,7 @@ smtp_args_format_mail(const struct smtp_mail *mail, unsigned ext,
 		rc = buf_addf(out, " ENVID=%s", mail->envid);
 	if (rc != 0 || (ext & SMTP_EXT_AUTH) == 0 || !mail->has_auth)
 		return rc;
-	if (!smtp_xtext_encode(str_of(mail->auth.text), auth, sizeof(auth)))
+	if (!smtp_args_xtext(str_of(mail->auth.text), auth, sizeof(auth)))
 		return -ENOBUFS;
 	return buf_addf(out, " AUTH=%s", auth[0] != '\0' ? auth : "<>");
 }

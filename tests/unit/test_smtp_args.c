@@ -498,7 +498,7 @@ START_TEST(xtext_goes_both_ways_for_every_byte)
 
 	for (int c = 1; c < 256; c++) {
 		plain[0] = (char)c;
-		ck_assert(smtp_xtext_encode(str_from(plain, 1), xtext, 4));
+		ck_assert(smtp_args_xtext(str_from(plain, 1), xtext, 4));
 		ck_assert(smtp_xtext_decode(str_of(xtext), again, 2));
 		ck_assert_int_eq(again[0], plain[0]);
 		ck_assert_int_eq(strlen(xtext) == 1,
@@ -509,8 +509,7 @@ START_TEST(xtext_goes_both_ways_for_every_byte)
 	ck_assert(!smtp_xtext_decode(str_of("+"), again, 2));
 	ck_assert(!smtp_xtext_decode(str_of("+G0"), again, 2));
 	ck_assert(!smtp_xtext_decode(str_of("ab"), again, 2));
-	ck_assert(!smtp_xtext_encode(str_of("+"), xtext, 3));
-	ck_assert(smtp_xtext_encode(str_from(NULL, 0), xtext, 1));
+	ck_assert(smtp_xtext_decode(str_from(NULL, 0), again, 1));
 }
 END_TEST
 
