@@ -285,11 +285,17 @@ entry_index_done(struct entry_index *index)
 	entry_index_init(index);
 }
 
-/* Ids are numbers in a row: multiplying spreads them (Fibonacci hashing). */
+/* Ids are numbers in a row: eight of them share a line of the cache, and
+ * multiplying spreads these (Fibonacci hashing). */
+#define ROW_BITS 3
+#define ROW_MASK ((1u << ROW_BITS) - 1)
+
 static size_t
 index_home(const struct entry_index *index, uint64_t id)
 {
-	return (size_t)((id * UINT64_C(0x9e3779b97f4a7c15)) >> 17) &
+	uint64_t row = (id >> ROW_BITS) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return ((size_t)(row >> 17) << ROW_BITS | (id & ROW_MASK)) &
 	       (index->capacity - 1);
 }
 

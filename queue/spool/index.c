@@ -36,10 +36,17 @@ index_done(struct index *index)
 	*index = (struct index){0};
 }
 
+/* Ids are given out in a row, and so are entries: neighbours share a line of
+ * buckets, and what looks for one after the other finds it in the cache. */
+#define ROW_BITS 4
+#define ROW_MASK ((1u << ROW_BITS) - 1)
+
 static uint32_t
 hash(uint64_t id)
 {
-	return (uint32_t)((id * 0x9e3779b97f4a7c15u) >> 32);
+	uint64_t row = (id >> ROW_BITS) * 0x9e3779b97f4a7c15u;
+
+	return (uint32_t)(row >> 32) << ROW_BITS | ((uint32_t)id & ROW_MASK);
 }
 
 /* Linear hashing: buckets below split have been divided by the next bit. */
