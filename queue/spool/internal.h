@@ -216,9 +216,6 @@ void large_ended(struct spool *spool, struct spool_put *put, int status,
 		 const struct file_head *head);
 
 /* read.c */
-/* Blocking, for the start: envelope and states of a message in the log. */
-int read_log_text(struct spool *spool, const struct entry *entry,
-		  char **out_text, char **out_states);
 /* What can be read of it, block by block; to holds zeros before. Blocking. */
 void read_around(int fd, uint8_t *to, size_t len, uint64_t at);
 /* The same into a new file, synced. Blocking. */

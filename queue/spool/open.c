@@ -15,6 +15,7 @@
 
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/log_reader.h"
 #include "queue/spool/mutant.h"
 
 #define SEGMENT_BYTES	(64u << 20)
@@ -416,16 +417,16 @@ start_threads(struct spool *spool, struct err *err)
 }
 
 static void
-tell_found(struct spool *spool, struct entry *entry)
+tell_found(struct spool *spool, struct log_reader *reader, struct entry *entry)
 {
 	struct spool_found found = {.id = entry->id,
 				    .body_bytes = entry->body_bytes};
-	char *envelope, *states;
 	int rc = -EIO;
 
 	spool->stats.messages++;
 	for (unsigned i = 0; i < READ_TRIES && rc < 0 && rc != -EBADMSG; i++)
-		rc = read_log_text(spool, entry, &envelope, &states);
+		rc = log_reader_text(reader, spool, entry, &found.envelope,
+				     &found.states);
 	if (rc < 0) {
 		/* the disk may give it back one day, and its segment stays */
 		if (rc != -EBADMSG)
@@ -433,18 +434,16 @@ tell_found(struct spool *spool, struct entry *entry)
 		read_set_aside(spool, entry->id);
 		return;
 	}
-	found.envelope = envelope;
-	found.states = states;
 	spool->callbacks.found(spool->owner, &found);
-	free(envelope);
-	free(states);
 }
 
 static void
 tell_all_found(struct spool *spool)
 {
+	struct log_reader reader;
 	struct list *node;
 
+	log_reader_init(&reader);
 	list_each (node, &spool->used) {
 		struct segment *segment =
 			container_of(node, struct segment, link);
@@ -455,9 +454,10 @@ tell_all_found(struct spool *spool)
 
 			handle = entry->next; /* found may settle it */
 			if ((entry->flags & (ENTRY_IN_FILE | ENTRY_GONE)) == 0)
-				tell_found(spool, entry);
+				tell_found(spool, &reader, entry);
 		}
 	}
+	log_reader_done(&reader);
 }
 
 static void

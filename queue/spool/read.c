@@ -424,36 +424,6 @@ spool_read_cancel(struct spool_read *read)
 	free(read);
 }
 
-int
-read_log_text(struct spool *spool, const struct entry *entry, char **out_text,
-	      char **out_states)
-{
-	struct read_job job = {
-		.spool = spool,
-		.id = entry->id,
-		.source = SOURCE_LOG,
-		.segment = spool_segment(spool, entry->slot),
-		.at = entry->at * RECORD_ALIGN,
-		.text_bytes = entry->text_bytes,
-		.body_bytes = entry->body_bytes,
-	};
-	int rc;
-
-	hold_notes(spool, &job, entry);
-	rc = load_text(&job);
-	for (size_t i = 0; i < job.note_count; i++)
-		job.notes[i].segment->readers--;
-	free(job.notes);
-	if (rc < 0) {
-		free(job.envelope);
-		free(job.states);
-		return rc;
-	}
-	*out_text = job.envelope;
-	*out_states = job.states;
-	return 0;
-}
-
 /* ---------------------------------------------------------- damaged ones */
 
 struct aside_job {

@@ -11,6 +11,7 @@
 #include "lib/crc32c.h"
 #include "lib/mem.h"
 #include "queue/spool/disk.h"
+#include "queue/spool/log_reader.h"
 
 struct scan {
 	struct spool spool; /* only what reading needs: files, index, slots */
@@ -21,6 +22,7 @@ struct scan {
 	struct segment *segment; /* of the message at hand; NULL: a file */
 	const struct entry *entry;
 	uint32_t body_crc;
+	struct log_reader reader;
 };
 
 #define PART_BYTES (256u << 10)
@@ -84,22 +86,19 @@ tell_entry(struct scan *scan, struct entry *entry)
 {
 	struct spool_found found = {.id = entry->id,
 				    .body_bytes = entry->body_bytes};
-	char *envelope, *states, name[SPOOL_ID_MAX];
+	char name[SPOOL_ID_MAX];
 
-	if (read_log_text(&scan->spool, entry, &envelope, &states) < 0) {
+	if (log_reader_text(&scan->reader, &scan->spool, entry, &found.envelope,
+			    &found.states) < 0) {
 		scan->report(scan->arg, true, spool_id_format(entry->id, name),
 			     "the message is damaged");
 		return;
 	}
-	found.envelope = envelope;
-	found.states = states;
 	found.scan = scan;
 	scan->segment = spool_segment(&scan->spool, entry->slot);
 	scan->entry = entry;
 	scan->body_crc = entry->body_crc;
 	scan->each(scan->arg, &found);
-	free(envelope);
-	free(states);
 }
 
 static void
@@ -205,6 +204,7 @@ spool_scan(const char *dir,
 	scan->report = report;
 	scan->arg = arg;
 	index_init(&scan->spool.index);
+	log_reader_init(&scan->reader);
 	recovery.index = &scan->spool.index;
 	recovery.log_fd = scan->spool.door.log_fd;
 	recovery.tag = scan->spool.door.tag;
@@ -226,6 +226,7 @@ spool_scan(const char *dir,
 		scan_files(scan);
 	}
 	recover_drop(&recovery);
+	log_reader_done(&scan->reader);
 	index_done(&scan->spool.index);
 	if (scan->spool.files.fd >= 0)
 		(void)close(scan->spool.files.fd); /* read only */
