@@ -71,7 +71,7 @@ move_out(struct check *check, const struct entry *entry)
 		return rc;
 	if ((entry->flags & ENTRY_IN_FILE) != 0) {
 		rc = files_append(files, entry->id, entry->notes->number, lines,
-				  len);
+				  len, NULL);
 	} else {
 		rc = files_read_record(
 			spool_segment(&check->spool, entry->slot)->fd,

@@ -34,12 +34,14 @@ struct segment {
 	uint32_t bytes;	 /* of the file */
 	uint64_t segno;	 /* of its present use, 0: free */
 	bool is_tainted; /* I5: a sync failed; never written again */
-	bool is_unread;	 /* not all of it could be read at the start */
+	bool is_unread;	 /* what it holds may be readable one day: not used
+			    again, but set aside */
 
 	/* loop thread */
-	bool is_used;	  /* on the loop's list */
-	bool has_unlinks; /* holds DONE records whose unlink may not be
-			     durable */
+	bool is_used;	       /* on the loop's list */
+	bool has_unlinks;      /* holds DONE records whose unlink may not be
+				  durable */
+	unsigned unread_tries; /* to empty it, with something unreadable left */
 	unsigned readers;
 	bool is_dropped; /* unlinked; closed when the last reader goes */
 	struct entry_list entries; /* what it is kept for */

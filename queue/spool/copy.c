@@ -118,7 +118,7 @@ copy_plan(struct spool *spool, struct segment *segment)
 	uint32_t handle = segment->entries.first;
 
 	if (spool->life != SPOOL_OPEN || spool->is_broken ||
-	    spool->copies_nothing)
+	    spool->copies_nothing || segment->unread_tries != 0)
 		return false;
 	for (; handle != 0; handle = index_at(&spool->index, handle)->next)
 		live += entry_bytes(index_at(&spool->index, handle));
@@ -245,23 +245,6 @@ is_same(const struct entry *entry, const struct copy_job *job,
 	return note == NULL;
 }
 
-/* Nothing is lost by it, but whoever keeps the machine should know. */
-static void
-tell_unread(struct spool *spool, const struct segment *segment,
-	    const struct copy_item *item)
-{
-	char name[SEGMENT_NAME_MAX], id[SPOOL_ID_MAX];
-
-	if (spool->copying->status < 0)
-		return;
-	spool->copying->status = item->status;
-	spool_report(spool, true, segment_name(segment->slot, name),
-		     "message %s cannot be read to be copied: %s",
-		     spool_id_format(item->id, id),
-		     item->status == -EILSEQ ? "a state of it is damaged"
-					     : strerror(-item->status));
-}
-
 static void
 take_item(struct spool *spool, struct parcel *parcel,
 	  const struct copy_job *job, struct copy_item *item)
@@ -282,7 +265,8 @@ take_item(struct spool *spool, struct parcel *parcel,
 	if (item->status == -EBADMSG) {
 		read_set_aside(spool, item->id);
 	} else if (item->status < 0) {
-		tell_unread(spool, job->segment, item);
+		/* what is left then becomes files */
+		keep_unread(spool, job->segment, item->id, item->status);
 	} else {
 		add_item(spool, parcel, item);
 	}

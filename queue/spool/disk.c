@@ -176,19 +176,28 @@ disk_unlink(int dir, const char *name)
 	return result(calls->unlinkat(dir, name, 0));
 }
 
+ssize_t
+disk_read_some(int fd, void *to, size_t len, uint64_t at)
+{
+	ssize_t got;
+
+	do
+		got = calls->pread(fd, to, len, (off_t)at);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
 int
 disk_read(int fd, void *to, size_t len, uint64_t at)
 {
 	size_t have = 0;
 
 	while (have < len) {
-		ssize_t got = calls->pread(fd, (char *)to + have, len - have,
-					   (off_t)(at + have));
+		ssize_t got = disk_read_some(fd, (char *)to + have, len - have,
+					     at + have);
 
-		if (got < 0 && errno == EINTR)
-			continue;
 		if (got < 0)
-			return -errno;
+			return (int)got;
 		if (got == 0)
 			return -ENODATA;
 		have += (size_t)got;

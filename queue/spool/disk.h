@@ -58,8 +58,10 @@ int disk_unlink(int dir, const char *name);
 
 /* Reads exactly len bytes: -ENODATA when the file ends before. */
 int disk_read(int fd, void *to, size_t len, uint64_t at);
-/* The same from the start of the file; what is large is read by some threads
- * at once, which disks like and memory too. */
+/* As much of it as there is: returns how much. */
+ssize_t disk_read_some(int fd, void *to, size_t len, uint64_t at);
+/* Exactly len bytes from the start of the file; what is large is read by some
+ * threads at once, which disks like and memory too. */
 int disk_read_wide(int fd, void *to, size_t len);
 
 /* A directory below dir, made (0700) when it is missing and make is given. */

@@ -167,10 +167,11 @@ read_head(int fd, uint64_t id, struct file_text *out)
 	int rc;
 
 	while (true) {
-		ssize_t got = pread(fd, bytes + have, size - have, (off_t)have);
+		ssize_t got =
+			disk_read_some(fd, bytes + have, size - have, have);
 
 		if (got < 0) {
-			rc = -errno;
+			rc = (int)got;
 			break;
 		}
 		have += (size_t)got;
@@ -250,7 +251,7 @@ append_at(uint64_t id, const char *tail, size_t len, uint32_t first)
 
 int
 files_append(struct files *files, uint64_t id, uint32_t first,
-	     const char *states, size_t states_bytes)
+	     const char *states, size_t states_bytes, bool *out_is_unread)
 {
 	struct file_text text = {.states = NULL};
 	int fd = open_to_write(files, id, O_RDWR), rc;
@@ -263,6 +264,8 @@ files_append(struct files *files, uint64_t id, uint32_t first,
 	rc = read_head(fd, id, &text);
 	if (rc == 0)
 		rc = read_tail(fd, &text.head, &tail, &len, &at);
+	if (rc < 0 && out_is_unread != NULL)
+		*out_is_unread = true;
 	if (rc == 0)
 		len = append_at(id, tail, len, first);
 	if (rc == 0)

@@ -79,10 +79,12 @@ int files_write_into(struct files *files, const struct log_text *message,
  * Adds state lines; same result. Lines behind a damaged one, which an append
  * that a crash cut short leaves, give way when these are those again.
  *
- * first  number of the first of them
+ * first          number of the first of them
+ * out_is_unread  set to true when the file is there and cannot be read, and
+ *                nothing was written therefore; may be NULL
  */
 int files_append(struct files *files, uint64_t id, uint32_t first,
-		 const char *states, size_t states_bytes);
+		 const char *states, size_t states_bytes, bool *out_is_unread);
 
 /* What stands behind the body, which is the caller's; and other lines in
  * their place, durably: for a check, while nobody else is there. */

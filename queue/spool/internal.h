@@ -98,6 +98,8 @@ struct spool {
 	bool is_last;	/* closing with a full log: its last block is used */
 	bool is_silent; /* the last failure was told already */
 	unsigned move_failures;
+	int move_told;	    /* what they were the last time; 0: none, or over */
+	bool is_aside_told; /* that damaged mail cannot be set aside */
 
 	struct committer committer;
 	struct straggler straggler;
@@ -183,6 +185,9 @@ void keep_go_on(struct spool *spool);
 void keep_first_seen(struct spool *spool, struct segment *segment);
 void keep_tick(struct spool *spool);
 void keep_straggler(struct spool *spool, struct straggler_job *job);
+/* What the disk does not give back now is left where it is, for some tries. */
+void keep_unread(struct spool *spool, struct segment *segment, uint64_t id,
+		 int status);
 void keep_drop_reader(struct spool *spool, struct segment *segment);
 int keep_make_now(int log_fd, uint32_t slot, uint32_t bytes,
 		  struct segment **out);

@@ -19,6 +19,10 @@
 #define FREE_WANTED 2u /* free segments always in hand */
 #define EXTRA_MOST  6u /* more, while mail comes faster than they are made */
 #define AHEAD_BYTES (8u << 20) /* of one used: time to make the next */
+/* Tries to read what is left in a segment while no mail is accepted; and how
+ * much is given up at once, should the disk change its mind after all. */
+#define UNREAD_TRIES_FULL 5u
+#define UNREAD_AT_ONCE	  16u
 
 struct keep_job {
 	struct work_job job;
@@ -312,6 +316,7 @@ recycle(struct spool *spool, struct segment *segment)
 
 	segment->is_used = false;
 	segment->has_unlinks = false;
+	segment->unread_tries = 0;
 	if (!segment->is_tainted && !segment->is_unread &&
 	    !is_spare(spool, segment, free_count)) {
 		segment->segno = 0;
@@ -384,7 +389,36 @@ fill_move(struct spool *spool, struct move *move, struct entry *entry)
 	     note = note->next)
 		move->notes[move->note_count++] =
 			(struct move_note){spool_segment(spool, note->slot)->fd,
-					   note->at, note->bytes, note->number};
+					   note->at, note->bytes, note->number,
+					   false};
+}
+
+void
+keep_unread(struct spool *spool, struct segment *segment, uint64_t id,
+	    int status)
+{
+	char name[SEGMENT_NAME_MAX], text[SPOOL_ID_MAX];
+
+	/* once for all that it holds */
+	if (segment->unread_tries != 0)
+		return;
+	segment->unread_tries = 1;
+	spool_report(spool, true, segment_name(segment->slot, name),
+		     "message %s, which has to leave this segment, cannot be "
+		     "read: %s; it is tried again for %u s",
+		     spool_id_format(id, text),
+		     status == -EILSEQ ? "a state of it is damaged"
+				       : strerror(-status),
+		     spool->opts.unread_tries);
+}
+
+static bool
+is_last_try(const struct spool *spool, const struct segment *segment,
+	    bool is_stuck)
+{
+	return segment->unread_tries >= spool->opts.unread_tries ||
+	       (segment->unread_tries >= UNREAD_TRIES_FULL &&
+		(is_stuck || spool_is_short(spool)));
 }
 
 static struct straggler_job *
@@ -416,6 +450,7 @@ start_retire(struct spool *spool, struct segment *segment, bool is_stuck)
 	uint32_t handle = segment->entries.first;
 
 	job->segment = segment;
+	job->is_last_try = is_last_try(spool, segment, is_stuck);
 	if (segment->entries.count != 0)
 		job->moves = mem_zalloc(segment->entries.count *
 					sizeof(*job->moves));
@@ -438,9 +473,44 @@ start_retire(struct spool *spool, struct segment *segment, bool is_stuck)
 		copy_start(spool);
 }
 
+/* One message that alone could not be moved. */
+static void
+set_aside_or_leave(struct spool *spool, const struct straggler_job *job,
+		   const struct move *move, unsigned *given_up)
+{
+	if (move->status == -EBADMSG || move->status == -ENOENT) {
+		read_set_aside(spool, move->id);
+		return;
+	}
+	keep_unread(spool, job->segment, move->id, move->status);
+	spool->is_late = true;
+	if (!job->is_last_try || *given_up == UNREAD_AT_ONCE)
+		return;
+	(*given_up)++;
+	/* what stands in it is more than a copy can have */
+	if (!move->is_append)
+		job->segment->is_unread = true;
+	read_set_aside(spool, move->id);
+}
+
+/* Moved without some of its states, which the disk may give back one day. */
+static void
+set_notes_unread(struct spool *spool, const struct entry *entry,
+		 const struct move *move)
+{
+	const struct state_note *note = entry->notes;
+
+	for (size_t i = 0; i < move->note_count && note != NULL; i++) {
+		if (move->notes[i].is_unread)
+			spool_segment(spool, note->slot)->is_unread = true;
+		note = note->next;
+	}
+}
+
 /* One message of a retired segment: its file counts from now on. */
 static void
-end_move(struct spool *spool, struct move *move, bool is_moved)
+end_move(struct spool *spool, const struct straggler_job *job,
+	 const struct move *move, unsigned *given_up)
 {
 	uint32_t handle = index_find(&spool->index, move->id), last = 0;
 	struct entry *entry;
@@ -455,16 +525,17 @@ end_move(struct spool *spool, struct move *move, bool is_moved)
 		spool_drop_entry(spool, handle);
 		return;
 	}
-	if (!is_moved) {
+	if (job->status < 0) {
 		/* maybe, and not settled before it is surely gone */
 		if (!move->is_append)
 			entry->flags |= ENTRY_HAS_FILE;
 		return;
 	}
 	if (move->status < 0) {
-		read_set_aside(spool, move->id);
+		set_aside_or_leave(spool, job, move, given_up);
 		return;
 	}
+	set_notes_unread(spool, entry, move);
 	if (move->note_count != 0)
 		last = move->notes[move->note_count - 1].number;
 	if ((entry->flags & (ENTRY_IN_FILE | ENTRY_DONE)) == 0)
@@ -487,10 +558,12 @@ tell_move_failure(struct spool *spool, int status)
 	spool->is_late = true; /* the tick tries again */
 	if (status == -ECANCELED)
 		return;
-	spool_report(spool, true, "msg",
-		     "old mail cannot be made into "
-		     "files: %s",
-		     strerror(-status));
+	if (status != spool->move_told)
+		spool_report(spool, true, "msg",
+			     "old mail cannot be made into "
+			     "files: %s",
+			     strerror(-status));
+	spool->move_told = status;
 	if (status == -ENOSPC || status == -EDQUOT) {
 		spool->cannot_move = true;
 		return;
@@ -506,6 +579,7 @@ void
 keep_straggler(struct spool *spool, struct straggler_job *job)
 {
 	struct segment *segment = job->segment;
+	unsigned given_up = 0;
 
 	if (segment == NULL) {
 		if (job->status < 0)
@@ -515,11 +589,14 @@ keep_straggler(struct spool *spool, struct straggler_job *job)
 	} else {
 		spool->is_retiring = false;
 		for (size_t i = 0; i < job->move_count; i++)
-			end_move(spool, &job->moves[i], job->status == 0);
+			end_move(spool, job, &job->moves[i], &given_up);
+		if (segment->unread_tries != 0)
+			segment->unread_tries++;
 		if (job->status == 0) {
 			segment->has_unlinks = false;
 			spool->cannot_move = false;
 			spool->move_failures = 0;
+			spool->move_told = 0;
 		} else {
 			tell_move_failure(spool, job->status);
 		}

@@ -32,6 +32,7 @@
 #define DAMAGE_COPY_MAX (16u << 20)
 #define TICK_MS		1000
 #define READ_TRIES	5
+#define UNREAD_TRIES	60
 #define READERS		8
 #define WRITERS		4
 #define IDS_AHEAD	(1u << 20)
@@ -193,6 +194,8 @@ set_opts(struct spool *spool, const struct spool_opts *opts)
 		own->segments_hard = own->segments_soft;
 	if (own->large_bytes == 0)
 		own->large_bytes = LARGE_BYTES;
+	if (own->unread_tries == 0)
+		own->unread_tries = UNREAD_TRIES;
 	if (own->files_per_s == 0)
 		own->files_per_s = FILES_PER_S;
 	if (own->memory_bytes == 0)

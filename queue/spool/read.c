@@ -506,11 +506,21 @@ on_aside(struct work_job *work)
 	(void)snprintf(file, sizeof(file), "corrupt/%s",
 		       spool_id_format(job->id, name));
 	if (job->status < 0) {
-		spool_report(spool, true, file,
-			     "a damaged message cannot be set aside: %s",
-			     strerror(-job->status));
+		if (!spool->is_aside_told)
+			spool_report(
+				spool, true, file,
+				"a damaged message cannot be set aside: %s",
+				strerror(-job->status));
+		spool->is_aside_told = true;
+		/* whoever meets it next tries again: the tick, if it is in the
+		 * way */
+		spool->is_late = true;
+		if (handle != 0)
+			index_at(&spool->index, handle)->flags &=
+				(uint32_t)~ENTRY_DAMAGED & 0xff;
 		return;
 	}
+	spool->is_aside_told = false;
 	spool->stats.corrupt++;
 	spool_report(spool, true, file,
 		     "the message is damaged and was set aside");

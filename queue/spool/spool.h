@@ -37,6 +37,8 @@ struct spool_opts {
 	unsigned segments_hard; /* 0: 256 */
 	size_t large_bytes;	/* bodies above it go to a file; 0: 256 KiB */
 	uint64_t free_bytes;	/* spool_is_short below this much free disk */
+	unsigned unread_tries;	/* of old mail, one a second, before what the
+				   disk does not give back is set aside; 0: 60 */
 	unsigned files_per_s;	/* made of old mail as long as there is room to
 				   copy it within the log; 0: 64 */
 	size_t memory_bytes;	/* bodies kept until the first attempt ended;

@@ -29,7 +29,7 @@ straggler_job_free(struct straggler_job *job)
 
 /* The pending states of a message as lines of its file. */
 static int
-format_notes(const struct move *move, char **out, size_t *out_len)
+format_notes(struct move *move, bool is_last_try, char **out, size_t *out_len)
 {
 	size_t size = 1;
 	char *lines;
@@ -39,13 +39,14 @@ format_notes(const struct move *move, char **out, size_t *out_len)
 		size += move->notes[i].bytes + FILE_LINE_SUFFIX;
 	lines = mem_alloc(size);
 	for (size_t i = 0; i < move->note_count; i++) {
-		const struct move_note *note = &move->notes[i];
+		struct move_note *note = &move->notes[i];
 		struct log_text text;
 		int rc = files_read_record(note->fd, note->at, move->id,
 					   RECORD_STATE, note->bytes, 0, false,
 					   &text);
 
-		if (rc == -EBADMSG)
+		note->is_unread = rc < 0 && rc != -EBADMSG && is_last_try;
+		if (rc == -EBADMSG || note->is_unread)
 			continue; /* at least once: it will be tried again */
 		if (rc < 0) {
 			free(lines);
@@ -63,48 +64,68 @@ format_notes(const struct move *move, char **out, size_t *out_len)
 }
 
 static int
-open_move(struct straggler *straggler, struct move *move, bool sync_now)
+append_lines(struct straggler *straggler, struct move *move, const char *lines,
+	     size_t len)
+{
+	uint32_t first =
+		move->note_count != 0 ? move->notes[0].number : UINT32_MAX;
+	bool is_unread = false;
+	int rc = files_append(straggler->files, move->id, first, lines, len,
+			      &is_unread);
+
+	if (is_unread || rc == -EBADMSG || rc == -ENOENT)
+		move->status = rc;
+	return rc;
+}
+
+static int
+write_file(struct straggler *straggler, struct move *move, const char *lines,
+	   size_t len, bool sync_now)
 {
 	unsigned folder = files_folder(move->id);
 	struct log_text text;
+	int rc;
+
+	move->status = files_read_record(move->fd, move->at, move->id,
+					 RECORD_MSG, move->text_bytes,
+					 move->body_bytes, true, &text);
+	if (move->status < 0)
+		return move->status;
+	rc = sync_now ? files_make_folder(straggler->files, folder)
+		      : files_begin_folder(straggler->files, folder);
+	if (rc == 0)
+		rc = files_write_into(straggler->files, &text, lines, len);
+	free(text.bytes);
+	return rc;
+}
+
+/* Returns a descriptor. What could not be read is the move's status. */
+static int
+open_move(struct straggler *straggler, struct move *move,
+	  const struct straggler_job *job, bool sync_now)
+{
 	char *lines;
 	size_t len;
-	int rc = format_notes(move, &lines, &len);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (move->is_append) {
-		uint32_t first = move->note_count != 0 ? move->notes[0].number
-						       : UINT32_MAX;
-
-		rc = files_append(straggler->files, move->id, first, lines,
-				  len);
-		free(lines);
-		return rc;
-	}
-	rc = files_read_record(move->fd, move->at, move->id, RECORD_MSG,
-			       move->text_bytes, move->body_bytes, true, &text);
-	if (rc == 0) {
-		rc = sync_now ? files_make_folder(straggler->files, folder)
-			      : files_begin_folder(straggler->files, folder);
-		if (rc == 0)
-			rc = files_write_into(straggler->files, &text, lines,
-					      len);
-		free(text.bytes);
-	}
+	move->status = format_notes(move, job->is_last_try, &lines, &len);
+	if (move->status < 0)
+		return move->status;
+	rc = move->is_append
+		     ? append_lines(straggler, move, lines, len)
+		     : write_file(straggler, move, lines, len, sync_now);
 	free(lines);
 	return rc;
 }
 
 static int
-do_move(struct straggler *straggler, struct move *move, bool sync_now)
+do_move(struct straggler *straggler, struct move *move,
+	const struct straggler_job *job, bool sync_now)
 {
-	int fd = open_move(straggler, move, sync_now), rc = 0;
+	int fd = open_move(straggler, move, job, sync_now), rc = 0;
 
-	if (fd == -EBADMSG || (fd == -ENOENT && move->is_append)) {
-		move->status = fd; /* this one alone */
-		return 0;
-	}
+	if (move->status < 0)
+		return 0; /* this one alone */
 	if (fd < 0)
 		return fd;
 	if (!MUTANT(FOLDER_UNSYNCED))
@@ -180,7 +201,7 @@ retire(struct straggler *straggler, struct straggler_job *job)
 		if (atomic_load(&straggler->is_stopping))
 			rc = -ECANCELED;
 		else
-			rc = do_move(straggler, &job->moves[done], each);
+			rc = do_move(straggler, &job->moves[done], job, each);
 	}
 	if (rc == 0 && !each && !MUTANT(FILE_UNSYNCED))
 		rc = sync_all(straggler, job);

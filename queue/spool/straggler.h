@@ -22,6 +22,7 @@
 struct move_note {
 	int fd; /* lent: of a segment that outlives the job */
 	uint32_t at, bytes, number;
+	bool is_unread; /* it could not be read, and was left out */
 };
 
 /* One message to be written, or state lines to be added to its file. */
@@ -33,7 +34,8 @@ struct move {
 	uint64_t body_bytes;
 	struct move_note *notes; /* owns */
 	size_t note_count;
-	int status; /* -EBADMSG: the record is damaged */
+	int status; /* of reading: of this one alone. -EBADMSG: it is damaged,
+		       -ENOENT: there is no file, others: not for now */
 };
 
 struct straggler_job {
@@ -43,6 +45,7 @@ struct straggler_job {
 	size_t move_count;
 	uint64_t *unlinks; /* owns: done before the moves */
 	size_t unlink_count;
+	bool is_last_try; /* states that cannot be read are left out */
 	int status;
 };
 void straggler_job_free(struct straggler_job *job);

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: ISC */
+/* A sector that cannot be read, for a while or for good, as the spool runs. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "queue/spool/files.h"
+#include "queue/spool/internal.h"
+#include "tests/unit/spool_box.h"
+
+enum { OLD = 12, BAD = 5, SIZE = 1500, EACH = 3000, TRIES = 4, SOFT = 4 };
+
+static struct box box;
+static uint64_t old[OLD];
+
+/* Bytes of one file that the disk does not give back. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	ino_t inode;
+	off_t at, end;
+	unsigned met;
+} sector;
+
+static ssize_t
+losing_pread(int fd, void *to, size_t len, off_t at)
+{
+	struct stat st;
+	bool fails;
+
+	pthread_mutex_lock(&lock);
+	fails = at < sector.end && at + (off_t)len > sector.at &&
+		fstat(fd, &st) == 0 && st.st_ino == sector.inode;
+	sector.met += fails;
+	pthread_mutex_unlock(&lock);
+	if (!fails)
+		return disk_calls_real.pread(fd, to, len, at);
+	errno = EIO;
+	return -1;
+}
+
+static void
+lose(ino_t inode, off_t at, off_t end)
+{
+	pthread_mutex_lock(&lock);
+	sector.inode = inode;
+	sector.at = at;
+	sector.end = end;
+	pthread_mutex_unlock(&lock);
+}
+
+static unsigned
+times_met(void)
+{
+	unsigned met;
+
+	pthread_mutex_lock(&lock);
+	met = sector.met;
+	pthread_mutex_unlock(&lock);
+	return met;
+}
+
+static ino_t
+inode_of(int fd)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	return st.st_ino;
+}
+
+static void
+setup(void)
+{
+	static struct disk_calls calls;
+
+	calls = disk_calls_real;
+	calls.pread = losing_pread;
+	sector.inode = 0;
+	sector.met = 0;
+	box_init(&box);
+	box.opts.segments_soft = SOFT;
+	box.opts.segments_hard = 3 * SOFT;
+	box.opts.unread_tries = TRIES;
+	disk_use(&calls);
+}
+
+static void
+teardown(void)
+{
+	disk_use(NULL);
+	box_done(&box);
+}
+
+static struct entry *
+entry_of(uint64_t id)
+{
+	uint32_t handle = index_find(&box.spool->index, id);
+
+	return handle == 0 ? NULL : index_at(&box.spool->index, handle);
+}
+
+static uint32_t
+len_of(unsigned which)
+{
+	return SIZE + which;
+}
+
+static void
+put_old(void)
+{
+	for (unsigned i = 0; i < OLD; i++) {
+		ck_assert_int_eq(box_put(&box, i, len_of(i), &old[i]), 0);
+		/* also in memory it would be found */
+		spool_forget_body(box.spool, old[i]);
+	}
+}
+
+/* A second is over, in which the disk had the time to do what was begun. */
+static void
+tick(void)
+{
+	keep_tick(box.spool);
+	do
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	while (box.spool->is_making || box.spool->is_retiring ||
+	       box.spool->copying != NULL || box.spool->jobs != 0);
+}
+
+/* Mail that comes and goes, a tick now and then. */
+static void
+pass_by(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t id;
+
+		ck_assert_int_eq(box_put(&box, i, EACH, &id), 0);
+		ck_assert(!box.is_broken);
+		spool_done(box.spool, id);
+		if (i % 10 == 9)
+			tick();
+	}
+}
+
+static bool
+is_in_corrupt(ino_t inode)
+{
+	char path[300];
+	struct stat st;
+
+	for (unsigned segno = 1; segno < 100; segno++) {
+		(void)snprintf(path, sizeof(path), "%s/corrupt/segment-%u",
+			       box.dir, segno);
+		if (stat(path, &st) == 0 && st.st_ino == inode)
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_copy(uint64_t id)
+{
+	char path[300], name[SPOOL_ID_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/corrupt/%s", box.dir,
+		       spool_id_format(id, name));
+	return access(path, F_OK) == 0;
+}
+
+/* All old mail but that one is whole, now and at the next start. */
+static void
+check_neighbours(unsigned but)
+{
+	for (unsigned turn = 0; turn < 2; turn++) {
+		for (unsigned i = 0; i < OLD; i++)
+			if (i != but)
+				ck_assert_int_eq(box_check_body(&box, old[i], i,
+								len_of(i)),
+						 0);
+		box_close(&box);
+		box_open(&box);
+		ck_assert_uint_eq(box.errors, 0);
+		ck_assert_uint_eq(box.found_count, OLD - (but < OLD));
+	}
+	box_close(&box);
+}
+
+/* Of the record: its header, its envelope, its body. */
+static const struct {
+	off_t at;
+	unsigned files_per_s; /* 1: old mail is copied */
+} places[] = {{0, 1}, {0, 100}, {60, 1}, {60, 100}, {900, 1}, {900, 100}};
+
+START_TEST(what_cannot_be_read_is_set_aside_and_all_else_goes_on)
+{
+	struct spool_stats stats;
+	struct box_bytes got;
+	struct entry *entry;
+	ino_t inode;
+	off_t at;
+
+	box.opts.files_per_s = places[_i].files_per_s;
+	box_open(&box);
+	put_old();
+	entry = entry_of(old[BAD]);
+	inode = inode_of(spool_segment(box.spool, entry->slot)->fd);
+	at = (off_t)entry->at * RECORD_ALIGN + places[_i].at;
+	lose(inode, at, at + 1);
+
+	/* whoever delivers it hears that it is not to be had now */
+	if (places[_i].at > 500) {
+		got.is_over = false;
+		(void)spool_read(box.spool, old[BAD], 0, sizeof(got.bytes),
+				 box_on_bytes, &got);
+		box_wait(&box, &got.is_over);
+		ck_assert_int_eq(got.status, -EIO);
+	}
+	for (unsigned i = 0; i < 400 && !is_in_corrupt(inode); i++)
+		pass_by(10);
+	ck_assert(is_in_corrupt(inode));
+	ck_assert(has_copy(old[BAD]));
+	ck_assert_ptr_null(entry_of(old[BAD]));
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_ge(stats.corrupt, 1);
+	ck_assert(!spool_is_short(box.spool));
+	/* that it cannot be read, that it was set aside, and its segment */
+	ck_assert_uint_eq(box.errors, 3);
+
+	/* the log is as large as before, and goes round */
+	pass_by(400);
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_le(stats.log_bytes, SOFT * 65536);
+	ck_assert_uint_eq(box.errors, 3);
+	check_neighbours(BAD);
+}
+END_TEST
+
+START_TEST(what_can_be_read_again_in_time_is_not_set_aside)
+{
+	struct entry *entry;
+	unsigned met = 0;
+	ino_t inode;
+	off_t at;
+
+	box.opts.unread_tries = 1000;
+	box_open(&box);
+	put_old();
+	entry = entry_of(old[BAD]);
+	inode = inode_of(spool_segment(box.spool, entry->slot)->fd);
+	at = (off_t)entry->at * RECORD_ALIGN + 900;
+	lose(inode, at, at + 1);
+	for (unsigned i = 0; i < 400 && met < 3; i++) {
+		pass_by(10);
+		met = times_met();
+	}
+	ck_assert_uint_ge(met, 3);
+	/* those beside it moved on all the same */
+	for (unsigned i = 0; i < OLD; i++) {
+		entry = entry_of(old[i]);
+		ck_assert_ptr_nonnull(entry);
+		if (i != BAD)
+			ck_assert((entry->flags & ENTRY_IN_FILE) != 0 ||
+				  inode_of(spool_segment(box.spool, entry->slot)
+						   ->fd) != inode);
+	}
+	lose(0, 0, 0);
+	pass_by(200);
+	ck_assert(!has_copy(old[BAD]));
+	/* it was told once */
+	ck_assert_uint_eq(box.errors, 1);
+	check_neighbours(OLD);
+}
+END_TEST
+
+/* The log may not grow, so nobody waits for the disk to change its mind. */
+START_TEST(a_full_log_does_not_wait_for_a_bad_sector)
+{
+	struct entry *entry;
+	ino_t inode;
+	off_t at;
+	unsigned refused = 0;
+
+	box.opts.unread_tries = 100000;
+	box.opts.segments_hard = SOFT;
+	box_open(&box);
+	put_old();
+	entry = entry_of(old[BAD]);
+	inode = inode_of(spool_segment(box.spool, entry->slot)->fd);
+	at = (off_t)entry->at * RECORD_ALIGN + 900;
+	lose(inode, at, at + 1);
+	for (unsigned i = 0; i < 4000 && !is_in_corrupt(inode); i++) {
+		uint64_t id;
+
+		if (box_put(&box, i, EACH, &id) == 0)
+			spool_done(box.spool, id);
+		else
+			refused++;
+		if (i % 10 == 9)
+			tick();
+	}
+	ck_assert(is_in_corrupt(inode));
+	ck_assert_uint_lt(refused, 200);
+	ck_assert(!box.is_broken);
+	pass_by(400);
+	check_neighbours(BAD);
+}
+END_TEST
+
+/* The states of a message count as those that the disk has damaged: what they
+ * say is done once more. */
+START_TEST(a_state_that_cannot_be_read_costs_the_state_alone)
+{
+	const struct state_note *note;
+	struct entry *entry;
+	ino_t inode;
+
+	box.opts.files_per_s = _i == 0 ? 100 : 1;
+	box_open(&box);
+	put_old();
+	ck_assert_int_eq(box_state(&box, old[BAD], "one"), 0);
+	ck_assert_int_eq(box_state(&box, old[BAD], "two"), 0);
+	entry = entry_of(old[BAD]);
+	note = entry->notes;
+	inode = inode_of(spool_segment(box.spool, note->slot)->fd);
+	lose(inode, note->at, note->at + 1);
+	for (unsigned i = 0; i < 400 && !is_in_corrupt(inode); i++)
+		pass_by(10);
+	ck_assert(is_in_corrupt(inode));
+	ck_assert(!has_copy(old[BAD]));
+	pass_by(100);
+	box_close(&box);
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, old[BAD])->states, "two\n");
+	check_neighbours(OLD);
+}
+END_TEST
+
+/* Its states cannot be added to it. */
+START_TEST(a_file_that_cannot_be_read_is_set_aside_as_it_is)
+{
+	char path[300], name[FILES_NAME_MAX];
+	struct stat st;
+	uint64_t large;
+
+	box_open(&box);
+	put_old();
+	ck_assert_int_eq(box_put(&box, OLD, 30000, &large), 0);
+	(void)snprintf(path, sizeof(path), "%s/msg/%s", box.dir,
+		       files_name(large, name));
+	ck_assert_int_eq(stat(path, &st), 0);
+	lose(st.st_ino, 0, 1);
+	ck_assert_int_eq(box_state(&box, large, "one"), 0);
+	for (unsigned i = 0; i < 400 && !has_copy(large); i++)
+		pass_by(10);
+	ck_assert(has_copy(large));
+	pass_by(400);
+	check_neighbours(OLD);
+}
+END_TEST
+
+UNIT_MAIN("spool_sector", tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_set_timeout(tc, 120); tcase_add_loop_test(
+		  tc, what_cannot_be_read_is_set_aside_and_all_else_goes_on, 0,
+		  (int)COUNT(places));
+	  tcase_add_test(tc, what_can_be_read_again_in_time_is_not_set_aside);
+	  tcase_add_test(tc, a_full_log_does_not_wait_for_a_bad_sector);
+	  tcase_add_loop_test(tc,
+			      a_state_that_cannot_be_read_costs_the_state_alone,
+			      0, 2);
+	  tcase_add_test(tc, a_file_that_cannot_be_read_is_set_aside_as_it_is);)
