@@ -3,16 +3,19 @@
  * server/control_auth.c - who is slowed down, and what strangers point here
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "auth/throttle.h"
 #include "lib/clock.h"
+#include "lib/mem.h"
 #include "policy/caps.h"
 #include "policy/policy.h"
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
 #include "server/points_here.h"
+#include "server/queue_json.h"
 #include "server/smtpd.h"
 
 /* Rows and warnings of one kind; the rest are counted. */
@@ -38,15 +41,7 @@ on_client(void *arg, const struct throttle_client *client)
 				       1000)));
 }
 
-/* A login is whatever bytes a stranger sent; JSON wants UTF-8. */
-static json_t *
-json_any(const char *text)
-{
-	json_t *string = json_string(text);
-
-	return string != NULL ? string : json_string("(not UTF-8)");
-}
-
+/* A login is whatever bytes a stranger sent. */
 static void
 on_login(void *arg, const struct throttle_login *login)
 {
@@ -54,10 +49,10 @@ on_login(void *arg, const struct throttle_login *login)
 
 	(void)control_row(request,
 			  json_pack("{s:s,s:o,s:I,s:I,s:b}", "kind", "login",
-				    "login", json_any(login->login), "failures",
-				    (json_int_t)login->failures, "addresses",
-				    (json_int_t)login->addresses, "attacked",
-				    login->is_attacked));
+				    "login", queue_json_line(login->login),
+				    "failures", (json_int_t)login->failures,
+				    "addresses", (json_int_t)login->addresses,
+				    "attacked", login->is_attacked));
 }
 
 static void
@@ -67,7 +62,7 @@ on_paused(void *arg, const char *login, uint64_t since_ms)
 
 	(void)control_row(request,
 			  json_pack("{s:s,s:o,s:I}", "kind", "paused", "login",
-				    json_any(login), "since_s",
+				    queue_json_line(login), "since_s",
 				    (json_int_t)((clock_boot_ms() - since_ms) /
 						 1000)));
 }
@@ -121,6 +116,14 @@ struct shown {
 	size_t count;
 };
 
+/* Takes text, which may have a login in it. */
+static void
+add_warning(struct shown *shown, char *text)
+{
+	json_array_append_new(shown->list, queue_json_line(text));
+	free(text);
+}
+
 static void
 on_paused_warning(void *arg, const char *login, uint64_t since_ms)
 {
@@ -128,31 +131,24 @@ on_paused_warning(void *arg, const char *login, uint64_t since_ms)
 
 	(void)since_ms;
 	if (shown->count++ < SHOWN_MAX)
-		json_array_append_new(
-			shown->list,
-			json_sprintf("login %s is paused: it asked for more "
-				     "than three times its cap within an "
-				     "hour; ostlerctl auth clear lifts it",
-				     login));
+		add_warning(shown,
+			    mem_printf("login %s is paused: it asked for more "
+				       "than three times its cap within an "
+				       "hour; ostlerctl auth clear lifts it",
+				       login));
 }
 
 static void
 on_attacked_warning(void *arg, const struct throttle_login *login)
 {
 	struct shown *shown = arg;
-	json_t *text;
 
-	if (!login->is_attacked || shown->count++ >= SHOWN_MAX)
-		return;
-	text = json_sprintf("login %s fails from many addresses (%u within an "
-			    "hour, %u failures)",
-			    login->login, login->addresses, login->failures);
-	/* NULL: a login that is no UTF-8 */
-	json_array_append_new(shown->list,
-			      text != NULL ? text
-					   : json_string("a login that is no "
-							 "text fails from "
-							 "many addresses"));
+	if (login->is_attacked && shown->count++ < SHOWN_MAX)
+		add_warning(shown,
+			    mem_printf("login %s fails from many addresses (%u "
+				       "within an hour, %u failures)",
+				       login->login, login->addresses,
+				       login->failures));
 }
 
 /* Seen to point here, and still not in the table? */

@@ -8,6 +8,7 @@
 #include "lib/mem.h"
 #include "lib/str.h"
 #include "lib/wire/smtp_args.h"
+#include "queue/bounce/mime_text.h"
 #include "queue/deliver/outcome.h"
 #include "queue/envelope.h"
 #include "queue/queue.h"
@@ -15,19 +16,39 @@
 /* What an envelope can say of a time, and more than it ever needs. */
 #define RECEIVED_MAX (INT64_MAX / 4)
 
+/* Shorter or as long: each character stays, or becomes one octet. */
 char *
 queue_json_clean(const char *text)
 {
-	char *copy = mem_strdup(text != NULL ? text : "");
-	bool is_utf8 = str_is_utf8(str_of(copy));
+	char *copy = mem_strdup(text != NULL ? text : ""), *to = copy;
+	struct str rest = str_of(copy);
 
-	for (char *c = copy; *c != '\0'; c++) {
-		unsigned char byte = (unsigned char)*c;
+	while (rest.len != 0) {
+		bool is_bad;
+		size_t len = mime_character(rest, &is_bad);
+		unsigned char c = (unsigned char)rest.at[0];
 
-		if ((byte < ' ' && byte != '\n') || byte == 0x7f ||
-		    (byte >= 0x80 && !is_utf8))
-			*c = '?';
+		if (len == 0 || (c < ' ' && c != '\n') || c == 0x7f)
+			is_bad = true;
+		len += len == 0;
+		if (is_bad)
+			*to++ = '?';
+		else
+			to = (char *)memmove(to, rest.at, len) + len;
+		rest = str_from(rest.at + len, rest.len - len);
 	}
+	*to = '\0';
+	return copy;
+}
+
+char *
+queue_json_clean_line(const char *text)
+{
+	char *copy = queue_json_clean(text);
+
+	for (char *c = copy; *c != '\0'; c++)
+		if (*c == '\n')
+			*c = ' ';
 	return copy;
 }
 
@@ -42,21 +63,32 @@ clean_string(const char *text)
 }
 
 json_t *
+queue_json_line(const char *text)
+{
+	char *copy = queue_json_clean_line(text);
+	json_t *value = json_string(copy);
+
+	free(copy);
+	return value;
+}
+
+json_t *
 queue_json_item(const struct queue_item *item)
 {
 	char id[SPOOL_ID_MAX];
 
-	return json_pack("{s:s,s:I,s:I,s:o,s:o,s:I,s:s,s:I,s:I,s:s,s:o}", "id",
+	return json_pack("{s:s,s:I,s:I,s:o,s:o,s:I,s:s,s:I,s:I,s:o,s:o}", "id",
 			 spool_id_format(item->id, id), "received_ms",
 			 (json_int_t)item->received_ms, "size",
 			 (json_int_t)item->size, "sender",
-			 clean_string(item->sender), "recipient",
-			 clean_string(item->recipient), "recipients_left",
+			 queue_json_line(item->sender), "recipient",
+			 queue_json_line(item->recipient), "recipients_left",
 			 (json_int_t)item->recipients_left, "state",
 			 item->state, "next_try_ms",
 			 (json_int_t)item->next_try_ms, "attempts",
-			 (json_int_t)item->attempts, "category", item->category,
-			 "why", clean_string(item->why));
+			 (json_int_t)item->attempts, "category",
+			 queue_json_line(item->category), "why",
+			 queue_json_line(item->why));
 }
 
 struct attempts {
@@ -76,18 +108,22 @@ on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
 
 	json_array_append_new(
 		attempts->list,
-		json_pack("{s:I,s:o,s:s,s:s,s:s,s:o,s:s,s:i,s:s,s:s,s:i,s:s,"
-			  "s:o,s:s,s:o}",
+		json_pack("{s:I,s:o,s:s,s:s,s:s,s:o,s:o,s:i,s:o,s:o,s:i,s:o,"
+			  "s:o,s:o,s:o}",
 			  "at_ms", (json_int_t)attempt->at_ms, "to",
-			  clean_string(to), "result", kinds[attempt->kind % 3],
-			  "cause", cause_name(attempt->cause), "command",
+			  queue_json_line(to), "result",
+			  kinds[attempt->kind % 3], "cause",
+			  cause_name(attempt->cause), "command",
 			  smtp_phase_name(attempt->phase), "host",
-			  clean_string(attempt->host), "ip", attempt->ip,
-			  "port", (int)attempt->port, "tls", attempt->tls,
-			  "security", attempt->security, "code",
-			  (int)attempt->code, "status", attempt->enhanced,
-			  "reply", clean_string(attempt->reply), "category",
-			  attempt->category, "note",
+			  queue_json_line(attempt->host), "ip",
+			  queue_json_line(attempt->ip), "port",
+			  (int)attempt->port, "tls",
+			  queue_json_line(attempt->tls), "security",
+			  queue_json_line(attempt->security), "code",
+			  (int)attempt->code, "status",
+			  queue_json_line(attempt->enhanced), "reply",
+			  clean_string(attempt->reply), "category",
+			  queue_json_line(attempt->category), "note",
 			  clean_string(attempt->note)));
 }
 
@@ -100,17 +136,16 @@ queue_json_text(const char *text)
 static json_t *
 recipient_json(const struct recipient *r)
 {
-	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i}", "address",
-			 clean_string(r->address), "state",
+	return json_pack("{s:o,s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:i}", "address",
+			 queue_json_line(r->address), "state",
 			 recipient_state_name(r->state), "attempts",
 			 (json_int_t)r->attempts, "next_try_ms",
 			 (json_int_t)r->next_try_ms, "host",
-			 clean_string(r->last_host), "reply",
+			 queue_json_line(r->last_host), "reply",
 			 clean_string(r->last_reply), "category",
-			 r->category != NULL ? r->category : "", "via",
-			 r->via != NULL ? r->via : "", "orcpt",
-			 r->orcpt != NULL ? r->orcpt : "", "notify",
-			 (int)r->notify);
+			 queue_json_line(r->category), "via",
+			 queue_json_line(r->via), "orcpt",
+			 queue_json_line(r->orcpt), "notify", (int)r->notify);
 }
 
 json_t *
@@ -124,19 +159,17 @@ queue_json_envelope(const struct envelope *envelope, const char *states)
 		json_array_append_new(recipients,
 				      recipient_json(&envelope->recipients[i]));
 	envelope_each_attempt(states, on_attempt, &attempts);
-	return json_pack("{s:s,s:I,s:I,s:o,s:s,s:s,s:o,s:s,s:s,s:s,s:b,s:b,"
+	return json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:b,s:b,"
 			 "s:b,s:o,s:o}",
 			 "id", spool_id_format(envelope->id, id), "received_ms",
 			 (json_int_t)envelope->received_ms, "size",
 			 (json_int_t)envelope->size, "sender",
-			 clean_string(envelope->sender), "listener",
-			 envelope->listener != NULL ? envelope->listener : "",
-			 "client",
-			 envelope->client != NULL ? envelope->client : "",
-			 "helo", clean_string(envelope->helo), "user",
-			 envelope->login != NULL ? envelope->login : "",
-			 "envid",
-			 envelope->envid != NULL ? envelope->envid : "", "ret",
+			 queue_json_line(envelope->sender), "listener",
+			 queue_json_line(envelope->listener), "client",
+			 queue_json_line(envelope->client), "helo",
+			 queue_json_line(envelope->helo), "user",
+			 queue_json_line(envelope->login), "envid",
+			 queue_json_line(envelope->envid), "ret",
 			 envelope->ret == 'F'	? "full"
 			 : envelope->ret == 'H' ? "hdrs"
 						: "",

@@ -28,10 +28,16 @@ json_t *queue_json_bytes(const uint8_t *bytes, size_t len);
 /* The way back; the caller frees. NULL when it is none of that. */
 uint8_t *queue_json_to_bytes(const json_t *row, size_t *out_len);
 
-/* Texts of peers end on a terminal and in JSON: control characters, and
- * bytes above 127 that are no UTF-8, become '?'. New memory. */
+/* Texts of peers end on a terminal and in JSON: controls, also those above
+ * ASCII, what turns the reading direction around, and bytes that are no UTF-8
+ * become '?'. Line feeds stay. New memory. */
 char *queue_json_clean(const char *text);
 json_t *queue_json_text(const char *text); /* the same as a string */
+
+/* The same of what must not begin a line of its own: line feeds become
+ * spaces. */
+char *queue_json_clean_line(const char *text);
+json_t *queue_json_line(const char *text);
 
 /*
  * The envelope that queue_json_envelope told of, with the recipients that are

@@ -62,18 +62,28 @@ is_deceptive(uint32_t point)
 	       (point >= 0x2066 && point <= 0x2069) || point == 0xfeff;
 }
 
+size_t
+mime_character(struct str text, bool *out_is_deceptive)
+{
+	size_t len = sequence_length(text);
+
+	*out_is_deceptive = len > 1 && is_deceptive(code_point(text.at, len));
+	return len;
+}
+
 void
 mime_clean(struct str text, struct buf *out)
 {
 	while (text.len > 0) {
-		size_t len = sequence_length(text);
+		bool is_hidden;
+		size_t len = mime_character(text, &is_hidden);
 		unsigned char c = (unsigned char)text.at[0];
 
 		if (len == 0)
 			put(out, "?", 1);
 		else if (len == 1)
 			put(out, c < 0x20 || c == 0x7f ? " " : text.at, 1);
-		else if (!is_deceptive(code_point(text.at, len)))
+		else if (!is_hidden)
 			put(out, text.at, len);
 		len += len == 0;
 		text = str_from(text.at + len, text.len - len);

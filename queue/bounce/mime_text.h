@@ -27,6 +27,15 @@ void mime_clean(struct str text, struct buf *out);
 /* The same in printable ASCII: everything else becomes '?'. */
 void mime_clean_ascii(struct str text, struct buf *out);
 
+/*
+ * The character in front of text, which is not empty.
+ *
+ * out_is_deceptive  is it a control above ASCII, which some terminals obey, or
+ *                   one that turns the reading direction around?
+ * Returns its octets; 0: it is no UTF-8.
+ */
+size_t mime_character(struct str text, bool *out_is_deceptive);
+
 /* How wide it is; wide characters count two columns. text: clean UTF-8 */
 size_t mime_columns(struct str text);
 
