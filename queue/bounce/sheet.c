@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/bounce/sheet.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,17 @@ static const char *const why_names[SHEET_WHYS] = {
 	[SHEET_NO_SENDER] = "no-sender",
 	[SHEET_OVER_CAP] = "over-cap",
 };
+
+/* The sum of all counts of a sheet is still a number; what a damaged file says
+ * beyond it would not be read back. */
+#define COUNT_MAX (UINT64_MAX / 64)
+static_assert(SHEET_WHYS * CATEGORY_COUNT <= 64, "sheet_total");
+
+static void
+count(uint64_t *to, uint64_t more)
+{
+	*to = more < COUNT_MAX - *to ? *to + more : COUNT_MAX;
+}
 
 static void
 line_done(struct sheet_line *line)
@@ -84,8 +96,8 @@ add_line(struct sheet *sheet, struct sheet_line *line)
 		return;
 	}
 	if (known != NULL) {
-		known->messages += line->messages;
-		known->recipients += line->recipients;
+		count(&known->messages, line->messages);
+		count(&known->recipients, line->recipients);
 		if (line->first_ms < known->first_ms)
 			known->first_ms = line->first_ms;
 		if (line->last_ms > known->last_ms)
@@ -111,7 +123,7 @@ sheet_add(struct sheet *sheet, const struct sheet_item *item)
 	};
 
 	note_time(sheet, item->at_ms, item->at_ms);
-	sheet->counts[item->why][item->category]++;
+	count(&sheet->counts[item->why][item->category], 1);
 	add_line(sheet, &line);
 }
 
@@ -122,7 +134,7 @@ sheet_merge(struct sheet *sheet, struct sheet *from)
 		note_time(sheet, from->first_ms, from->last_ms);
 	for (size_t why = 0; why < SHEET_WHYS; why++)
 		for (size_t i = 0; i < CATEGORY_COUNT; i++)
-			sheet->counts[why][i] += from->counts[why][i];
+			count(&sheet->counts[why][i], from->counts[why][i]);
 	for (size_t i = 0; i < from->line_count; i++)
 		add_line(sheet, &from->lines[i]);
 	free(from->lines);
@@ -212,7 +224,7 @@ sheet_read_line(struct sheet *sheet, struct str rest)
 {
 	struct str what = cut(&rest);
 	struct sheet_line line = {0};
-	uint64_t first, last, count;
+	uint64_t first, last, number;
 
 	if (str_is(what, "time")) {
 		if (!str_u64(cut(&rest), UINT64_MAX, &first) ||
@@ -226,15 +238,15 @@ sheet_read_line(struct sheet *sheet, struct str rest)
 	    !read_kind(&rest, &line.why, &line.category))
 		return false;
 	if (str_is(what, "count")) {
-		if (!str_u64(cut(&rest), UINT64_MAX / 64, &count))
+		if (!str_u64(cut(&rest), COUNT_MAX, &number))
 			return false;
-		sheet->counts[line.why][line.category] += count;
+		count(&sheet->counts[line.why][line.category], number);
 		return true;
 	}
 	if (!str_u64(cut(&rest), UINT64_MAX, &line.first_ms) ||
 	    !str_u64(cut(&rest), UINT64_MAX, &line.last_ms) ||
-	    !str_u64(cut(&rest), UINT64_MAX / 64, &line.messages) ||
-	    !str_u64(cut(&rest), UINT64_MAX / 64, &line.recipients))
+	    !str_u64(cut(&rest), COUNT_MAX, &line.messages) ||
+	    !str_u64(cut(&rest), COUNT_MAX, &line.recipients))
 		return false;
 	line.id = read_text(&rest, 32);
 	line.sender = read_text(&rest, SHEET_ADDR_MAX);
