@@ -28,7 +28,7 @@ static void
 check_batch(uint8_t *bytes, size_t size, bool is_mended)
 {
 	uint8_t again[BATCH_HEADER];
-	struct batch_head head, head2;
+	struct batch_head head = {0}, head2 = {0}; /* with their padding */
 	size_t limit;
 
 	if (size < BATCH_HEADER)
