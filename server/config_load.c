@@ -126,7 +126,7 @@ read_file(const char *path, size_t max, size_t *out_len, struct err *err)
 /* libconfuse hands its error function no argument. */
 static _Thread_local struct {
 	struct config_report *report;
-	const struct scan_piece *piece;
+	const struct piece *piece;
 } parsing;
 
 static void
@@ -175,8 +175,8 @@ parse(struct load *load)
 
 	load->cfgs = mem_zalloc(scan->section_count * sizeof(load->cfgs[0]));
 	parsing.report = &load->report;
-	for (size_t i = 0; i < scan->piece_count; i++) {
-		struct scan_piece *piece = &scan->pieces[i];
+	for (size_t i = 0; i < scan->pieces.count; i++) {
+		struct piece *piece = &scan->pieces.at[i];
 		cfg_t **cfg = &load->cfgs[piece->section];
 
 		parsing.piece = piece;

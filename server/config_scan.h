@@ -5,9 +5,7 @@
  * The tokenizer pass before libconfuse, which stops at the first error, lets
  * later values win silently and forgets file names. It follows includes,
  * reports syntax errors, unknown and repeated names, and unset variables, and
- * leaves the text that libconfuse is to read: the good statements alone, each
- * section's apart from the others', line by line where they stood, variables
- * replaced.
+ * leaves the text that libconfuse is to read (config_pieces.h).
  *
  *	file      = *statement
  *	statement = name "=" value / name "=" "{" [ value *( "," value ) ] "}"
@@ -21,9 +19,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "lib/buf.h"
 #include "lib/err.h"
 #include "server/config_keys.h"
+#include "server/config_pieces.h"
 #include "server/config_report.h"
 
 #define SCAN_FILE_MAX	((size_t)4 << 20) /* bytes of one file */
@@ -48,19 +46,10 @@ struct scan_section {
 	size_t count;
 };
 
-/* Statements of one section for libconfuse, which stand together in a file. */
-struct scan_piece {
-	size_t section; /* of scan->sections */
-	char *file;
-	unsigned line; /* where the text begins */
-	struct buf text;
-};
-
 struct scan {
 	struct scan_section *sections; /* [0]: the top level */
 	size_t section_count;
-	struct scan_piece *pieces;
-	size_t piece_count;
+	struct pieces pieces; /* embeds; for libconfuse */
 	size_t file_count, value_count;
 	bool has_text; /* a file could be read */
 };
