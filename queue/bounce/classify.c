@@ -313,14 +313,19 @@ static const struct {
 	enum cause cause;
 	const char *advice;
 } cause_advice[] = {
-	{CAUSE_AUTH_NOT_OFFERED, "login-missing"},
-	{CAUSE_AUTH_FAILED, "login-missing"},
+	{CAUSE_AUTH_NOT_OFFERED, "our-login"},
+	{CAUSE_AUTH_FAILED, "our-login"},
+	{CAUSE_CONFIGURATION, "our-configuration"},
 	{CAUSE_DANE_LOOKUP, "dane"},
 	{CAUSE_DANE_FAILED, "dane"},
+	{CAUSE_DNS_BOGUS, "dns-failed"},
+	{CAUSE_DNS_FAILED, "dns-failed"},
 	{CAUSE_DNS_NULL_MX, "null-mx"},
+	{CAUSE_HOST_BUSY, "rate-limited"},
 	{CAUSE_LOCAL_QUOTA, "mailbox-full"},
 	{CAUSE_LOOP, "mail-loop"},
-	{CAUSE_SELF_IN_MX, "mail-loop"},
+	{CAUSE_NO_SMTPUTF8, "no-smtputf8"},
+	{CAUSE_SELF_IN_MX, "leads-here"},
 	{CAUSE_STS_FAILED, "sts"},
 	{CAUSE_TLS_FAILED, "tls-failed"},
 	{CAUSE_TLS_POLICY, "tls-policy"},

@@ -345,6 +345,37 @@ START_TEST(every_cause_has_its_category_whatever_the_text_says)
 }
 END_TEST
 
+/* Who is told to act, and what about, where nobody but us has failed. */
+static const struct {
+	enum cause cause;
+	const char *advice, *who;
+} of_ours[] = {
+	{CAUSE_AUTH_FAILED, "our-login", "your mail administrator"},
+	{CAUSE_AUTH_NOT_OFFERED, "our-login", "your mail administrator"},
+	{CAUSE_CONFIGURATION, "our-configuration", "your mail administrator"},
+	{CAUSE_SELF_IN_MX, "leads-here", "the mail administrators"},
+	{CAUSE_DNS_FAILED, "dns-failed", "the mail administrators"},
+	{CAUSE_DNS_BOGUS, "dns-failed", "the mail administrators"},
+	{CAUSE_HOST_BUSY, "rate-limited", "your mail administrator"},
+	{CAUSE_NO_SMTPUTF8, "no-smtputf8", "you"},
+};
+
+START_TEST(a_failure_of_ours_is_nobody_else_s_to_mend)
+{
+	struct classifier *classifier = classifier_builtin();
+	struct outcome outcome = {0};
+	struct classification got;
+	struct advice advice;
+
+	outcome_own(&outcome, of_ours[_i].cause, PHASE_DNS, "whatever");
+	classify_outcome(classifier, &outcome, &got);
+	ck_assert_str_eq(got.advice, of_ours[_i].advice);
+	advice_find(&got, NULL, &advice);
+	ck_assert_str_eq(advice.who, of_ours[_i].who);
+	classifier_unref(classifier);
+}
+END_TEST
+
 START_TEST(an_outcome_with_a_reply_is_read)
 {
 	struct classifier *classifier = classifier_builtin();
@@ -446,6 +477,8 @@ UNIT_MAIN(
 			    codes_and_commands_decide_where_the_text_is_silent,
 			    0, (int)COUNT(silents));
 	tcase_add_test(tc, every_cause_has_its_category_whatever_the_text_says);
+	tcase_add_loop_test(tc, a_failure_of_ours_is_nobody_else_s_to_mend, 0,
+			    (int)COUNT(of_ours));
 	tcase_add_test(tc, an_outcome_with_a_reply_is_read);
 	tcase_add_loop_test(tc, advice_is_as_exact_as_the_reply, 0,
 			    (int)COUNT(details));
