@@ -8,6 +8,7 @@
 
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/environment.h"
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/mem.h"
@@ -179,9 +180,11 @@ alert_run(struct alert *alert)
 		{.flags = UV_IGNORE},
 		{.flags = UV_INHERIT_FD, .data.fd = 2},
 	};
+	char *environment[ENVIRONMENT_COMMAND_MAX];
 	uv_process_options_t options = {
 		.exit_cb = on_exit_code,
 		.args = words,
+		.env = environment,
 		.stdio = stdio,
 		.stdio_count = 3,
 		.flags = UV_PROCESS_DETACHED,
@@ -195,6 +198,7 @@ alert_run(struct alert *alert)
 	(void)uv_timer_init(loop, &alert->timer);
 	stdio[0].data.stream = (uv_stream_t *)&alert->input;
 	options.file = words[0];
+	environment_for_command(environment);
 	alert->process.data = alert->input.data = alert->timer.data =
 		alert->write.data = alert;
 	alert->open_handles = 3;

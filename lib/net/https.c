@@ -19,6 +19,7 @@
 
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/environment.h"
 #include "lib/mem.h"
 #include "lib/work.h"
 
@@ -115,25 +116,6 @@ static const char *const kept_names[] = {
 };
 #define KEPT_COUNT (sizeof(kept_names) / sizeof(kept_names[0]))
 
-/* Lends from our environment. */
-static void
-fill_environment(char *to[KEPT_COUNT + 1])
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < KEPT_COUNT; i++) {
-		size_t len = strlen(kept_names[i]);
-
-		for (char **at = environ; *at != NULL; at++)
-			if (strncmp(*at, kept_names[i], len) == 0 &&
-			    (*at)[len] == '=') {
-				to[count++] = *at;
-				break;
-			}
-	}
-	to[count] = NULL;
-}
-
 /* A child with nothing of ours but its standard output; 0 or an errno. */
 static int
 spawn(const char *path, char **argv, int out, pid_t *pid)
@@ -144,7 +126,7 @@ spawn(const char *path, char **argv, int out, pid_t *pid)
 	sigset_t all, none;
 	int rc;
 
-	fill_environment(environment);
+	environment_pick(kept_names, KEPT_COUNT, environment);
 	(void)sigemptyset(&none);
 	(void)sigfillset(&all);
 	rc = posix_spawn_file_actions_init(&files);

@@ -10,6 +10,7 @@
 
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/environment.h"
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "lib/str.h"
@@ -378,15 +379,18 @@ token_spawn(struct token *token, char **words)
 		{.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
 		 .data.stream = (uv_stream_t *)&token->err},
 	};
+	char *environment[ENVIRONMENT_COMMAND_MAX];
 	uv_process_options_t options = {
 		.exit_cb = on_exit_of,
 		.file = words[0],
 		.args = words,
+		.env = environment,
 		.stdio = stdio,
 		.stdio_count = 3,
 		.flags = UV_PROCESS_DETACHED, /* a group of its own */
 	};
 
+	environment_for_command(environment);
 	return uv_spawn(token->tokens->loop, &token->process, &options);
 }
 

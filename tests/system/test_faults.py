@@ -26,9 +26,13 @@ def alerts(relay, folder):
     script = folder / "page me"
     script.write_text("#!/bin/sh\n"
                       "[ \"$1\" = 'the admin' ] || exit 9\n"
+                      # of the daemon's environment it has no secret
+                      "[ -z \"$OSTLER_TEST_SECRET\" ] || exit 8\n"
+                      "[ -n \"$PATH\" ] || exit 7\n"
                       f"cat >>'{kept}'\n")
     script.chmod(0o755)
     relay.set("queue", alert_command=f"'{script}' \"the admin\"")
+    relay.environment["OSTLER_TEST_SECRET"] = "secret"
 
     def read():
         return [json.loads(line) for line in kept.read_text().splitlines()] \

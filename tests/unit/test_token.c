@@ -114,6 +114,25 @@ START_TEST(what_a_command_prints_is_the_token_or_why_not)
 }
 END_TEST
 
+START_TEST(a_command_gets_its_path_and_no_secret_of_ours)
+{
+	ck_assert_int_eq(setenv("SMARTHOST_PASSWORD", "secret", 1), 0);
+	ck_assert_int_eq(setenv("NOTIFY_SOCKET", "/run/x", 1), 0);
+	ck_assert_int_eq(setenv("TZ", "Europe/Vienna", 1), 0);
+	ck_assert_int_eq(setenv("https_proxy", "http://192.0.2.1:1", 1), 0);
+	start();
+	(void)get("sh -c 'printf %s,%s,%s,%s,%s "
+		  "\"${PATH:+path}\" \"$SMARTHOST_PASSWORD\" "
+		  "\"$NOTIFY_SOCKET\" \"$TZ\" \"$https_proxy\"; echo'");
+	ck_assert_str_eq(last, "path,,,Europe/Vienna,http://192.0.2.1:1");
+	stop();
+	(void)unsetenv("SMARTHOST_PASSWORD");
+	(void)unsetenv("NOTIFY_SOCKET");
+	(void)unsetenv("TZ");
+	(void)unsetenv("https_proxy");
+}
+END_TEST
+
 START_TEST(a_token_is_kept_until_it_is_forgotten)
 {
 	static const char command[] = "/bin/sh -c 'echo $$'";
@@ -193,6 +212,7 @@ END_TEST
 
 UNIT_MAIN("token", tcase_add_test(tc, a_command_is_parted_into_words);
 	  tcase_add_test(tc, what_a_command_prints_is_the_token_or_why_not);
+	  tcase_add_test(tc, a_command_gets_its_path_and_no_secret_of_ours);
 	  tcase_add_test(tc, a_token_is_kept_until_it_is_forgotten);
 	  tcase_add_test(tc, one_run_serves_all_who_wait);
 	  tcase_add_test(tc, a_command_that_runs_is_killed_at_the_end);
