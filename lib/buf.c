@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/mem.h"
+#include "lib/str.h"
 
 #define BUF_FIRST 256
 #define BUF_KEEP  4096
@@ -92,6 +93,33 @@ int
 buf_adds(struct buf *buf, const char *text)
 {
 	return buf_add(buf, text, strlen(text));
+}
+
+int
+buf_join(struct buf *buf, ...)
+{
+	size_t before = buf_len(buf);
+	const char *text;
+	va_list args;
+	int rc = 0;
+
+	va_start(args, buf);
+	for (text = va_arg(args, const char *); text != NULL && rc == 0;
+	     text = va_arg(args, const char *))
+		rc = buf_adds(buf, text);
+	va_end(args);
+	if (rc < 0)
+		buf->end = buf->start + before;
+	return rc;
+}
+
+int
+buf_add_number(struct buf *buf, uint64_t value)
+{
+	char digits[STR_DIGITS_MAX];
+
+	return buf_add(buf, digits,
+		       (size_t)(str_digits(digits, value, 1) - digits));
 }
 
 int

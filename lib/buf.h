@@ -62,6 +62,16 @@ int buf_add(struct buf *buf, const void *bytes, size_t len);
 /* buf_add of a NUL-terminated text without its NUL. */
 int buf_adds(struct buf *buf, const char *text);
 
+/*
+ * buf_adds of several texts, one behind the other; the last argument is NULL.
+ *
+ * Returns 0, or -ENOBUFS when they do not all fit (then none is added).
+ */
+int buf_join(struct buf *buf, ...) __attribute__((sentinel));
+
+/* A number in decimal; -ENOBUFS when it does not fit. */
+int buf_add_number(struct buf *buf, uint64_t value);
+
 /* As printf behind the last byte; -ENOBUFS when it does not fit. */
 int buf_addf(struct buf *buf, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

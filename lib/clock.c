@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/clock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include "lib/str.h"
 
 static uint64_t
 clock_ms(clockid_t id)
@@ -26,6 +27,36 @@ clock_wall_ms(void)
 	return clock_ms(CLOCK_REALTIME);
 }
 
+/*
+ * Dates stand in each message and in each line of the log; printf would take
+ * ten times as long. What is put has a largest length, so it always fits.
+ */
+static char *
+put_text(char *to, const char *text)
+{
+	while (*text != '\0')
+		*to++ = *text++;
+	return to;
+}
+
+/* digits digits and what stands behind them */
+static char *
+put_number(char *to, int value, unsigned digits, const char *behind)
+{
+	static const unsigned limits[] = {1, 10, 100, 1000, 10000};
+
+	to = str_digits(to, (unsigned)value % limits[digits], digits);
+	return put_text(to, behind);
+}
+
+static char *
+put_time(char *to, const struct tm *tm, const char *behind)
+{
+	to = put_number(to, tm->tm_hour, 2, ":");
+	to = put_number(to, tm->tm_min, 2, ":");
+	return put_number(to, tm->tm_sec, 2, behind);
+}
+
 char *
 clock_format_rfc5322(uint64_t wall_ms, char to[CLOCK_DATE_MAX])
 {
@@ -37,19 +68,21 @@ clock_format_rfc5322(uint64_t wall_ms, char to[CLOCK_DATE_MAX])
 					 "Sep", "Oct", "Nov", "Dec"};
 	time_t seconds = (time_t)(wall_ms / 1000);
 	struct tm tm;
-	long offset_min;
+	int offset_min;
+	char *at = to;
 
 	(void)localtime_r(&seconds, &tm);
-	offset_min = tm.tm_gmtoff / 60;
-	(void)snprintf(to, CLOCK_DATE_MAX,
-		       "%s, %02u %s %04u %02u:%02u:%02u %c%02u%02u",
-		       days[tm.tm_wday % 7], (unsigned)tm.tm_mday % 32,
-		       months[tm.tm_mon % 12],
-		       (unsigned)(tm.tm_year + 1900) % 10000,
-		       (unsigned)tm.tm_hour % 24, (unsigned)tm.tm_min % 60,
-		       (unsigned)tm.tm_sec % 61, offset_min < 0 ? '-' : '+',
-		       (unsigned)(labs(offset_min) / 60) % 24,
-		       (unsigned)(labs(offset_min) % 60));
+	offset_min = (int)(tm.tm_gmtoff / 60);
+	at = put_text(at, days[tm.tm_wday % 7]);
+	at = put_text(at, ", ");
+	at = put_number(at, tm.tm_mday, 2, " ");
+	at = put_text(at, months[tm.tm_mon % 12]);
+	at = put_text(at, " ");
+	at = put_number(at, tm.tm_year + 1900, 4, " ");
+	at = put_time(at, &tm, offset_min < 0 ? " -" : " +");
+	at = put_number(at, abs(offset_min) / 60, 2, "");
+	at = put_number(at, abs(offset_min) % 60, 2, "");
+	*at = '\0';
 	return to;
 }
 
@@ -58,14 +91,14 @@ clock_format_rfc3339(uint64_t wall_ms, char to[CLOCK_DATE_MAX])
 {
 	time_t seconds = (time_t)(wall_ms / 1000);
 	struct tm tm;
+	char *at = to;
 
 	(void)gmtime_r(&seconds, &tm);
-	(void)snprintf(to, CLOCK_DATE_MAX,
-		       "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
-		       (unsigned)(tm.tm_year + 1900) % 10000,
-		       (unsigned)(tm.tm_mon + 1) % 13,
-		       (unsigned)tm.tm_mday % 32, (unsigned)tm.tm_hour % 24,
-		       (unsigned)tm.tm_min % 60, (unsigned)tm.tm_sec % 61,
-		       (unsigned)(wall_ms % 1000));
+	at = put_number(at, tm.tm_year + 1900, 4, "-");
+	at = put_number(at, tm.tm_mon + 1, 2, "-");
+	at = put_number(at, tm.tm_mday, 2, "T");
+	at = put_time(at, &tm, ".");
+	at = put_number(at, (int)(wall_ms % 1000), 3, "Z");
+	*at = '\0';
 	return to;
 }

@@ -2,7 +2,6 @@
 #include "lib/ip.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0,    0,
@@ -42,9 +41,19 @@ ip_parse(struct str text, struct ip *out)
 char *
 ip_format(const struct ip *ip, char to[IP_TEXT_MAX])
 {
+	char *at = to;
+
+	if (ip->family == IP_V4) {
+		/* not inet_ntop, which takes twenty times as long */
+		for (size_t i = 0; i < 4; i++) {
+			if (i != 0)
+				*at++ = '.';
+			at = str_digits(at, ip->bytes[i], 1);
+		}
+		return to;
+	}
 	if (ip->family == IP_NONE ||
-	    inet_ntop(ip->family == IP_V4 ? AF_INET : AF_INET6, ip->bytes, to,
-		      IP_TEXT_MAX) == NULL)
+	    inet_ntop(AF_INET6, ip->bytes, to, IP_TEXT_MAX) == NULL)
 		(void)str_copy(to, IP_TEXT_MAX, str_of("unknown"));
 	return to;
 }

@@ -292,13 +292,16 @@ log_text(struct log_line *line, const char *key, const char *value)
 void
 log_number(struct log_line *line, const char *key, int64_t value)
 {
-	char digits[24];
+	char digits[STR_DIGITS_MAX];
 
 	if (!line->is_on)
 		return;
 	if (!log_put_key(line, key))
 		return;
-	(void)snprintf(digits, sizeof(digits), "%lld", (long long)value);
+	if (value < 0)
+		log_puts(line, "-");
+	(void)str_digits(digits, value < 0 ? -(uint64_t)value : (uint64_t)value,
+			 1);
 	log_puts(line, digits);
 }
 

@@ -56,10 +56,17 @@ status_set(struct status *status, unsigned code, const char *enhanced,
 	if (enhanced != NULL)
 		(void)status_parse_enhanced(enhanced,
 					    (unsigned)strlen(enhanced), status);
-	va_start(args, format);
-	(void)vsnprintf(status->text, sizeof(status->text), format, args);
-	va_end(args);
-	str_mend_end(status->text);
+	if (strchr(format, '%') == NULL) {
+		/* most replies, and printf takes ten times as long */
+		(void)str_copy(status->text, sizeof(status->text),
+			       str_of(format));
+	} else {
+		va_start(args, format);
+		(void)vsnprintf(status->text, sizeof(status->text), format,
+				args);
+		va_end(args);
+		str_mend_end(status->text);
+	}
 	for (char *c = status->text; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';
@@ -68,10 +75,15 @@ status_set(struct status *status, unsigned code, const char *enhanced,
 char *
 status_enhanced(const struct status *status, char to[12])
 {
+	char *at = to;
+
+	to[0] = '\0';
 	if (status->class == 0)
-		to[0] = '\0';
-	else
-		(void)snprintf(to, 12, "%u.%u.%u", status->class % 10u,
-			       status->subject % 1000u, status->detail % 1000u);
+		return to;
+	at = str_digits(at, status->class % 10u, 1);
+	*at++ = '.';
+	at = str_digits(at, status->subject % 1000u, 1);
+	*at++ = '.';
+	(void)str_digits(at, status->detail % 1000u, 1);
 	return to;
 }

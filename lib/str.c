@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/str.h"
 
+#include <stdarg.h>
+
 bool
 str_equal(struct str a, struct str b)
 {
@@ -100,6 +102,42 @@ str_u64(struct str a, uint64_t max, uint64_t *out)
 		return false;
 	*out = value;
 	return true;
+}
+
+char *
+str_digits(char *to, uint64_t value, unsigned least)
+{
+	unsigned count = 1;
+
+	for (uint64_t rest = value / 10; rest != 0; rest /= 10)
+		count++;
+	if (count < least)
+		count = least;
+	to[count] = '\0';
+	for (unsigned i = count; i-- > 0; value /= 10)
+		to[i] = (char)('0' + value % 10);
+	return to + count;
+}
+
+void
+str_join(char *to, size_t size, ...)
+{
+	bool is_whole = true;
+	const char *text;
+	va_list args;
+
+	to[0] = '\0';
+	va_start(args, size);
+	for (text = va_arg(args, const char *); text != NULL && is_whole;
+	     text = va_arg(args, const char *)) {
+		size_t len;
+
+		is_whole = str_copy(to, size, str_of(text));
+		len = strlen(to);
+		to += len;
+		size -= len;
+	}
+	va_end(args);
 }
 
 void

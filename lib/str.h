@@ -54,6 +54,24 @@ bool str_cut(struct str *rest, char by, struct str *out_part);
 /* Decimal digits only, all of them, at most max; false otherwise. */
 bool str_u64(struct str a, uint64_t max, uint64_t *out);
 
+/*
+ * Writes value in decimal with a NUL, with zeros in front up to `least` digits.
+ * It is done several times for each message, and printf takes ten times as
+ * long.
+ *
+ * to     room for STR_DIGITS_MAX bytes, or for as many as value has at most
+ * least  1..20
+ * Returns the end, where the NUL is.
+ */
+#define STR_DIGITS_MAX 21
+char *str_digits(char *to, uint64_t value, unsigned least);
+
+/*
+ * Copies texts one behind the other as far as they fit, with a NUL; size > 0.
+ * The last argument is NULL. A UTF-8 sequence is never cut.
+ */
+void str_join(char *to, size_t size, ...) __attribute__((sentinel));
+
 /* ASCII lower case. */
 static inline char
 str_lower(char c)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "policy/cidr.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Clears the bits behind the prefix; false when one of them was set. */
@@ -81,10 +80,9 @@ cidr_find(const struct cidr *list, size_t count, const struct ip *ip)
 char *
 cidr_format(const struct cidr *cidr, char to[IP_TEXT_MAX + 4])
 {
-	size_t len;
+	char *at = to + strlen(ip_format(&cidr->ip, to));
 
-	(void)ip_format(&cidr->ip, to);
-	len = strlen(to);
-	(void)snprintf(to + len, IP_TEXT_MAX + 4 - len, "/%u", cidr->bits);
+	*at++ = '/';
+	(void)str_digits(at, cidr->bits, 1);
 	return to;
 }

@@ -155,7 +155,7 @@ hop_defaults(struct next_hop *hop, const struct addr *recipient)
 	hop->connections = 10;
 	hop->messages_per_connection = 100;
 	hop->delimiter = "";
-	(void)snprintf(hop->key, sizeof(hop->key), "mx %s", hop->domain);
+	str_join(hop->key, sizeof(hop->key), "mx ", hop->domain, NULL);
 }
 
 static void
@@ -172,8 +172,8 @@ hop_from_domain(struct next_hop *hop, const struct domain_row *row)
 		hop->target_count = 1;
 	}
 	if (row->kind != HOP_MX)
-		(void)snprintf(hop->key, sizeof(hop->key), "domain %s",
-			       row->name);
+		str_join(hop->key, sizeof(hop->key), "domain ", row->name,
+			 NULL);
 }
 
 static void
@@ -195,8 +195,7 @@ hop_from_route(struct next_hop *hop, const struct route_row *row)
 	hop->rate_count = row->rate_count;
 	hop->rate_period_s = row->rate_period_s;
 	if (row->kind != HOP_MX)
-		(void)snprintf(hop->key, sizeof(hop->key), "route %s",
-			       row->name);
+		str_join(hop->key, sizeof(hop->key), "route ", row->name, NULL);
 }
 
 void

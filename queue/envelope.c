@@ -185,7 +185,7 @@ line_text(struct buf *out, const char *name, const char *value)
 {
 	if (value == NULL)
 		return;
-	(void)buf_addf(out, "%s ", name);
+	(void)buf_join(out, name, " ", NULL);
 	text_escape(out, value, false);
 	(void)buf_add(out, "\n", 1);
 }
@@ -193,17 +193,25 @@ line_text(struct buf *out, const char *name, const char *value)
 static void
 line_path(struct buf *out, const char *name, const char *address)
 {
-	(void)buf_addf(out, "%s <", name);
+	(void)buf_join(out, name, " <", NULL);
 	text_escape(out, address, false);
 	(void)buf_adds(out, ">\n");
+}
+
+static void
+line_number(struct buf *out, const char *name, uint64_t number)
+{
+	(void)buf_join(out, name, " ", NULL);
+	(void)buf_add_number(out, number);
+	(void)buf_add(out, "\n", 1);
 }
 
 void
 envelope_format(const struct envelope *envelope, struct buf *out)
 {
 	line_path(out, "from", envelope->sender);
-	(void)buf_addf(out, "received %" PRIu64 "\nsize %" PRIu64 "\n",
-		       envelope->received_ms, envelope->size);
+	line_number(out, "received", envelope->received_ms);
+	line_number(out, "size", envelope->size);
 	line_text(out, "listener", envelope->listener);
 	line_text(out, "client", envelope->client);
 	line_text(out, "helo", envelope->helo);
@@ -221,7 +229,7 @@ envelope_format(const struct envelope *envelope, struct buf *out)
 		line_path(out, "to", recipient->address);
 		line_text(out, "orcpt", recipient->orcpt);
 		if (recipient->notify != NOTIFY_DEFAULT)
-			(void)buf_addf(out, "notify %u\n", recipient->notify);
+			line_number(out, "notify", recipient->notify);
 	}
 }
 

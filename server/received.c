@@ -23,23 +23,24 @@ received_format(const struct received *r, struct buf *out)
 	char ip[IP_TEXT_MAX], date[CLOCK_DATE_MAX];
 
 	/* cannot fail: every part is bounded and the caller left room */
-	(void)buf_addf(out, "Received: from %s (",
-		       r->helo != NULL ? r->helo : "unknown");
+	(void)buf_join(out, "Received: from ",
+		       r->helo != NULL ? r->helo : "unknown", " (", NULL);
 	if (r->client.family == IP_NONE)
 		(void)buf_adds(out, "local socket");
 	else
-		(void)buf_addf(out, "%s [%s%s]",
+		(void)buf_join(out,
 			       r->client_name != NULL ? r->client_name
 						      : "unknown",
-			       r->client.family == IP_V6 ? "IPv6:" : "",
-			       ip_format(&r->client, ip));
-	(void)buf_addf(out, ")\r\n\tby %s with %s", r->hostname,
-		       received_protocol(r));
+			       " [", r->client.family == IP_V6 ? "IPv6:" : "",
+			       ip_format(&r->client, ip), "]", NULL);
+	(void)buf_join(out, ")\r\n\tby ", r->hostname, " with ",
+		       received_protocol(r), NULL);
 	if (r->tls_version != NULL)
-		(void)buf_addf(out, "\r\n\t(%s %s)", r->tls_version,
-			       r->tls_cipher);
-	(void)buf_addf(out, "\r\n\tid %s", r->id);
+		(void)buf_join(out, "\r\n\t(", r->tls_version, " ",
+			       r->tls_cipher, ")", NULL);
+	(void)buf_join(out, "\r\n\tid ", r->id, NULL);
 	if (r->recipient != NULL)
-		(void)buf_addf(out, "\r\n\tfor <%s>", r->recipient);
-	(void)buf_addf(out, "; %s\r\n", clock_format_rfc5322(r->now_ms, date));
+		(void)buf_join(out, "\r\n\tfor <", r->recipient, ">", NULL);
+	(void)buf_join(out, "; ", clock_format_rfc5322(r->now_ms, date), "\r\n",
+		       NULL);
 }

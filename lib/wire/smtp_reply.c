@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/wire/smtp_reply.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "lib/str.h"
@@ -11,6 +10,8 @@
 static void
 reply_clean(char *text, bool has_utf8)
 {
+	while (*text >= ' ' && *text < 0x7f)
+		text++; /* mostly all of it */
 	if (!str_is_utf8(str_of(text)))
 		has_utf8 = false;
 	for (char *c = text; *c != '\0'; c++) {
@@ -29,13 +30,14 @@ void
 smtp_reply_add(struct buf *out, const struct status *status, bool has_utf8)
 {
 	char line[SMTP_REPLY_LINE_MAX - 5]; /* "250 " and CRLF, with a NUL */
-	char enhanced[12];
+	char enhanced[12], code[STR_DIGITS_MAX];
 
 	(void)status_enhanced(status, enhanced);
-	(void)snprintf(line, sizeof(line), "%s%s%s", enhanced,
-		       enhanced[0] != '\0' ? " " : "", status->text);
+	str_join(line, sizeof(line), enhanced, enhanced[0] != '\0' ? " " : "",
+		 status->text, NULL);
 	reply_clean(line, has_utf8);
-	(void)buf_addf(out, "%03u %s\r\n", status->code % 1000, line);
+	(void)str_digits(code, status->code % 1000, 3);
+	(void)buf_join(out, code, " ", line, "\r\n", NULL);
 }
 
 void

@@ -84,7 +84,39 @@ START_TEST(a_format_is_the_same_at_every_fill)
 }
 END_TEST
 
+START_TEST(texts_are_joined_all_or_none)
+{
+	struct buf buf;
+
+	buf_init(&buf, 12);
+	ck_assert_int_eq(buf_join(&buf, "to", "", " <", "a", ">", NULL), 0);
+	ck_assert_str_eq(buf_text(&buf), "to <a>");
+	ck_assert_int_eq(buf_join(&buf, "12345", "67", NULL), -ENOBUFS);
+	ck_assert_str_eq(buf_text(&buf), "to <a>");
+	buf_consume(&buf, 1);
+	ck_assert_int_eq(buf_join(&buf, "1234567", "8", NULL), -ENOBUFS);
+	ck_assert_int_eq(buf_join(&buf, "123456", "7", NULL), 0);
+	ck_assert_str_eq(buf_text(&buf), "o <a>1234567");
+	buf_done(&buf);
+}
+END_TEST
+
+START_TEST(a_number_that_does_not_fit_is_not_half_added)
+{
+	struct buf buf;
+
+	buf_init(&buf, 5);
+	ck_assert_int_eq(buf_add_number(&buf, 0), 0);
+	ck_assert_int_eq(buf_add_number(&buf, 1234), 0);
+	ck_assert_int_eq(buf_add_number(&buf, 5), -ENOBUFS);
+	ck_assert_str_eq(buf_text(&buf), "01234");
+	buf_done(&buf);
+}
+END_TEST
+
 UNIT_MAIN("buf", tcase_add_test(tc, bytes_leave_in_the_order_they_came);
 	  tcase_add_test(tc, the_maximum_holds_and_nothing_is_half_added);
 	  tcase_add_test(tc, a_format_is_the_same_at_every_fill);
+	  tcase_add_test(tc, texts_are_joined_all_or_none);
+	  tcase_add_test(tc, a_number_that_does_not_fit_is_not_half_added);
 	  tcase_add_test(tc, an_empty_buffer_holds_no_memory_after_release);)
