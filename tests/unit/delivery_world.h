@@ -17,6 +17,7 @@
 #include "queue/deliver/delivery.h"
 #include "queue/route/resolver.h"
 #include "tests/unit/fake_spool.h"
+#include "tests/unit/guard.h"
 #include "tests/unit/smtp_server.h"
 
 #define GREET "S 220 x\nC EHLO me.example\n"
@@ -54,12 +55,6 @@ static struct {
 } world;
 
 static void
-on_guard(uv_timer_t *timer)
-{
-	ck_abort_msg("nothing happened for too long");
-}
-
-static void
 on_attempt(void *arg, uint64_t id, const char *host, const struct ip *ip,
 	   uint16_t port, const char *next_hop, int64_t ttl_s)
 {
@@ -92,9 +87,7 @@ world_init(void)
 	(void)setenv("SSL_CERT_DIR", world.dir, 1);
 	ck_assert_int_eq(uv_loop_init(&world.loop), 0);
 	(void)uv_timer_init(&world.loop, &world.guard);
-	(void)uv_timer_start(&world.guard, on_guard, unit_patience_ms(60000),
-			     0);
-	uv_unref((uv_handle_t *)&world.guard);
+	guard_start(&world.guard);
 	ck_assert_int_eq(resolver_new(&world.loop, &resolver, &world.resolver,
 				      &err),
 			 0);
@@ -206,6 +199,7 @@ start(void)
 static void
 run_until(const unsigned *counter, unsigned value)
 {
+	guard_start(&world.guard);
 	while (*counter < value)
 		(void)uv_run(&world.loop, UV_RUN_ONCE);
 }

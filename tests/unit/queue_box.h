@@ -10,7 +10,7 @@
 #ifndef OSTLER_TESTS_UNIT_QUEUE_BOX_H
 #define OSTLER_TESTS_UNIT_QUEUE_BOX_H
 
-#include "tests/unit/unit.h"
+#include "tests/unit/guard.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -113,24 +113,11 @@ world_now(void *arg)
 	       (world->is_clock_running ? uv_now(&world->loop) : 0);
 }
 
-static inline void
-on_guard(uv_timer_t *timer)
-{
-	ck_abort_msg("nothing happened for too long");
-}
-
-static inline void
-guard_begin(struct world *world)
-{
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(60000), 0);
-	uv_unref((uv_handle_t *)&world->guard);
-}
-
 /* Runs the loop until it is so. */
 static inline void
 run_until(struct world *world, bool (*is_so)(struct world *world))
 {
-	guard_begin(world);
+	guard_start(&world->guard);
 	while (!is_so(world))
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);
@@ -140,7 +127,7 @@ run_until(struct world *world, bool (*is_so)(struct world *world))
 static inline void
 run_until_set(struct world *world, const bool *claim)
 {
-	guard_begin(world);
+	guard_start(&world->guard);
 	while (!*claim)
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);

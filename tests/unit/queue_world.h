@@ -228,7 +228,7 @@ settle_down(struct world *world)
 {
 	unsigned still = 0;
 
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
+	guard_start(&world->guard);
 	while (still < 5) {
 		struct queue_stats before = stats_of(world), after;
 		unsigned started = peer.started;
@@ -249,7 +249,7 @@ settle_down(struct world *world)
 static inline void
 settle_down_hanging(struct world *world, unsigned count)
 {
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
+	guard_start(&world->guard);
 	while (peer.running != count || stats_of(world).active != count)
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);
@@ -278,7 +278,7 @@ apply(struct world *world, enum queue_verb verb,
 
 	queue_apply(world->queue, verb, filter, on_count, &count);
 	ck_assert_uint_eq(count, UINT64_MAX);
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
+	guard_start(&world->guard);
 	while (count == UINT64_MAX)
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);
@@ -296,7 +296,7 @@ redirect(struct world *world, const char *via,
 
 	queue_redirect(world->queue, via, filter, on_count, &count);
 	ck_assert_uint_eq(count, UINT64_MAX);
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
+	guard_start(&world->guard);
 	while (count == UINT64_MAX)
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);
@@ -324,7 +324,7 @@ pause_all(struct world *world, bool is_paused)
 	ck_assert_int_eq(queue_pause(world->queue, is_paused, on_paused,
 				     &is_over),
 			 -EBUSY);
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
+	guard_start(&world->guard);
 	while (!is_over)
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);

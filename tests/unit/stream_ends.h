@@ -25,9 +25,7 @@
 #include "lib/net/stream.h"
 #include "lib/net/stream_private.h"
 #include "lib/net/tls_ctx.h"
-#include "tests/unit/unit.h"
-
-#define ENDS_PATIENCE_MS 60000
+#include "tests/unit/guard.h"
 
 static const char *const end_event_names[] = {
 	[STREAM_CONNECTED] = "connected",
@@ -104,22 +102,13 @@ on_end(void *owner, enum stream_event event)
 }
 
 static void
-on_ends_guard(uv_timer_t *timer)
-{
-	ck_abort_msg("nothing happened for too long");
-}
-
-static void
 ends_init(void)
 {
 	struct end *ends[] = {&left, &right};
 
 	ck_assert_int_eq(uv_loop_init(&ends_loop), 0);
 	ck_assert_int_eq(uv_timer_init(&ends_loop, &ends_guard), 0);
-	ck_assert_int_eq(uv_timer_start(&ends_guard, on_ends_guard,
-					unit_patience_ms(ENDS_PATIENCE_MS), 0),
-			 0);
-	uv_unref((uv_handle_t *)&ends_guard);
+	guard_start(&ends_guard);
 #ifdef ENDS_BY_THREADS
 	stream_send_tune(0, 3);
 #endif

@@ -375,6 +375,7 @@ START_TEST(both_families_of_a_host_are_tried)
 {
 	struct server six;
 	struct sockaddr_in6 sin6;
+	int rc;
 
 	world_init();
 	(void)add_server(EHLO GOOD);
@@ -382,10 +383,10 @@ START_TEST(both_families_of_a_host_are_tried)
 	/* the same port of the other family: bound, and refusing */
 	ck_assert_int_eq(uv_tcp_init(&world.loop, &six.listener.tcp), 0);
 	ck_assert_int_eq(uv_ip6_addr("::1", world.servers[0].port, &sin6), 0);
-	ck_assert_int_eq(uv_tcp_bind(&six.listener.tcp,
-				     (const struct sockaddr *)&sin6,
-				     UV_TCP_IPV6ONLY),
-			 0);
+	rc = uv_tcp_bind(&six.listener.tcp, (const struct sockaddr *)&sin6,
+			 UV_TCP_IPV6ONLY);
+	/* without IPv6 it leads nowhere, too */
+	ck_assert(rc == 0 || rc == UV_EADDRNOTAVAIL || rc == UV_EAFNOSUPPORT);
 	assert_delivered(deliver());
 	ck_assert_str_eq(world.outcomes[0].host, "localhost");
 	ck_assert_int_eq((int)world.outcomes[0].ip.family, IP_V4);

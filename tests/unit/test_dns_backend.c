@@ -67,10 +67,16 @@ on_packet(uv_udp_t *handle, ssize_t got, const uv_buf_t *from,
 	(void)uv_udp_try_send(handle, &answer, 1, peer);
 }
 
+/* What becomes of a question that nobody answers is not waited for. */
+#define LONG_MS 100000
+
 static void
-start(bool is_answering)
+start(bool is_answering, uint64_t timeout_ms)
 {
-	struct dns_backend_opts opts = {.servers = servers, .timeout_ms = 200};
+	struct dns_backend_opts opts = {
+		.servers = servers,
+		.timeout_ms = timeout_ms,
+	};
 	struct sockaddr_in at = {.sin_family = AF_INET};
 	struct err err = ERR_INIT;
 	int len = sizeof(at);
@@ -124,7 +130,7 @@ START_TEST(every_question_under_way_has_an_identifier_of_its_own)
 {
 	unsigned small = 0;
 
-	start(true);
+	start(true, LONG_MS);
 	send_all(QUESTIONS, false);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	ck_assert_uint_eq(ended, QUESTIONS);
@@ -143,22 +149,29 @@ END_TEST
 
 START_TEST(silence_ends_at_its_time)
 {
-	uint64_t began;
+	uint64_t took_ms = UINT64_MAX;
 
-	start(false);
-	began = clock_boot_ms();
-	send_all(1, false);
-	(void)uv_run(&loop, UV_RUN_DEFAULT);
-	ck_assert_int_eq(questions[0].status, DNS_TIMED_OUT);
-	ck_assert_uint_ge(clock_boot_ms() - began, 200);
-	ck_assert_uint_lt(clock_boot_ms() - began, 2000); /* busy machine */
-	stop();
+	/* a busy machine may be late a few times, a wrong time is each time */
+	for (unsigned i = 0; i < 10 && took_ms >= 2000; i++) {
+		uint64_t began_ms;
+
+		start(false, 200);
+		memset(questions, 0, sizeof(questions));
+		began_ms = clock_boot_ms();
+		send_all(1, false);
+		(void)uv_run(&loop, UV_RUN_DEFAULT);
+		took_ms = clock_boot_ms() - began_ms;
+		ck_assert_int_eq(questions[0].status, DNS_TIMED_OUT);
+		ck_assert_uint_ge(took_ms, 200);
+		stop();
+	}
+	ck_assert_uint_lt(took_ms, 2000);
 }
 END_TEST
 
 START_TEST(a_closed_port_is_told_at_once_but_never_from_inside)
 {
-	start(false);
+	start(false, LONG_MS);
 	uv_close((uv_handle_t *)&server, NULL);
 	(void)uv_run(&loop, UV_RUN_NOWAIT);
 	send_all(3, _i == 1);
@@ -172,7 +185,7 @@ END_TEST
 
 START_TEST(who_cancels_hears_nothing_and_the_others_do)
 {
-	start(true);
+	start(true, LONG_MS);
 	send_all(3, false);
 	backend->ops->cancel(backend, &questions[1].request);
 	backend->ops->cancel(backend, &questions[1].request);
@@ -186,12 +199,15 @@ END_TEST
 START_TEST(new_servers_leave_what_is_under_way_alone)
 {
 	const char *const others[] = {"127.0.0.1:1", "127.0.0.1:2", NULL};
-	struct dns_backend_opts opts = {.servers = others, .timeout_ms = 200};
+	struct dns_backend_opts opts = {
+		.servers = others,
+		.timeout_ms = LONG_MS,
+	};
 	const char *const bad[] = {"nowhere", NULL};
 	struct err err = ERR_INIT;
 	size_t count;
 
-	start(true);
+	start(true, LONG_MS);
 	send_all(3, false);
 	ck_assert_int_eq(backend->ops->configure(backend, &opts, &err), 0);
 	(void)backend->ops->servers(backend, &count);
@@ -209,7 +225,7 @@ END_TEST
 
 START_TEST(closing_forgets_what_is_under_way)
 {
-	start(false);
+	start(false, LONG_MS);
 	send_all(QUESTIONS, _i == 1);
 	if (_i == 0) /* by TCP they would be refused meanwhile */
 		(void)uv_run(&loop, UV_RUN_NOWAIT);

@@ -295,7 +295,7 @@ list_is(struct world *world, const struct queue_filter *filter,
 	lines.listing =
 		queue_list(world->queue, filter, on_item, on_list_end, &lines);
 	ck_assert_uint_eq(lines.calls, 0);
-	uv_timer_start(&world->guard, on_guard, unit_patience_ms(30000), 0);
+	guard_start(&world->guard);
 	while (!lines.has_ended)
 		uv_run(&world->loop, UV_RUN_ONCE);
 	uv_timer_stop(&world->guard);

@@ -376,7 +376,7 @@ START_TEST(memory_does_not_grow_with_what_has_passed)
 END_TEST
 
 UNIT_MAIN("queue_storm",
-	  tcase_set_timeout(tc, getenv("OSTLER_SLOW") != NULL ? 3600 : 120);
+	  tcase_set_timeout(tc, getenv("OSTLER_SLOW") != NULL ? 3600 : 600);
 	  tcase_add_loop_test(tc, a_storm_passes_and_nothing_is_left, 0,
 			      getenv("OSTLER_SLOW") != NULL ? RUNS_SLOW : RUNS);
 	  tcase_add_test(tc, memory_does_not_grow_with_what_has_passed);)

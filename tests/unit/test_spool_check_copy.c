@@ -439,7 +439,7 @@ END_TEST
 
 UNIT_MAIN(
 	"spool_check_copy", tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120); tcase_add_loop_test(
+	tcase_set_timeout(tc, 300); tcase_add_loop_test(
 		tc,
 		a_repair_keeps_each_message_that_is_whole_in_one_of_its_places,
 		0, (int)COUNT(kinds));

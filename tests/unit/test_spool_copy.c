@@ -220,7 +220,7 @@ START_TEST(a_full_log_waits_for_what_is_being_copied)
 END_TEST
 
 UNIT_MAIN("spool_copy", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_set_timeout(tc, 120);
+	  tcase_set_timeout(tc, 300);
 	  tcase_add_test(tc, a_backup_that_begins_ends_the_copying);
 	  tcase_add_test(
 		  tc,

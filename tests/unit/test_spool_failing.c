@@ -459,7 +459,7 @@ START_TEST(after_one_failed_sync_the_next_batch_goes_elsewhere)
 END_TEST
 
 UNIT_MAIN("spool_failing", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_set_timeout(tc, 240);
+	  tcase_set_timeout(tc, 600);
 	  tcase_add_test(tc, what_was_settled_stays_so_when_a_full_log_ends);
 	  tcase_add_test(tc, a_start_writes_what_it_believes_again);
 	  tcase_add_loop_test(tc, no_failing_call_loses_what_was_acknowledged,

@@ -527,7 +527,7 @@ START_TEST(kill_9_loses_nothing_that_was_acknowledged)
 END_TEST
 
 UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_set_timeout(tc, 240);
+	  tcase_set_timeout(tc, 600);
 	  tcase_add_test(tc,
 			 a_flipped_byte_costs_at_most_what_it_hit_and_is_told);
 	  tcase_add_loop_test(tc, a_damaged_log_opens_and_twice_is_the_same, 0,

@@ -141,7 +141,7 @@ START_TEST(a_log_that_copies_its_old_mail_in_time_does_not_grow)
 END_TEST
 
 UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_set_timeout(tc, 120);
+	  tcase_set_timeout(tc, 300);
 	  tcase_add_test(tc, segments_are_not_made_and_dropped_in_turn);
 	  tcase_add_test(tc,
 			 a_log_that_copies_its_old_mail_in_time_does_not_grow);)

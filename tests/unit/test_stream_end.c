@@ -125,22 +125,28 @@ END_TEST
 START_TEST(a_peer_that_never_reads_is_given_up_after_a_while)
 {
 	uint8_t *pattern = make_pattern(BIG / 32);
-	int fds[2];
-	uint64_t begin;
+	uint64_t took = UINT64_MAX;
 
-	ends_init();
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	ck_assert_int_eq(stream_from_fd(&ends_loop, fds[0], on_end, &left,
-					&left.stream),
-			 0);
-	(void)stream_write(left.stream, pattern, BIG / 32);
-	begin = uv_now(&ends_loop);
-	end_close(&left);
-	ends_run_until(stream_count() == 0);
-	ck_assert_uint_ge(uv_now(&ends_loop) - begin, 5000);
-	ck_assert_uint_le(uv_now(&ends_loop) - begin, 8000);
-	(void)close(fds[1]);
-	ends_done();
+	/* a busy machine may be late a few times, a wrong time is each time */
+	for (unsigned i = 0; i < 5 && took > 8000; i++) {
+		uint64_t begin;
+		int fds[2];
+
+		ends_init();
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+		ck_assert_int_eq(stream_from_fd(&ends_loop, fds[0], on_end,
+						&left, &left.stream),
+				 0);
+		(void)stream_write(left.stream, pattern, BIG / 32);
+		begin = uv_now(&ends_loop);
+		end_close(&left);
+		ends_run_until(stream_count() == 0);
+		took = uv_now(&ends_loop) - begin;
+		ck_assert_uint_ge(took, 5000);
+		(void)close(fds[1]);
+		ends_done();
+	}
+	ck_assert_uint_le(took, 8000);
 	free(pattern);
 }
 END_TEST

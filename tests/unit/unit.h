@@ -19,7 +19,7 @@
 		SRunner *runner;                                               \
 		int failed;                                                    \
                                                                                \
-		tcase_set_timeout(tc, 120);                                    \
+		tcase_set_timeout(tc, 300);                                    \
 		tests;                                                         \
 		suite_add_tcase(suite, tc);                                    \
 		runner = srunner_create(suite);                                \
