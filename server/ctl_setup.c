@@ -379,6 +379,8 @@ write_all(struct setup *setup, const char *path)
 {
 	const struct passwd *owner = getpwnam("ostler");
 	char *next = mem_printf("%s.new", path);
+	/* the daemon, which is not root, reads it again on a reload */
+	mode_t before = umask(0022);
 	struct buf text;
 	int rc = EXIT_DONE;
 
@@ -400,6 +402,7 @@ write_all(struct setup *setup, const char *path)
 		if (rc != EXIT_DONE && setup->user != NULL)
 			(void)unlink(setup->password_file);
 	}
+	(void)umask(before);
 	buf_done(&text);
 	free(next);
 	return rc;

@@ -16,11 +16,11 @@ from lab.relay import BUILD, ENVIRONMENT, OSTLERCTL, OSTLERD
 from lab.talk import Talk
 
 
-def run_setup(conf, *answers):
+def run_setup(conf, *answers, umask=-1):
     return subprocess.run(
-        [OSTLERCTL, "-c", conf, "setup"], capture_output=True, timeout=60,
+        [OSTLERCTL, "-c", conf, "setup"], capture_output=True, timeout=300,
         input="".join(line + "\n" for line in answers).encode(),
-        env=ENVIRONMENT)
+        env=ENVIRONMENT, umask=umask)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def conf(folder):
 
 def is_valid(conf):
     done = subprocess.run([OSTLERD, "-t", "-c", conf], capture_output=True,
-                          timeout=60, env=ENVIRONMENT)
+                          timeout=300, env=ENVIRONMENT)
     return done.returncode == 0, done.stderr
 
 
@@ -42,11 +42,14 @@ def test_the_defaults_alone_make_a_configuration(conf):
     assert b"MX 10" in done.stdout and b"user add" in done.stdout
 
 
-def test_the_folder_of_a_fresh_installation_is_made(folder):
+@pytest.mark.parametrize("umask", (0o022, 0o077, 0))
+def test_the_folder_of_a_fresh_installation_is_made(folder, umask):
+    """The daemon, which is not root, reads what is in it."""
     conf = folder / "ostler" / "ostler.conf"
-    done = run_setup(conf)
+    done = run_setup(conf, umask=umask)
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(conf.parent.stat().st_mode) == 0o755
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o644
     assert is_valid(conf)[0]
 
 
