@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,7 @@ static void *(*real_realloc)(void *old, size_t size);
 static void (*real_free)(void *old);
 static void *(*real_aligned_alloc)(size_t align, size_t size);
 static int (*real_posix_memalign)(void **out, size_t align, size_t size);
+static int (*real_getattr)(pthread_t thread, pthread_attr_t *out);
 
 /* For what dlsym itself allocates before the real ones are known. */
 static char early[65536];
@@ -67,6 +69,7 @@ ask(void)
 	*(void **)&real_free = dlsym(RTLD_NEXT, "free");
 	*(void **)&real_aligned_alloc = dlsym(RTLD_NEXT, "aligned_alloc");
 	*(void **)&real_posix_memalign = dlsym(RTLD_NEXT, "posix_memalign");
+	*(void **)&real_getattr = dlsym(RTLD_NEXT, "pthread_getattr_np");
 	is_asking = false;
 }
 
@@ -88,10 +91,14 @@ start(void)
 	(void)close((int)fd); /* the mapping stays */
 }
 
+/* The sanitizer asks for the stack of each thread that begins, and ends the
+ * program when glibc has no memory to answer: that is not the program's. */
+static _Thread_local bool is_sanitizers;
+
 static bool
 is_refused(void)
 {
-	if (shared == NULL)
+	if (shared == NULL || is_sanitizers)
 		return false;
 	atomic_fetch_add(&shared->seen, 1);
 	if (atomic_load(&shared->left) <= 0 ||
@@ -99,6 +106,19 @@ is_refused(void)
 		return false;
 	errno = ENOMEM;
 	return true;
+}
+
+int
+pthread_getattr_np(pthread_t thread, pthread_attr_t *out)
+{
+	int rc;
+
+	is_sanitizers = true;
+	if (real_getattr == NULL)
+		ask();
+	rc = real_getattr(thread, out);
+	is_sanitizers = false;
+	return rc;
 }
 
 void *
