@@ -33,7 +33,7 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture
 def folder(request):
-    """Short, because the paths of unix sockets have to be."""
+    """With a short path, and open to who runs as another user."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="ostler-"))
     path.chmod(0o711)
     yield path
