@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from lab import mails
-from lab.base import wait_for
+from lab.base import PATIENCE, wait_for
 from lab.need import need_mounts
 from lab.talk import Closed, Talk, stuff
 
@@ -181,7 +181,7 @@ def test_who_only_waits_makes_room_when_all_places_are_taken(
     relay.start()
     at = getattr(relay, port)
     places = 3 if port == "mx" else 4
-    silent = [socket.create_connection(at, timeout=60) for _ in range(places)]
+    silent = [socket.create_connection(at, timeout=300) for _ in range(places)]
     wait_for(lambda: relay.status()["sessions"]["open"] == places, "them")
 
     def has_room():
@@ -209,7 +209,7 @@ def test_who_has_something_to_do_keeps_his_place(relay, authority):
         assert anna.plain("anna", "pencil").code == 235
         sender.ehlo()
         sender.mail("eve@else.example", "bob@local.example")
-        silent.settimeout(60)
+        silent.settimeout(PATIENCE)
         third = Talk(relay.mx, "127.0.0.3")
 
         def is_silent_gone():
@@ -589,7 +589,7 @@ def test_sixty_four_clients_at_once_are_served(relay):
 
     def client():
         try:
-            with Talk(relay.mx, timeout=60) as talk:
+            with Talk(relay.mx, timeout=300) as talk:
                 talk.ehlo()
                 for _ in range(10):
                     talk.mail("eve@else.example", "bob@local.example")

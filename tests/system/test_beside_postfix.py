@@ -658,7 +658,7 @@ def ours(relay):
 
 
 def connect(ports, dialogue):
-    talk = Talk(ports[PORTS[dialogue.door]], timeout=60)
+    talk = Talk(ports[PORTS[dialogue.door]], timeout=300)
     if dialogue.door in ("tls", "secure", "login"):
         talk.ehlo()
         talk.starttls()

@@ -23,10 +23,10 @@ def shown(to, name, *options):
     words = ["openssl", "s_client", "-connect", "%s:%d" % to, *options]
     words += ["-servername", name] if name else ["-noservername"]
     got = subprocess.run(words, input=b"QUIT\r\n", capture_output=True,
-                         timeout=60)
+                         timeout=300)
     said = subprocess.run(
         ["openssl", "x509", "-noout", "-text"], input=got.stdout,
-        capture_output=True, timeout=60).stdout.decode()
+        capture_output=True, timeout=300).stdout.decode()
     assert "DNS:" in said, got.stderr.decode()
     line = next(line for line in said.splitlines() if "DNS:" in line)
     return line.strip(), "id-ecPublicKey" in said and "EC" or "RSA"

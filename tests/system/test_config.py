@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from lab.base import wait_for
+from lab.base import PATIENCE, wait_for
 from lab.need import need_root
 from lab.relay import (ENVIRONMENT, OSTLERCTL, OSTLERD, REPORTS,
                        need_programs)
@@ -19,7 +19,7 @@ def ostlerd(*words, **options):
     """Runs it to its end; (exit code, standard error)."""
     need_programs()
     done = subprocess.run([OSTLERD, *map(str, words)], capture_output=True,
-                          text=True, timeout=60, env=ENVIRONMENT, **options)
+                          text=True, timeout=300, env=ENVIRONMENT, **options)
     for report in REPORTS:
         assert report not in done.stderr, done.stderr
     return done.returncode, done.stderr
@@ -110,7 +110,7 @@ def test_a_good_file_is_ok_and_starts_nothing(relay):
 def test_every_command_tells_how_it_is_called(relay, command):
     need_programs()
     done = subprocess.run([OSTLERCTL, *command.split(), "--help"],
-                          capture_output=True, text=True, timeout=60,
+                          capture_output=True, text=True, timeout=300,
                           env=ENVIRONMENT)
     assert done.returncode == 0 and done.stderr == "", done
     assert f"\n  {command.split()[0]}" in done.stdout, done.stdout
@@ -311,9 +311,9 @@ def test_a_daemon_that_hangs_up_and_a_bad_file_make_no_crash(folder):
         client = subprocess.Popen(
             [OSTLERCTL, "-c", conf, "status"], stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-        server.settimeout(60)
+        server.settimeout(PATIENCE)
         server.accept()[0].close()
-        _, said = client.communicate(timeout=60)
+        _, said = client.communicate(timeout=300)
     for report in REPORTS:
         assert report not in said, said
     assert client.returncode == 78

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lab import mails
-from lab.base import free_port, loopback, wait_for
+from lab.base import PATIENCE, free_port, loopback, wait_for
 from lab.talk import Talk
 
 
@@ -221,7 +221,7 @@ def test_who_stops_waiting_ends_the_walk(relay, names, make_sink):
                     b'"args": {"to": "bob@far.example"}}\n')
     connection, _ = hanging.accept()
     control.close()
-    connection.settimeout(20)
+    connection.settimeout(PATIENCE)
     assert connection.recv(100) == b""
     connection.close()
     hanging.close()

@@ -57,7 +57,7 @@ def test_a_configuration_that_is_printed_is_one(text, folder, authority):
     conf.write_text('%suser = "%s"\n' % (text, getpass.getuser()))
     done = subprocess.run(
         [OSTLERD, "-t", "-c", conf], capture_output=True, text=True,
-        timeout=60, env=dict(ENVIRONMENT, MAIL_NAME="mail.example.org"))
+        timeout=300, env=dict(ENVIRONMENT, MAIL_NAME="mail.example.org"))
     assert done.returncode == 0, done.stderr
 
 

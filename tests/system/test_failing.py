@@ -14,7 +14,7 @@ import struct
 import pytest
 
 from lab import mails
-from lab.base import wait_for
+from lab.base import PATIENCE, wait_for
 from lab.need import need_built
 from lab.relay import BUILD
 from lab.talk import Closed, Talk
@@ -85,7 +85,7 @@ def live(relay, far, disk):
     code = relay.process.poll()
     if code is None:
         relay.signal(15)
-        code = relay.process.wait(60)
+        code = relay.process.wait(PATIENCE)
     relay.process = None
     relay.check_log()
     assert code in (0, 71, 74, 75, 77, 78), (code, relay.log_text()[-3000:])

@@ -6,11 +6,11 @@ import ctypes
 import os
 import re
 import subprocess
-import time
 
 import pytest
 
 from lab import mails
+from lab.base import awake
 from lab.need import need_namespaces, need_program
 from lab.talk import Talk
 
@@ -89,11 +89,11 @@ def test_a_host_whose_ipv6_is_silent_gets_its_mail_by_ipv4(
     plain.set("queue", connect_timeout="30s")
     names.domain("far.example", FOUR, SILENT)
     plain.start()
-    began = time.monotonic()
+    began = awake()
     hand_in(plain, "bob@far.example")
     four.wait()
     # a quarter of a second's head start, not the time of a connect
-    assert time.monotonic() - began < 10
+    assert awake() - began < 10
     rows = plain.ctl("diagnose", "bob@far.example", json=True).rows
     assert rows[-1]["outcome"] == "delivered" and rows[-1]["ip"] == FOUR
     plain.wait_empty()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lab import mails
-from lab.base import free_port, loopback, wait_for
+from lab.base import PATIENCE, free_port, loopback, wait_for
 from lab.talk import Talk
 from lab.unpacked import Exim, OpenSmtpd
 
@@ -229,6 +229,7 @@ def test_a_smarthost_that_refuses_the_login_keeps_mail_waiting(
     relay.set("relay", trusted_networks=["127.0.0.0/8"])
     relay.route("out", for_=["*"], via=f"smtp:{sink.host}:{sink.port}",
                 user="ostler", password_file=secret, mechanisms=["PLAIN"])
+    relay.set("queue", retry=["1d"])
     relay.start()
     hand_in(relay, [mails.message() for _ in range(5)], "bob@far.example")
     wait_for(lambda: len([r for r in relay.queue() if r["why"]]) == 5,
@@ -306,7 +307,7 @@ class Demanding:
                     pass
 
     def _talk(self, peer):
-        peer.settimeout(60)
+        peer.settimeout(PATIENCE)
         peer.sendall(b"220 here\r\n")
         lines = peer.makefile("rb")
         for line in lines:

@@ -59,7 +59,7 @@ def s_client(relay, way, *options, input=b"QUIT\r\n"):
     done = subprocess.run(
         ["openssl", "s_client", "-connect", "%s:%d" % getattr(relay, name),
          *(["-starttls", "smtp"] if has_starttls else []), *options],
-        input=input, capture_output=True, timeout=60)
+        input=input, capture_output=True, timeout=300)
     return done.returncode, (done.stdout + done.stderr).decode()
 
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from lab import mails
+from lab.base import awake
 from lab.talk import Talk
 
 
@@ -84,7 +85,7 @@ def test_a_line_that_never_ends_gets_421(relay):
     relay.set("limits", command_timeout="2s")
     relay.start()
     with Talk(relay.mx) as talk:
-        began = time.monotonic()
+        began = awake()
         talk.socket.settimeout(0.2)
         while True:
             try:
@@ -92,7 +93,7 @@ def test_a_line_that_never_ends_gets_421(relay):
                 reply = talk.reply()
                 break
             except TimeoutError:
-                assert time.monotonic() - began < 20
+                assert awake() - began < 20
         assert (reply.code, reply.text) == (421, "4.4.2 mail.ostler.example "
                                             "Timeout, closing connection")
 

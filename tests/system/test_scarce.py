@@ -15,7 +15,7 @@ import struct
 import pytest
 
 from lab import mails
-from lab.base import wait_for
+from lab.base import PATIENCE, wait_for
 from lab.need import need_built
 from lab.relay import BUILD
 from lab.talk import Closed, Talk
@@ -115,7 +115,7 @@ def is_dying(relay):
 
 def ending(relay):
     """How it ended, which must be as it should: with a line. Forgets it."""
-    code = relay.process.wait(60)
+    code = relay.process.wait(PATIENCE)
     relay.process = None
     text = relay.log_text()
     relay.log_file.unlink()

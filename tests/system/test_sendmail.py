@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from lab.base import PATIENCE
 from lab.need import need_program, need_root
 from lab.relay import ENVIRONMENT, OSTLERCTL, REPORTS
 
@@ -102,7 +103,7 @@ def test_s_nail_sends_by_it(relay, program):
          f"mta-arguments=-C {relay.conf}", "-S", "sendwait",
          "-r", f"{USER}@local.example", "-s", "from s-nail",
          "-c", "carl@local.example", "anna@local.example"],
-        input=b"a line\n.a dot\n", capture_output=True, timeout=60,
+        input=b"a line\n.a dot\n", capture_output=True, timeout=300,
         env=dict(ENVIRONMENT, MAILRC="/dev/null", HOME=str(relay.folder)))
     assert done.returncode == 0, done.stderr
     for name in ("anna", "carl"):
@@ -183,7 +184,7 @@ def test_the_queue_is_listed_and_flushed(relay, sendmail, far):
     mailq = relay.folder / "mailq"
     mailq.symlink_to(OSTLERCTL)
     done = subprocess.run([mailq, "-C", relay.conf], capture_output=True,
-                          timeout=60, env=ENVIRONMENT)
+                          timeout=300, env=ENVIRONMENT)
     assert b"bob@far.example" in done.stdout
     far.start()
     assert sendmail("-q", input=b"").returncode == 0
@@ -200,7 +201,7 @@ def test_an_ordinary_user_needs_no_rights(relay, folder):
     done = subprocess.run(
         ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
          program, "-C", relay.conf, "anna@local.example"],
-        input=b"Subject: x\n\nx\n", capture_output=True, timeout=60, cwd="/",
+        input=b"Subject: x\n\nx\n", capture_output=True, timeout=300, cwd="/",
         env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     mail = parse(relay.wait_maildir("anna")[0])
@@ -211,7 +212,7 @@ def test_an_ordinary_user_needs_no_rights(relay, folder):
     done = subprocess.run(
         ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
          program, "-C", relay.conf, "-bp"],
-        capture_output=True, timeout=60, cwd="/", env=ENVIRONMENT)
+        capture_output=True, timeout=300, cwd="/", env=ENVIRONMENT)
     assert done.returncode == 77, (done.stdout, done.stderr)
 
 
@@ -222,11 +223,11 @@ def test_a_relay_that_hangs_up_in_the_middle(relay, sendmail, last, code):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(relay.submit_socket))
         server.listen()
-        server.settimeout(60)
+        server.settimeout(PATIENCE)
 
         def answer():
             with server.accept()[0] as peer:
-                peer.settimeout(60)
+                peer.settimeout(PATIENCE)
                 peer.sendall(b"220 here\r\n")
                 for reply in b"250 a", b"250 b", b"250 c", b"354 d":
                     peer.recv(1000)

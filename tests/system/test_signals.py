@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lab import mails
-from lab.base import is_open, wait_for
+from lab.base import PATIENCE, is_open, wait_for
 from lab.talk import Talk, stuff
 
 
@@ -136,7 +136,7 @@ def test_a_session_outlives_its_listener_without_starttls(relay):
 
 def test_term_drains(relay, far):
     relay.set("relay", trusted_networks=["127.0.0.0/8"])
-    relay.top["drain"] = "20s"
+    relay.top["drain"] = "10m"
     relay.start()
     with Talk(relay.mx) as idle, Talk(relay.mx) as busy:
         idle.ehlo()
@@ -210,7 +210,7 @@ def test_systemd_is_told_of_each_state(relay, folder):
     path = folder / "notify.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
-        listener.settimeout(20)
+        listener.settimeout(PATIENCE)
         program.ENVIRONMENT["NOTIFY_SOCKET"] = str(path)
         try:
             relay.start()
@@ -277,7 +277,7 @@ def test_a_socket_of_systemd_can_be_dropped_and_wanted_again(relay, name):
         assert row["level"] == "warn" and ".socket unit" in row["reason"]
         # systemd goes on listening, so a client is told rather than kept
         with socket.socket(family) as client:
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             client.connect(at)
             try:
                 assert client.recv(100) == b""

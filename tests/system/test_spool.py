@@ -225,10 +225,10 @@ def test_a_copy_in_the_order_of_the_manual_has_all(relay, folder):
                                              f'"{copy}"'))
         repaired = subprocess.run(
             [OSTLERCTL, "-c", conf, "--json", "fsck", "--repair"],
-            capture_output=True, text=True, timeout=60)
+            capture_output=True, text=True, timeout=300)
         assert repaired.returncode == 0, repaired.stdout + repaired.stderr
         listed = subprocess.run([OSTLERCTL, "-c", conf, "--json", "queue"],
-                                capture_output=True, text=True, timeout=60)
+                                capture_output=True, text=True, timeout=300)
         there = {json.loads(line)["id"]
                  for line in listed.stdout.splitlines()}
         assert there >= set(before)

@@ -16,7 +16,7 @@ def s_client(relay, *options):
     done = subprocess.run(
         ["openssl", "s_client", "-connect", "%s:%d" % relay.submissions,
          "-servername", "mail.ostler.example", "-brief", *options],
-        input=b"QUIT\r\n", capture_output=True, timeout=60)
+        input=b"QUIT\r\n", capture_output=True, timeout=300)
     return done.returncode, (done.stdout + done.stderr).decode()
 
 

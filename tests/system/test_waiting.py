@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lab import mails
-from lab.base import free_port, loopback, wait_for
+from lab.base import awake, free_port, loopback, wait_for
 from lab.talk import Talk
 
 
@@ -255,11 +255,11 @@ def test_the_next_mx_is_tried_when_the_first_is_down(relay, names,
     names.host("two.example", loopback(), sink.host)
     names.mx("far.example", (10, "one.example"), (20, "two.example"))
     relay.start()
-    before = time.monotonic()
+    before = awake()
     hand_in(relay)
     sink.wait()
     assert relay.wait_event("delivered")[0]["attempts"] == 1
-    assert time.monotonic() - before < 10
+    assert awake() - before < 10
 
 
 def test_greylisting_costs_no_wait_when_the_next_mx_takes_the_mail(

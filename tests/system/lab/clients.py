@@ -84,9 +84,9 @@ def python(relay, authority, to, way, auth, sender, recipients, content):
             def _get_socket(self, host, port, timeout):
                 plain = smtplib.SMTP._get_socket(self, host, port, timeout)
                 return self.context.wrap_socket(plain, server_hostname=NAME)
-        client = Client(*to, "client.example", timeout=60, context=context)
+        client = Client(*to, "client.example", timeout=300, context=context)
     else:
-        client = smtplib.SMTP(*to, "client.example", timeout=60)
+        client = smtplib.SMTP(*to, "client.example", timeout=300)
     with client:
         if way == "starttls":
             client._host = NAME

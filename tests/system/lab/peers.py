@@ -99,7 +99,7 @@ scache unix - - n - 1 scache
 
     def _run(self, word):
         done = subprocess.run(["postfix", "-c", self.conf, word],
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (done.stderr, self.log())
 
     def log(self):

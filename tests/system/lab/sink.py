@@ -9,10 +9,10 @@ import time
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from .base import wait_for
+from .base import awake, wait_for
 
 Mail = collections.namedtuple(
-    "Mail", "sender recipients content at options is_tls login peer")
+    "Mail", "sender recipients content at awake_at options is_tls login peer")
 
 
 class Reactor:
@@ -71,7 +71,7 @@ class Sink:
                  utf8=True):
         self.reactor, self.host, self.port = reactor, host, port
         self.mails = []
-        self.starts = []  # when MAIL came, whatever became of it
+        self.starts = []  # when MAIL came, by awake(), whatever became of it
         self.connections = 0
         self.open, self.most_open = set(), 0
         self.on_mail = self.on_rcpt = self.on_data = lambda arg: None
@@ -97,7 +97,7 @@ class Sink:
     # aiosmtpd's hooks
 
     async def handle_MAIL(self, server, session, envelope, address, options):
-        self.starts.append(time.monotonic())
+        self.starts.append(awake())
         reply = self.on_mail(address)
         if reply is None:
             envelope.mail_from = address
@@ -118,7 +118,7 @@ class Sink:
                 if session.authenticated else None
             self.mails.append(
                 Mail(envelope.mail_from.replace("<>", ""), list(envelope.rcpt_tos),
-                     envelope.original_content, time.monotonic(),
+                     envelope.original_content, time.monotonic(), awake(),
                      list(envelope.mail_options),
                      self.context is not None or session.ssl is not None,
                      login, session.peer[0]))
