@@ -38,9 +38,9 @@ found "c-ares belongs to lib/net/dns_backend.c:" \
 found "libcurl belongs to server/ostler_fetch.c:" \
 	"$(grep -lE '#include <curl/' $(rooms lib policy auth queue server) |
 		grep -v '^server/ostler_fetch\.c$')"
-found "libconfuse belongs to server/config_load.c:" \
+found "libconfuse belongs to server/config_values.c:" \
 	"$(grep -lE '#include <confuse' $(rooms lib policy auth queue server) |
-		grep -v '^server/config_load\.c$')"
+		grep -v '^server/config_values\.c$')"
 found "banned calls:" \
 	"$(grep -nE '(^|[^A-Za-z0-9_>.])(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gmtime|localtime|ctime|gets|rand|system|popen)\(' \
 		$(rooms lib policy auth queue server))"
