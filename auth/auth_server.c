@@ -542,6 +542,12 @@ exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
 		(void)str_copy(exchange->reason, sizeof(exchange->reason),
 			       str_of("a login cannot begin with \"unix:\""));
 	}
+	if (exchange->result == AUTH_TEMPORARY &&
+	    exchange->server->has_database)
+		(void)snprintf(exchange->reason, sizeof(exchange->reason),
+			       "login database '%.180s': %s",
+			       exchange->server->database,
+			       sasl_errstring(rc, NULL, NULL));
 	if (exchange->result != AUTH_OK && exchange->result != AUTH_CHALLENGE &&
 	    exchange->reason[0] == '\0')
 		(void)str_copy(exchange->reason, sizeof(exchange->reason),

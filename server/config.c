@@ -135,3 +135,16 @@ config_resolver_opts(const struct config *config, struct resolver_opts *out)
 	out->ttl_max_s = config->resolver.ttl_max_s;
 	out->negative_ttl_max_s = config->resolver.negative_ttl_max_s;
 }
+
+const char *
+config_password_program(const struct config *config)
+{
+	static const char method[] = "pwcheck_method=";
+	char *const *options = config->auth.options;
+
+	for (size_t i = 0; options != NULL && options[i] != NULL; i++)
+		if (str_starts_nocase(str_of(options[i]), method) &&
+		    strncmp(options[i] + strlen(method), "auxprop", 7) != 0)
+			return options[i] + strlen(method);
+	return NULL;
+}

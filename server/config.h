@@ -142,6 +142,10 @@ struct config_entry {
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is fine */
 
+/* What auth.options hand passwords to ("saslauthd"); NULL: the login database.
+ * Lent by the configuration. */
+const char *config_password_program(const struct config *config);
+
 /*
  * Reads a file with its includes, tables and environment variables.
  *

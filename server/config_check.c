@@ -31,20 +31,6 @@ check_user(const struct config *config, const struct scan *scan,
 			    config->user);
 }
 
-/* Does auth.options hand passwords to something that is not sasldb? */
-static bool
-has_password_daemon(const struct config *config)
-{
-	static const char method[] = "pwcheck_method=";
-	char *const *options = config->auth.options;
-
-	for (size_t i = 0; options != NULL && options[i] != NULL; i++)
-		if (str_starts_nocase(str_of(options[i]), method) &&
-		    strncmp(options[i] + strlen(method), "auxprop", 7) != 0)
-			return true;
-	return false;
-}
-
 static void
 check_tls(const struct config *config, const struct scan *scan,
 	  struct config_report *report)
@@ -72,7 +58,8 @@ check_tls(const struct config *config, const struct scan *scan,
 	/* it can check a password, but not say who there is: else every name
 	 * that the authority ever certified would be a login */
 	if (config->tls.client_ca != NULL &&
-	    config->tls.client_logins == NULL && has_password_daemon(config))
+	    config->tls.client_logins == NULL &&
+	    config_password_program(config) != NULL)
 		config_error(report, scan_place(scan, "tls", "client_ca", 0),
 			     "tls.client_ca: passwords are checked by another "
 			     "program (auth.options), so tls.client_logins "

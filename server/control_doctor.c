@@ -7,11 +7,13 @@
  * says as it comes; questions end by the resolver's own limits. At last, since
  * MX records say whom to try, one connection to elsewhere.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/auth_server.h"
 #include "lib/clock.h"
 #include "lib/list.h"
 #include "lib/mem.h"
@@ -24,6 +26,7 @@
 #include "server/config.h"
 #include "server/control.h"
 #include "server/daemon.h"
+#include "server/doctor_files.h"
 #include "server/listener.h"
 #include "server/queue_json.h"
 #include "server/reach.h"
@@ -58,10 +61,11 @@ struct doctor {
 	struct ip addresses[ADDRESSES_MAX]; /* that our host name has */
 	size_t address_count;
 	bool is_started;
-	bool has_address;	 /* of either family */
-	bool is_address_unknown; /* a question about it failed */
-	unsigned addresses_left; /* questions about it */
-	bool is_bad;		 /* something failed */
+	bool has_address;	     /* of either family */
+	bool is_address_unknown;     /* a question about it failed */
+	unsigned addresses_left;     /* questions about it */
+	struct auth_exchange *login; /* under way; NULL: none */
+	bool is_bad;		     /* something failed */
 };
 
 struct question {
@@ -79,10 +83,10 @@ doctor_say(struct doctor *doctor, const char *check, const char *about,
 {
 	doctor->is_bad |= strcmp(state, "fail") == 0;
 	(void)control_row(doctor->request,
-			  json_pack("{s:s,s:o,s:s,s:o,s:s}", "check", check,
+			  json_pack("{s:s,s:o,s:s,s:o,s:o}", "check", check,
 				    "about", queue_json_text(about), "state",
 				    state, "text", queue_json_text(text),
-				    "advice", advice));
+				    "advice", queue_json_text(advice)));
 }
 
 static void doctor_reach(struct doctor *doctor);
@@ -93,7 +97,8 @@ doctor_end_if_done(struct doctor *doctor)
 	struct control_request *request = doctor->request;
 	bool is_bad;
 
-	if (!doctor->is_started || !list_is_empty(&doctor->questions))
+	if (!doctor->is_started || !list_is_empty(&doctor->questions) ||
+	    doctor->login != NULL)
 		return;
 	if (!doctor->has_reached) {
 		doctor->has_reached = true;
@@ -610,31 +615,100 @@ check_listeners(struct doctor *doctor)
 	}
 }
 
+/* Does a listener ask for logins? On a unix socket the kernel names them. */
+static bool
+wants_logins(const struct config *config)
+{
+	for (size_t i = 0; i < config->listener_count; i++)
+		for (size_t j = 0; j < config->listeners[i].address_count; j++)
+			if (config->listeners[i].role == POLICY_SUBMISSION &&
+			    config->listeners[i].addresses[j].ip.family !=
+				    IP_NONE)
+				return true;
+	return false;
+}
+
+/* Nobody's login was tried: what says no can be asked. */
+static void
+on_login(void *owner, const struct auth_answer *answer)
+{
+	struct doctor *doctor = owner;
+	const struct config *config = doctor->request->daemon->config;
+	const char *program = config_password_program(config);
+	const char *about = program != NULL ? program : config->auth.database;
+	const char *why = answer->reason != NULL ? answer->reason : "";
+
+	auth_free(doctor->login);
+	doctor->login = NULL;
+	if (answer->result == AUTH_TEMPORARY)
+		doctor_say(doctor, "logins", about, "fail", why,
+			   program != NULL
+				   ? "Every login gets 454: see that the "
+				     "program runs, and that the daemon's user "
+				     "may use its socket (Debian: adduser "
+				     "ostler sasl)."
+				   : "Every login gets 454. `ostlerctl user "
+				     "list` says more; put a backup in its "
+				     "place, or remove it and add the logins "
+				     "anew.");
+	else
+		doctor_say(doctor, "logins", about, "ok", "can be asked", "");
+	doctor_end_if_done(doctor);
+}
+
+/* By a login that nobody is expected to have: whether the database can be
+ * asked shows in how it is refused. */
+static void
+try_login(struct doctor *doctor)
+{
+	struct daemon *daemon = doctor->request->daemon;
+	/* "\0ostlerctl doctor\0x", RFC 4616 */
+	const struct auth_start start = {
+		.mechanism = str_of("PLAIN"),
+		.has_initial = true,
+		.initial = str_of("AG9zdGxlcmN0bCBkb2N0b3IAeA=="),
+		.is_secure = true,
+	};
+
+	if (strstr(auth_server_mechanisms(daemon->auth, AUTH_OFFER_SECURE),
+		   "PLAIN") == NULL) {
+		doctor_say(doctor, "logins", daemon->config->auth.database,
+			   "ok", "can be read", "");
+		return;
+	}
+	doctor->login = auth_begin(daemon->auth, &start, on_login, doctor);
+}
+
 /* Submission without a database takes nobody's login. */
 static void
 check_logins(struct doctor *doctor)
 {
 	const struct config *config = doctor->request->daemon->config;
 	const char *database = config->auth.database;
-	bool is_wanted = false;
+	char advice[DOCTOR_ADVICE_MAX], text[100];
 
-	for (size_t i = 0; i < config->listener_count; i++)
-		for (size_t j = 0; j < config->listeners[i].address_count; j++)
-			is_wanted |=
-				config->listeners[i].role ==
-					POLICY_SUBMISSION &&
-				config->listeners[i].addresses[j].ip.family !=
-					IP_NONE;
-	if (!is_wanted || database == NULL)
+	if (!wants_logins(config) || database == NULL)
 		return;
-	if (access(database, R_OK) == 0)
-		doctor_say(doctor, "logins", database, "ok", "can be read", "");
-	else
-		doctor_say(doctor, "logins", database, "warn",
-			   access(database, F_OK) == 0 ? "cannot be read"
-						       : "does not exist",
+	if (config_password_program(config) != NULL ||
+	    access(database, R_OK) == 0) {
+		try_login(doctor);
+	} else if (errno == ENOENT) {
+		doctor_say(doctor, "logins", database, "warn", "does not exist",
 			   "Add the first login by `ostlerctl user add NAME`, "
 			   "or set auth.options.");
+	} else {
+		(void)snprintf(text, sizeof(text), "cannot be read: %s",
+			       strerror(errno));
+		doctor_files_let_read(config->user, database, advice);
+		doctor_say(doctor, "logins", database, "fail", text, advice);
+	}
+}
+
+static void
+on_file(void *arg, const char *check, const char *about, const char *state,
+	const char *text, const char *advice)
+{
+	doctor_say(arg, check, about, state, text, advice);
 }
 
 static void
@@ -681,6 +755,7 @@ on_cancel(struct control_request *request)
 		resolver_cancel(question->query);
 		free(question);
 	}
+	auth_free(doctor->login);
 	reach_cancel(doctor->reach);
 	free(doctor);
 	control_end(request, EXIT_NO, NULL);
@@ -723,6 +798,7 @@ control_doctor(struct control_request *request)
 	check_listeners(doctor);
 	check_certificates(doctor);
 	check_logins(doctor);
+	doctor_files(config, on_file, doctor);
 	check_warnings(doctor);
 	doctor->addresses_left = 2;
 	doctor_ask(doctor, QUESTION_ADDRESS, config->hostname, DNS_A,

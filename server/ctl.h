@@ -46,6 +46,10 @@ int ctl_ask(struct ctl *ctl, const char *command, json_t *args,
 int ctl_show(struct ctl *ctl, const char *command, json_t *args,
 	     ctl_row_fn *print, void *arg);
 
+/* Rows go to print with --json, too. */
+int ctl_show_as(struct ctl *ctl, const char *command, json_t *args,
+		ctl_row_fn *print, void *arg);
+
 /* One JSON object on a line of standard output. */
 void ctl_print_json(const json_t *row);
 
@@ -87,6 +91,8 @@ int ctl_classify(struct ctl *ctl);
 void ctl_print_route(void *arg, const json_t *row);
 int ctl_setup(struct ctl *ctl);
 int ctl_user(struct ctl *ctl);
+/* Logins in the database; -1: they cannot be counted from here. */
+int ctl_user_count(struct ctl *ctl);
 int ctl_show_config(struct ctl *ctl);
 int ctl_fsck(struct ctl *ctl);
 /* Whether filters of a command want a message of a stopped spool. */

@@ -219,17 +219,26 @@ on_json_row(void *arg, const json_t *row)
 }
 
 int
-ctl_show(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *print,
-	 void *arg)
+ctl_show_as(struct ctl *ctl, const char *command, json_t *args,
+	    ctl_row_fn *print, void *arg)
 {
-	int rc = ctl_ask(ctl, command, args, ctl->is_json ? on_json_row : print,
-			 arg);
+	int rc = ctl_ask(ctl, command, args, print, arg);
 
 	if (rc >= 0)
 		return rc;
-	(void)fprintf(stderr, "ostlerctl: no daemon answers at '%s'\n",
+	(void)fprintf(stderr,
+		      "ostlerctl: no daemon answers at '%s': is it running? "
+		      "Its log says why not (systemctl status ostler)\n",
 		      ctl->config->control_socket);
 	return EXIT_NO_DAEMON;
+}
+
+int
+ctl_show(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *print,
+	 void *arg)
+{
+	return ctl_show_as(ctl, command, args,
+			   ctl->is_json ? on_json_row : print, arg);
 }
 
 bool

@@ -176,6 +176,31 @@ user_group(const struct config *config)
 	return group != NULL ? group->gr_name : NULL;
 }
 
+static void
+on_counted(void *arg, const char *name)
+{
+	int *count = arg;
+
+	(void)name;
+	(*count)++;
+}
+
+int
+ctl_user_count(struct ctl *ctl)
+{
+	struct auth_users *users = NULL;
+	struct err err = ERR_INIT;
+	int count = 0;
+
+	if (auth_users_open(ctl->config->auth.database, ctl->config->auth.realm,
+			    user_group(ctl->config), &users, &err) < 0)
+		return -1;
+	if (auth_users_list(users, on_counted, &count, &err) < 0)
+		count = -1;
+	auth_users_close(users);
+	return count;
+}
+
 int
 ctl_user(struct ctl *ctl)
 {

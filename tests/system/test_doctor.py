@@ -59,6 +59,7 @@ def test_a_relay_in_good_health_has_nothing_but_ok(relay, names, make_sink,
     for key in (("clock", "this host"), ("resolver", names.server),
                 ("spool", str(relay.spool)), ("certificate", "mx"),
                 ("logins", str(relay.folder / "sasldb2")),
+                ("mailboxes", "local.example"),
                 ("listener", "%s port %d" % relay.mx),
                 ("address", NAME), ("reverse", relay.host),
                 ("mx", "local.example"), ("spf", "local.example"),
@@ -295,3 +296,63 @@ def test_the_end_of_a_certificate_is_warned_of(relay, authority, days, words):
     assert "Renew it" in warning
     found, _ = checks(relay, code=1)
     assert found["certificate", "mx"] == ("warn" if days > 0 else "fail")
+
+
+# ------------------------------------------------- what the daemon has to read
+
+
+def about(relay, check, code=0):
+    row, = [row for row in checks(relay, code)[1] if row["check"] == check]
+    return row
+
+
+def test_the_login_database_is_asked_and_not_only_looked_at(healthy):
+    healthy.start()
+    database = healthy.folder / "sasldb2"
+    assert "does not exist" in about(healthy, "logins")["text"]
+    healthy.add_user("anna")
+    row = about(healthy, "logins")
+    assert (row["state"], row["text"]) == ("ok", "can be asked, 1 login")
+    assert healthy.ctl("user", "remove", "anna").code == 0
+    row = about(healthy, "logins")
+    assert (row["state"], row["text"]) == ("warn", "can be asked, 0 logins")
+    assert "ostlerctl user add" in row["advice"]
+    for broken in (b"", b"no database\n" * 1000):
+        database.write_bytes(broken)
+        row = about(healthy, "logins", code=1)
+        assert row["state"] == "fail" and str(database) in row["text"], row
+        assert "put a backup in its place" in row["advice"]
+
+
+def test_another_program_for_passwords_is_asked(healthy):
+    healthy.set("auth", mechanisms=["PLAIN"],
+                options=["pwcheck_method=saslauthd",
+                         f"saslauthd_path={healthy.folder}/none"])
+    healthy.start()
+    row = about(healthy, "logins", code=1)
+    assert row["state"] == "fail" and row["about"] == "saslauthd", row
+    assert "see that the program runs" in row["advice"]
+
+
+def test_passwords_and_mailboxes_that_cannot_be_used_are_found(healthy):
+    folder = healthy.folder
+    (folder / "file").write_text("")
+    (folder / "secret").write_text("secret\n")
+    healthy.route("good", for_=["a.example"], via=["smtp:192.0.2.1:25"],
+                  user="me", password_file="secret")
+    healthy.route("bad", for_=["b.example"], via=["smtp:192.0.2.1:25"],
+                  user="me", password_file=folder / "missing")
+    healthy.domain("maildir.example",
+                   deliver=f"maildir:{folder}/file/%d/%u")
+    healthy.domain("lmtp.example", deliver=f"lmtp:unix:{folder}/no.sock")
+    healthy.start()
+    found, rows = checks(healthy, code=1)
+    assert found["password", "route good"] == "ok", rows
+    assert found["password", "route bad"] == "fail"
+    assert found["mailboxes", "local.example"] == "ok"
+    assert found["mailboxes", "maildir.example"] == "fail"
+    assert found["mailboxes", "lmtp.example"] == "fail"
+    advice = {(row["check"], row["about"]): row["advice"] for row in rows}
+    assert f"into {folder}/missing" in advice["password", "route bad"]
+    assert f"install -d -o" in advice["mailboxes", "maildir.example"]
+    assert "LMTP server runs" in advice["mailboxes", "lmtp.example"]
