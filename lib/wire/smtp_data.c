@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define SURVEY_BLOCK 128
+
 static struct str
 run_of(const uint8_t *from, const uint8_t *end)
 {
@@ -11,72 +13,60 @@ run_of(const uint8_t *from, const uint8_t *end)
 
 /* ------------------------------------------------------------- inspection */
 
-static bool
-has_8bit(const uint8_t *bytes, size_t len)
-{
-	uint64_t any = 0, word;
+/* What some bytes have. */
+struct survey {
+	uint8_t any; /* all of them, or-ed */
+	bool has_nul;
+	size_t cr_count, lf_count, crlf_count;
+};
 
-	for (; len >= 32; bytes += 32, len -= 32) {
-		for (size_t i = 0; i < 32; i += sizeof(word)) {
-			memcpy(&word, bytes + i, sizeof(word));
-			any |= word;
-		}
-		if ((any & 0x8080808080808080u) != 0)
-			return true;
-	}
-	while (len-- != 0)
-		any |= *bytes++;
-	return (any & 0x80) != 0;
-}
-
-static void
-count_line_bytes(struct smtp_data_facts *facts, size_t len)
+/* At most 255 bytes, and one lies before them. Nothing here branches, so a
+ * fixed number of bytes takes a few instructions. */
+static inline void
+survey_block(struct survey *survey, const uint8_t *bytes, size_t len)
 {
-	if (len > SMTP_DATA_LINE_MAX - facts->line_bytes) {
-		facts->has_long_line = true;
-		facts->line_bytes = SMTP_DATA_LINE_MAX;
-	} else {
-		facts->line_bytes += (uint32_t)len;
+	uint8_t any = 0, nuls = 0, crs = 0, lfs = 0, crlfs = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		uint8_t is_lf = bytes[i] == '\n';
+
+		any |= bytes[i];
+		nuls = (uint8_t)(nuls + (bytes[i] == '\0'));
+		crs = (uint8_t)(crs + (bytes[i] == '\r'));
+		lfs = (uint8_t)(lfs + is_lf);
+		crlfs = (uint8_t)(crlfs + (is_lf & (bytes[i - 1] == '\r')));
 	}
+	survey->any |= any;
+	survey->has_nul |= nuls != 0;
+	survey->cr_count += crs;
+	survey->lf_count += lfs;
+	survey->crlf_count += crlfs;
 }
 
 void
 smtp_data_inspect(struct smtp_data_facts *facts, const uint8_t *bytes,
 		  size_t len)
 {
-	const uint8_t *at = bytes, *end = bytes + len;
+	const uint8_t first[2] = {facts->is_after_cr ? '\r' : ' ',
+				  len != 0 ? bytes[0] : ' '};
+	const uint8_t *at = bytes + 1, *end = bytes + len;
+	struct survey survey = {.cr_count = facts->is_after_cr};
 
 	if (len == 0)
 		return;
+	survey_block(&survey, first + 1, 1);
+	for (; (size_t)(end - at) >= SURVEY_BLOCK; at += SURVEY_BLOCK)
+		survey_block(&survey, at, SURVEY_BLOCK);
+	survey_block(&survey, at, (size_t)(end - at));
+
 	facts->bytes += len;
-	if (!facts->has_8bit)
-		facts->has_8bit = has_8bit(bytes, len);
-	if (!facts->has_nul)
-		facts->has_nul = memchr(bytes, '\0', len) != NULL;
-	if (facts->is_after_cr && bytes[0] != '\n')
-		facts->has_bare_cr = true;
-
-	while (at < end) {
-		const uint8_t *lf = memchr(at, '\n', (size_t)(end - at));
-		const uint8_t *line_end = lf != NULL ? lf : end;
-		bool is_crlf = lf != NULL &&
-			       (lf > at ? lf[-1] == '\r' : facts->is_after_cr);
-		const uint8_t *text_end =
-			is_crlf && lf > at ? lf - 1 : line_end;
-		const uint8_t *cr = memchr(at, '\r', (size_t)(text_end - at));
-
-		/* the last byte may be the CR of a CR LF yet to come */
-		facts->is_after_cr = lf == NULL && end[-1] == '\r';
-		if (cr != NULL && !(facts->is_after_cr && cr == end - 1))
-			facts->has_bare_cr = true;
-		if (lf != NULL && !is_crlf)
-			facts->has_bare_lf = true;
-		count_line_bytes(facts, (size_t)(line_end - at) +
-						(lf != NULL ? 1 : 0));
-		if (is_crlf)
-			facts->line_bytes = 0;
-		at = lf != NULL ? lf + 1 : end;
-	}
+	facts->has_8bit |= (survey.any & 0x80) != 0;
+	facts->has_nul |= survey.has_nul;
+	/* the last byte may be the CR of a CR LF yet to come */
+	facts->is_after_cr = end[-1] == '\r';
+	facts->has_bare_cr |=
+		survey.cr_count != survey.crlf_count + facts->is_after_cr;
+	facts->has_bare_lf |= survey.lf_count != survey.crlf_count;
 }
 
 void

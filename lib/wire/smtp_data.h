@@ -16,8 +16,6 @@
 
 #include "lib/str.h"
 
-#define SMTP_DATA_LINE_MAX 1000 /* octets with CR LF, 4.5.3.1.6 */
-
 /* What was seen in a message so far. Zero it to begin. */
 struct smtp_data_facts {
 	uint64_t bytes; /* of the message, dots removed */
@@ -25,11 +23,9 @@ struct smtp_data_facts {
 	bool has_bare_lf;
 	bool has_nul;
 	bool has_8bit;
-	bool has_long_line; /* over SMTP_DATA_LINE_MAX */
 
 	/* private */
 	bool is_after_cr;
-	uint32_t line_bytes;
 };
 
 /* A message that ends in CR ends in a bare CR: call this behind the last

@@ -98,8 +98,7 @@ static void
 check_facts(const struct decoded *decoded)
 {
 	const uint8_t *bytes = buf_bytes(&decoded->message);
-	size_t len = buf_len(&decoded->message), line = 0;
-	bool has_long_line = false;
+	size_t len = buf_len(&decoded->message);
 
 	FUZZ_CHECK(decoded->facts.has_bare_cr == has_bare(bytes, len, '\r'));
 	FUZZ_CHECK(decoded->facts.has_bare_lf == has_bare(bytes, len, '\n'));
@@ -107,13 +106,6 @@ check_facts(const struct decoded *decoded)
 		   (len != 0 && memchr(bytes, '\0', len) != NULL));
 	FUZZ_CHECK(decoded->facts.has_8bit ==
 		   !str_is_ascii(str_from((const char *)bytes, len)));
-	for (size_t i = 0; i < len; i++) {
-		line++;
-		has_long_line = has_long_line || line > SMTP_DATA_LINE_MAX;
-		if (bytes[i] == '\n' && i != 0 && bytes[i - 1] == '\r')
-			line = 0;
-	}
-	FUZZ_CHECK(decoded->facts.has_long_line == has_long_line);
 }
 
 static void

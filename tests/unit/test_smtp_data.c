@@ -58,10 +58,9 @@ static const struct {
 static const char *
 flags_of(const struct smtp_data_facts *facts, char to[8])
 {
-	(void)snprintf(to, 8, "%s%s%s%s%s", facts->has_bare_cr ? "c" : "",
+	(void)snprintf(to, 8, "%s%s%s%s", facts->has_bare_cr ? "c" : "",
 		       facts->has_bare_lf ? "l" : "", facts->has_nul ? "0" : "",
-		       facts->has_8bit ? "8" : "",
-		       facts->has_long_line ? "L" : "");
+		       facts->has_8bit ? "8" : "");
 	return to;
 }
 
@@ -129,33 +128,39 @@ START_TEST(data_is_the_same_at_every_split)
 }
 END_TEST
 
-START_TEST(a_line_over_1000_octets_is_noticed)
+/* Bytes are looked at in blocks: their borders make no difference. */
+START_TEST(a_fault_is_noticed_wherever_it_stands)
 {
-	static uint8_t wire[1100];
+	static const struct {
+		const char *bytes, *flags;
+	} faults[] = {
+		{"\rx", "c"}, {"x\n", "l"},	 {"\n\r", "cl"},
+		{"x\0", "0"}, {"\xc3\xa4", "8"}, {"\r\n", ""},
+	};
+	static const size_t cuts[] = {1, 2, 127, 128, 129, 256, 400};
+	uint8_t text[400];
 
-	for (size_t size = 999; size <= 1001; size++)
-		for (size_t dots = 0; dots <= 1; dots++)
-			for (size_t cut = 0; cut <= size + dots;
-			     cut += cut > 4 && cut < 990 ? 97 : 1) {
-				struct smtp_data_decoder decoder = {0};
-				struct buf message;
-				size_t used, len = size + dots;
+	for (size_t at = 0; at + 2 <= sizeof(text); at++) {
+		for (size_t i = 0; i < COUNT(cuts); i++) {
+			struct smtp_data_facts facts = {0};
+			size_t done = 0;
+			char flags[8];
 
-				buf_init(&message, 65536);
-				memset(wire, 'x', sizeof(wire));
-				if (dots != 0) /* not counted */
-					wire[0] = '.';
-				memcpy(wire + len - 2, "\r\n.\r\n", 5);
-				ck_assert(!decode_part(&decoder, wire, cut,
-						       &used, &message));
-				ck_assert_uint_eq(used, cut);
-				ck_assert(decode_part(&decoder, wire + cut,
-						      len + 3 - cut, &used,
-						      &message));
-				ck_assert_int_eq(decoder.facts.has_long_line,
-						 size > 1000);
-				buf_done(&message);
+			memset(text, 'x', sizeof(text));
+			memcpy(text + at, faults[_i].bytes, 2);
+			while (done < sizeof(text)) {
+				size_t part = sizeof(text) - done;
+
+				if (part > cuts[i])
+					part = cuts[i];
+				smtp_data_inspect(&facts, text + done, part);
+				done += part;
 			}
+			smtp_data_inspect_end(&facts);
+			ck_assert_str_eq(flags_of(&facts, flags),
+					 faults[_i].flags);
+		}
+	}
 }
 END_TEST
 
@@ -263,6 +268,6 @@ UNIT_MAIN("smtp_data", tcase_add_loop_test(tc, data_is_the_same_at_every_split,
 					   0, (int)COUNT(cases));
 	  tcase_add_loop_test(tc, the_wire_is_the_same_at_every_split, 0,
 			      (int)COUNT(encodings));
-	  tcase_add_test(tc, a_line_over_1000_octets_is_noticed);
+	  tcase_add_loop_test(tc, a_fault_is_noticed_wherever_it_stands, 0, 6);
 	  tcase_add_test(tc, chunks_are_inspected_without_dots);
 	  tcase_add_test(tc, long_text_goes_out_in_one_run);)
