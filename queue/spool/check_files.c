@@ -271,9 +271,8 @@ check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 				      err);
 	if (rc < 0)
 		return not_read(check, id, rc, err);
-	file_text_trim(&text, entry != NULL && entry->notes != NULL
-				      ? entry->notes->number
-				      : 0);
+	if (entry != NULL)
+		file_text_trim(&text, entry_first_note(entry));
 	if (text.bad_lines != 0) {
 		if (check->outer->is_repair)
 			mend_states(check, id, repair);

@@ -29,12 +29,11 @@ format_states(struct check *check, const struct entry *entry, size_t *out_len,
 	char *lines;
 	int rc;
 
-	for (const struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
-		size += note->bytes + FILE_LINE_SUFFIX;
+	for (uint32_t i = 0; i < entry_note_count(entry); i++)
+		size += entry->notes->each[i].bytes + FILE_LINE_SUFFIX;
 	lines = mem_alloc(size);
-	for (const struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
+	for (uint32_t i = 0; i < entry_note_count(entry); i++) {
+		const struct state_note *note = &entry->notes->each[i];
 		struct log_text text;
 
 		rc = files_read_record(
@@ -70,8 +69,8 @@ move_out(struct check *check, const struct entry *entry)
 	if (lines == NULL)
 		return rc;
 	if ((entry->flags & ENTRY_IN_FILE) != 0) {
-		rc = files_append(files, entry->id, entry->notes->number, lines,
-				  len, NULL);
+		rc = files_append(files, entry->id, entry_first_note(entry),
+				  lines, len, NULL);
 	} else {
 		rc = files_read_record(
 			spool_segment(&check->spool, entry->slot)->fd,

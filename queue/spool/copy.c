@@ -81,9 +81,9 @@ entry_bytes(const struct entry *entry)
 	size_t bytes = RECORD_HEADER + entry->text_bytes +
 		       (size_t)entry->body_bytes + RECORD_ALIGN;
 
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
-		bytes += RECORD_HEADER + note->bytes + RECORD_ALIGN;
+	for (uint32_t i = 0; i < entry_note_count(entry); i++)
+		bytes += RECORD_HEADER + entry->notes->each[i].bytes +
+			 RECORD_ALIGN;
 	return bytes;
 }
 
@@ -91,15 +91,11 @@ entry_bytes(const struct entry *entry)
 static bool
 has_all_notes(const struct entry *entry)
 {
-	uint32_t number = 0;
+	uint32_t count = entry_note_count(entry);
 
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
-		if (note->number != number + 1)
-			return false;
-		number = note->number;
-	}
-	return number == entry->states;
+	/* numbers begin with 1, and none is there twice */
+	return count == entry->states &&
+	       (count == 0 || entry->notes->each[count - 1].number == count);
 }
 
 static bool
@@ -234,15 +230,14 @@ static bool
 is_same(const struct entry *entry, const struct copy_job *job,
 	const struct copy_item *item)
 {
-	const struct state_note *note = entry->notes;
-
 	if (entry->slot != job->segment->slot ||
 	    entry->at * RECORD_ALIGN != item->at)
 		return false;
-	for (size_t i = 0; i < item->note_count; i++, note = note->next)
-		if (note == NULL || note->number != item->notes[i].number)
+	for (size_t i = 0; i < item->note_count; i++)
+		if (i >= entry_note_count(entry) ||
+		    entry->notes->each[i].number != item->notes[i].number)
 			return false;
-	return note == NULL;
+	return item->note_count == entry_note_count(entry);
 }
 
 static void
@@ -322,7 +317,7 @@ static void
 plan_item(struct spool *spool, struct copy_item *item,
 	  const struct entry *entry)
 {
-	size_t count = 0;
+	uint32_t count = entry_note_count(entry);
 
 	*item = (struct copy_item){
 		.id = entry->id,
@@ -330,14 +325,11 @@ plan_item(struct spool *spool, struct copy_item *item,
 		.text_bytes = entry->text_bytes,
 		.body_bytes = entry->body_bytes,
 	};
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
-		count++;
 	if (count == 0)
 		return;
 	item->notes = mem_zalloc(count * sizeof(*item->notes));
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
+	for (uint32_t i = 0; i < count; i++) {
+		const struct state_note *note = &entry->notes->each[i];
 		struct copy_note *to = &item->notes[item->note_count++];
 
 		to->segment = spool_segment(spool, note->slot);
@@ -413,6 +405,7 @@ move_entry(struct spool *spool, struct segment *segment, uint32_t at,
 	   const struct parcel_item *item)
 {
 	uint32_t handle = index_find(&spool->index, item->record.id);
+	struct state_note *note;
 	struct entry *entry;
 
 	if (handle == 0)
@@ -427,13 +420,11 @@ move_entry(struct spool *spool, struct segment *segment, uint32_t at,
 				segment->slot);
 		return;
 	}
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
-		if (note->number != item->record.number)
-			continue;
-		note->slot = segment->slot;
-		note->at = at;
-	}
+	note = index_find_note(entry, item->record.number);
+	if (note == NULL)
+		return;
+	note->slot = segment->slot;
+	note->at = at;
 }
 
 void

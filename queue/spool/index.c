@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/mem.h"
 #include "queue/spool/body.h"
@@ -146,37 +147,99 @@ index_remove(struct index *index, uint32_t handle)
 	index->count--;
 }
 
+/* Where the note with this number is, or belongs. */
+static uint32_t
+note_place(const struct state_notes *notes, uint32_t number)
+{
+	uint32_t low = 0, high = notes->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (notes->each[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct state_note *
+index_find_note(const struct entry *entry, uint32_t number)
+{
+	uint32_t count = entry_note_count(entry), place;
+
+	if (count == 0)
+		return NULL;
+	place = note_place(entry->notes, number);
+	return place < count && entry->notes->each[place].number == number
+		       ? &entry->notes->each[place]
+		       : NULL;
+}
+
+static struct state_notes *
+notes_resize(struct state_notes *notes, uint32_t room)
+{
+	return mem_resize(notes, sizeof(*notes) + room * sizeof(notes->each[0]),
+			  1);
+}
+
 bool
 index_note(struct index *index, struct entry *entry,
 	   const struct state_note *note)
 {
-	struct state_note **link = &entry->notes, *copy;
+	struct state_notes *notes = entry->notes;
+	uint32_t count = entry_note_count(entry), place = count;
 
-	while (*link != NULL && (*link)->number < note->number)
-		link = &(*link)->next;
-	if (*link != NULL && (*link)->number == note->number) {
-		(*link)->slot = note->slot;
-		(*link)->at = note->at;
-		return false;
+	/* mostly it is the last one */
+	if (count != 0 && notes->each[count - 1].number >= note->number) {
+		place = note_place(notes, note->number);
+		if (notes->each[place].number == note->number) {
+			notes->each[place].slot = note->slot;
+			notes->each[place].at = note->at;
+			return false;
+		}
 	}
-	copy = mem_alloc(sizeof(*copy));
-	*copy = *note;
-	copy->next = *link;
-	*link = copy;
-	index->note_bytes += sizeof(*copy);
+	/* a power of two is full */
+	if ((count & (count - 1)) == 0)
+		notes = notes_resize(notes, count != 0 ? 2 * count : 1);
+	memmove(&notes->each[place + 1], &notes->each[place],
+		(count - place) * sizeof(*note));
+	notes->each[place] = *note;
+	notes->count = count + 1;
+	entry->notes = notes;
+	index->note_bytes += sizeof(*note);
 	return true;
+}
+
+void
+index_drop_notes_to(struct index *index, struct entry *entry, uint32_t last)
+{
+	uint32_t count = entry_note_count(entry), gone = 0, room = 1;
+	struct state_notes *notes = entry->notes;
+
+	while (gone < count && notes->each[gone].number <= last)
+		gone++;
+	if (gone == 0)
+		return;
+	index->note_bytes -= gone * sizeof(notes->each[0]);
+	if (gone == count) {
+		free(notes);
+		entry->notes = NULL;
+		return;
+	}
+	notes->count = count - gone;
+	memmove(notes->each, &notes->each[gone],
+		notes->count * sizeof(notes->each[0]));
+	while (room < notes->count)
+		room *= 2;
+	entry->notes = notes_resize(notes, room);
 }
 
 void
 index_drop_notes(struct index *index, struct entry *entry)
 {
-	while (entry->notes != NULL) {
-		struct state_note *note = entry->notes;
-
-		entry->notes = note->next;
-		index->note_bytes -= sizeof(*note);
-		free(note);
-	}
+	index_drop_notes_to(index, entry, UINT32_MAX);
 }
 
 uint64_t

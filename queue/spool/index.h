@@ -17,11 +17,17 @@ struct body;
 
 /* A state record that is in the log and not in the message's file. */
 struct state_note {
-	struct state_note *next; /* by rising number */
-	uint32_t slot;		 /* segment */
-	uint32_t at;		 /* of the text in it, bytes */
+	uint32_t slot; /* segment */
+	uint32_t at;   /* of the text in it, bytes */
 	uint32_t bytes;
 	uint32_t number;
+};
+
+/* Those of one message, by rising number. There can be hundreds of thousands:
+ * some for each of its recipients. */
+struct state_notes {
+	uint32_t count; /* > 0; memory is there for the next power of two */
+	struct state_note each[];
 };
 
 enum entry_flags {
@@ -44,11 +50,24 @@ struct entry {
 	uint32_t at;	     /* of the record in it, in units of 8 bytes */
 	uint32_t text_bytes; /* of the envelope */
 	uint32_t body_crc;
-	uint32_t states : 24;	  /* number of the last state */
-	uint32_t flags : 8;	  /* enum entry_flags */
-	struct state_note *notes; /* owns */
-	struct body *body;	  /* shares; NULL: not in memory */
+	uint32_t states : 24;	   /* number of the last state */
+	uint32_t flags : 8;	   /* enum entry_flags */
+	struct state_notes *notes; /* owns; NULL: none */
+	struct body *body;	   /* shares; NULL: not in memory */
 };
+
+static inline uint32_t
+entry_note_count(const struct entry *entry)
+{
+	return entry->notes != NULL ? entry->notes->count : 0;
+}
+
+/* Number of its oldest note, 0: none. */
+static inline uint32_t
+entry_first_note(const struct entry *entry)
+{
+	return entry->notes != NULL ? entry->notes->each[0].number : 0;
+}
 
 #define INDEX_PAGE 1024u
 
@@ -89,7 +108,11 @@ void index_remove(struct index *index, uint32_t handle);
  * to be found at this place from now on. */
 bool index_note(struct index *index, struct entry *entry,
 		const struct state_note *note);
+struct state_note *index_find_note(const struct entry *entry, uint32_t number);
 void index_drop_notes(struct index *index, struct entry *entry);
+/* Those up to this number. */
+void index_drop_notes_to(struct index *index, struct entry *entry,
+			 uint32_t last);
 
 uint64_t index_bytes(const struct index *index);
 

@@ -371,11 +371,8 @@ find_head(const struct spool *spool)
 static void
 fill_move(struct spool *spool, struct move *move, struct entry *entry)
 {
-	size_t count = 0;
+	uint32_t count = entry_note_count(entry);
 
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
-		count++;
 	move->id = entry->id;
 	move->is_append = (entry->flags & ENTRY_IN_FILE) != 0;
 	move->fd = spool_segment(spool, entry->slot)->fd;
@@ -385,12 +382,14 @@ fill_move(struct spool *spool, struct move *move, struct entry *entry)
 	if (count == 0)
 		return;
 	move->notes = mem_alloc(count * sizeof(*move->notes));
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
+	for (uint32_t i = 0; i < count; i++) {
+		const struct state_note *note = &entry->notes->each[i];
+
 		move->notes[move->note_count++] =
 			(struct move_note){spool_segment(spool, note->slot)->fd,
 					   note->at, note->bytes, note->number,
 					   false};
+	}
 }
 
 void
@@ -498,12 +497,12 @@ static void
 set_notes_unread(struct spool *spool, const struct entry *entry,
 		 const struct move *move)
 {
-	const struct state_note *note = entry->notes;
+	for (size_t i = 0; i < move->note_count; i++) {
+		const struct state_note *note =
+			index_find_note(entry, move->notes[i].number);
 
-	for (size_t i = 0; i < move->note_count && note != NULL; i++) {
-		if (move->notes[i].is_unread)
+		if (move->notes[i].is_unread && note != NULL)
 			spool_segment(spool, note->slot)->is_unread = true;
-		note = note->next;
 	}
 }
 
@@ -542,13 +541,7 @@ end_move(struct spool *spool, const struct straggler_job *job,
 		spool->stats.in_files++;
 	entry->flags |= ENTRY_IN_FILE;
 	spool_unlist(spool, handle);
-	while (entry->notes != NULL && entry->notes->number <= last) {
-		struct state_note *note = entry->notes;
-
-		entry->notes = note->next;
-		spool->index.note_bytes -= sizeof(*note);
-		free(note);
-	}
+	index_drop_notes_to(&spool->index, entry, last);
 	spool_list_by_notes(spool, handle);
 }
 

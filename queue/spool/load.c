@@ -124,15 +124,13 @@ load_all_states(struct spool *spool, const struct entry *entry,
 	char *states;
 	int rc = 0;
 
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
-		size += note->bytes + 1;
+	for (uint32_t i = 0; i < entry_note_count(entry); i++)
+		size += entry->notes->each[i].bytes + 1;
 	states = mem_alloc(size);
 	memcpy(states, file->states, len);
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
+	for (uint32_t i = 0; i < entry_note_count(entry); i++) {
+		const struct state_note *note = &entry->notes->each[i];
 		struct log_text text;
-
 		int got;
 
 		if (note->number <= file->last_state)
@@ -208,8 +206,7 @@ take_file(struct spool *spool, struct found_file *file)
 		entry->flags = ENTRY_IN_FILE;
 	}
 	if (file->status == 0)
-		file_text_trim(&file->text,
-			       entry->notes != NULL ? entry->notes->number : 0);
+		file_text_trim(&file->text, entry_first_note(entry));
 	entry->flags |= ENTRY_FOUND;
 	spool->stats.messages++;
 	spool->stats.in_files++;

@@ -138,8 +138,8 @@ static int
 add_states(struct log_reader *reader, const struct spool *spool,
 	   const struct entry *entry)
 {
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
+	for (uint32_t i = 0; i < entry_note_count(entry); i++) {
+		const struct state_note *note = &entry->notes->each[i];
 		struct record_head wanted = {
 			.type = RECORD_STATE,
 			.id = entry->id,

@@ -184,16 +184,13 @@ free_read_job(struct work_job *work)
 static void
 hold_notes(struct spool *spool, struct read_job *job, const struct entry *entry)
 {
-	size_t count = 0;
+	uint32_t count = entry_note_count(entry);
 
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next)
-		count++;
 	if (count == 0)
 		return;
 	job->notes = mem_alloc(count * sizeof(*job->notes));
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
+	for (uint32_t i = 0; i < count; i++) {
+		const struct state_note *note = &entry->notes->each[i];
 		struct segment *segment = spool_segment(spool, note->slot);
 
 		segment->readers++;

@@ -143,7 +143,7 @@ scan_file(struct scan *scan, uint64_t id)
 					    : strerror(-rc));
 		return;
 	}
-	file_text_trim(&text, entry->notes != NULL ? entry->notes->number : 0);
+	file_text_trim(&text, entry_first_note(entry));
 	if (text.bad_lines != 0)
 		scan->report(scan->arg, true, files_name(id, name),
 			     "state lines are damaged");

@@ -60,9 +60,9 @@ spool_list_by_notes(struct spool *spool, uint32_t handle)
 	struct entry *entry = index_at(&spool->index, handle);
 	struct segment *oldest = NULL;
 
-	for (struct state_note *note = entry->notes; note != NULL;
-	     note = note->next) {
-		struct segment *segment = spool_segment(spool, note->slot);
+	for (uint32_t i = 0; i < entry_note_count(entry); i++) {
+		struct segment *segment =
+			spool_segment(spool, entry->notes->each[i].slot);
 
 		if (oldest == NULL || segment->segno < oldest->segno)
 			oldest = segment;

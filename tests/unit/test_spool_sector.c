@@ -320,7 +320,7 @@ START_TEST(a_state_that_cannot_be_read_costs_the_state_alone)
 	ck_assert_int_eq(box_state(&box, old[BAD], "one"), 0);
 	ck_assert_int_eq(box_state(&box, old[BAD], "two"), 0);
 	entry = entry_of(old[BAD]);
-	note = entry->notes;
+	note = &entry->notes->each[0];
 	inode = inode_of(spool_segment(box.spool, note->slot)->fd);
 	lose(inode, note->at, note->at + 1);
 	for (unsigned i = 0; i < 400 && !is_in_corrupt(inode); i++)
