@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <sasl/sasl.h>
@@ -15,6 +16,7 @@
 #include "lib/mem.h"
 #include "lib/work.h"
 
+#define AUTH_NAME_MAX	 512 /* twice what `user add` takes */
 #define AUTH_OPTIONS_MAX 64
 #define AUTH_MECHS_MAX	 256
 #define AUTH_REASON_MAX	 256
@@ -60,6 +62,7 @@ struct auth_exchange {
 	size_t name_count;
 
 	/* the worker's */
+	bool has_name; /* the message that has one was there */
 	sasl_conn_t *conn;
 	sasl_callback_t callbacks[2];
 	sasl_channel_binding_t binding; /* len 0: none */
@@ -512,6 +515,52 @@ is_local_peer(const char *login)
 	return str_starts_nocase(str_of(login), "unix:");
 }
 
+/* message = [authzid] NUL authcid NUL passwd   RFC 4616, 2 */
+static bool
+plain_has_bad_name(struct str text)
+{
+	size_t authzid = strnlen(text.at, text.len), rest;
+
+	if (authzid == text.len)
+		return false; /* malformed: the plugin says so */
+	rest = text.len - authzid - 1;
+	return authzid > AUTH_NAME_MAX ||
+	       strnlen(text.at + authzid + 1, rest) > AUTH_NAME_MAX;
+}
+
+/* n=name,r=nonce behind n,a=authzid,   RFC 5802, 7; no part is ever long */
+static bool
+scram_has_bad_name(struct str text)
+{
+	struct str part;
+
+	while (str_cut(&text, ',', &part))
+		if (part.len > AUTH_NAME_MAX)
+			return true;
+	return false;
+}
+
+/*
+ * A name that nobody has, in the first message that has names. The plugins of
+ * libsasl2 forget to free the message, password and all, when the library does
+ * not take the name: a stranger could fill the memory with it.
+ */
+static bool
+exchange_has_bad_name(struct auth_exchange *exchange, struct str text)
+{
+	const char *mechanism = exchange->mechanism;
+
+	if (exchange->has_name)
+		return false;
+	exchange->has_name = true;
+	if (strcasecmp(mechanism, "LOGIN") == 0)
+		return text.len == 0 || text.len > AUTH_NAME_MAX;
+	if (strcasecmp(mechanism, "PLAIN") == 0)
+		return plain_has_bad_name(text);
+	return str_starts_nocase(str_of(mechanism), "SCRAM-") &&
+	       scram_has_bad_name(text);
+}
+
 static void
 exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
 {
@@ -519,6 +568,13 @@ exchange_step(struct auth_exchange *exchange, const char *input, unsigned len)
 	unsigned output_len = 0;
 	int rc = SASL_OK;
 
+	if (input != NULL &&
+	    exchange_has_bad_name(exchange, str_from(input, len))) {
+		exchange->result = AUTH_DENIED;
+		(void)str_copy(exchange->reason, sizeof(exchange->reason),
+			       str_of("no login has such a name"));
+		return;
+	}
 	if (!exchange->is_begun) {
 		exchange->is_begun = true;
 		rc = exchange_open(exchange);

@@ -15,6 +15,7 @@
 #include "auth/auth_client.h"
 #include "auth/auth_server.h"
 #include "auth/auth_users.h"
+#include "auth/sasl.h"
 #include "lib/mem.h"
 #include "lib/work.h"
 
@@ -391,6 +392,67 @@ START_TEST(a_certificate_is_its_first_name_that_is_a_login)
 }
 END_TEST
 
+/* What stands in front of the name, and behind it. Of most of these the
+ * plugins of libsasl2 leak the message. */
+static const struct {
+	const char *mechanism, *front, *back;
+	size_t front_len, back_len, name_len;
+} no_names[] = {
+	{"LOGIN", "", "", 0, 0, 0},
+	{"LOGIN", "", "", 0, 0, 513},
+	{"LOGIN", "", "", 0, 0, 5000},
+	{"PLAIN", "\0", "\0pw", 1, 3, 513},
+	{"PLAIN", "\0", "\0pw", 1, 3, 5000},
+	{"PLAIN", "", "\0anna\0secret 1", 0, 14, 5000},
+	{"SCRAM-SHA-256", "n,,n=", ",r=abcdefgh", 5, 11, 5000},
+	{"SCRAM-SHA-256", "n,a=", ",n=anna,r=abcdefgh", 4, 18, 5000},
+};
+
+struct no_name_talk {
+	struct auth_exchange *exchange;
+	char *message; /* base64 */
+	enum auth_result result;
+	unsigned challenges;
+};
+
+static void
+on_no_name(void *owner, const struct auth_answer *answer)
+{
+	struct no_name_talk *talk = owner;
+
+	talk->result = answer->result;
+	if (answer->result == AUTH_CHALLENGE && talk->challenges++ == 0)
+		auth_step(talk->exchange, str_of(talk->message));
+}
+
+START_TEST(a_name_that_nobody_can_have_is_denied_before_the_library_sees_it)
+{
+	char text[6000];
+	size_t name = no_names[_i].front_len, len;
+	struct auth_start start = {
+		.mechanism = str_of(no_names[_i].mechanism),
+		.is_secure = true,
+	};
+	struct no_name_talk talk = {0};
+
+	memcpy(text, no_names[_i].front, name);
+	memset(text + name, 'a', no_names[_i].name_len);
+	len = name + no_names[_i].name_len;
+	memcpy(text + len, no_names[_i].back, no_names[_i].back_len);
+	len += no_names[_i].back_len;
+	talk.message = auth_encode64(text, (unsigned)len);
+
+	open_server();
+	talk.exchange = auth_begin(server, &start, on_no_name, &talk);
+	ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	ck_assert_int_eq(talk.result, AUTH_DENIED);
+	ck_assert_uint_eq(talk.challenges, 1);
+	auth_free(talk.exchange);
+	free(talk.message);
+	close_server();
+}
+END_TEST
+
 START_TEST(an_exchange_may_be_left_at_any_time)
 {
 	struct auth_start start = {.mechanism = str_of("LOGIN"),
@@ -538,23 +600,26 @@ START_TEST(an_empty_file_is_a_database_without_logins)
 }
 END_TEST
 
-UNIT_MAIN("auth",
-	  tcase_add_loop_test(
-		  tc, nobody_becomes_a_peer_of_a_unix_socket_by_a_password, 0,
-		  2);
-	  tcase_add_loop_test(tc, each_mechanism_takes_the_right_password_only,
-			      0, (int)COUNT(cases));
-	  tcase_add_test(
-		  tc, an_unknown_login_takes_as_many_steps_as_a_wrong_password);
-	  tcase_add_test(tc, plain_text_is_offered_only_where_nobody_listens);
-	  tcase_add_loop_test(tc,
-			      a_certificate_is_its_first_name_that_is_a_login,
-			      0, (int)COUNT(externals));
-	  tcase_add_loop_test(tc, a_token_is_sent_in_one_message, 0,
-			      (int)COUNT(bearers));
-	  tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
-	  tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
-	  tcase_add_test(tc, logins_are_added_changed_listed_and_removed);
-	  tcase_add_test(tc, an_empty_file_is_a_database_without_logins);
-	  tcase_add_loop_test(tc, a_broken_database_is_told_and_never_empty, 0,
-			      (int)COUNT(broken));)
+UNIT_MAIN(
+	"auth",
+	tcase_add_loop_test(
+		tc, nobody_becomes_a_peer_of_a_unix_socket_by_a_password, 0, 2);
+	tcase_add_loop_test(tc, each_mechanism_takes_the_right_password_only, 0,
+			    (int)COUNT(cases));
+	tcase_add_test(
+		tc, an_unknown_login_takes_as_many_steps_as_a_wrong_password);
+	tcase_add_test(tc, plain_text_is_offered_only_where_nobody_listens);
+	tcase_add_loop_test(tc, a_certificate_is_its_first_name_that_is_a_login,
+			    0, (int)COUNT(externals));
+	tcase_add_loop_test(tc, a_token_is_sent_in_one_message, 0,
+			    (int)COUNT(bearers));
+	tcase_add_loop_test(
+		tc,
+		a_name_that_nobody_can_have_is_denied_before_the_library_sees_it,
+		0, (int)COUNT(no_names));
+	tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
+	tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
+	tcase_add_test(tc, logins_are_added_changed_listed_and_removed);
+	tcase_add_test(tc, an_empty_file_is_a_database_without_logins);
+	tcase_add_loop_test(tc, a_broken_database_is_told_and_never_empty, 0,
+			    (int)COUNT(broken));)
