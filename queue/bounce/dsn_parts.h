@@ -16,6 +16,10 @@
 bool dsn_original_field(const struct dsn_input *input, const char *name,
 			struct str *out);
 
+/* What the remote said, else what we say of it in one line. Where a mailbox of
+ * ours lies is nobody's business who asks for a report of success. */
+struct str dsn_words(const struct outcome *outcome);
+
 /* The first part, for people: UTF-8, at most 72 columns where words allow. */
 void dsn_text(const struct dsn_input *input, const struct language *language,
 	      struct buf *out);

@@ -332,16 +332,26 @@ action_name(enum dsn_kind kind)
 	return "failed";
 }
 
+struct str
+dsn_words(const struct outcome *outcome)
+{
+	if (outcome->kind == OUTCOME_DELIVERED && outcome->phase == PHASE_LOCAL)
+		return str_of("Saved in the mailbox");
+	if (outcome->cause == CAUSE_REPLY && outcome->reply[0] != '\0')
+		return str_of(outcome->reply);
+	return str_of(outcome->status.text);
+}
+
 static void
 put_diagnostic(const struct fields *fields, const struct outcome *outcome)
 {
 	if (outcome->cause == CAUSE_REPLY && outcome->reply[0] != '\0')
 		put_lines(fields, "Diagnostic-Code", "smtp; ",
-			  str_of(outcome->reply));
+			  dsn_words(outcome));
 	else if (outcome->status.text[0] != '\0')
 		/* RFC 3464, 2.3.6: a type of our own */
 		put_field(fields, "Diagnostic-Code", "X-Ostler; ",
-			  str_of(outcome->status.text));
+			  dsn_words(outcome));
 }
 
 static void

@@ -389,11 +389,7 @@ put_others(const struct dsn_input *input, const struct language *language,
 static void
 put_reply(const struct outcome *outcome, struct buf *out)
 {
-	struct str rest = str_of(outcome->cause == CAUSE_REPLY &&
-						 outcome->reply[0] != '\0'
-					 ? outcome->reply
-					 : outcome->status.text);
-	struct str line;
+	struct str rest = dsn_words(outcome), line;
 	struct buf clean;
 
 	buf_init(&clean, PIECE_MAX);
