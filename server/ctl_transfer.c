@@ -50,7 +50,8 @@ complain(const char *id, const char *what)
 	(void)fprintf(stderr, "ostlerctl: %s: %s\n", id, what);
 }
 
-/* New, for us alone; NULL after saying why not. */
+/* New, for us alone, and no file that somebody else has put there: of an
+ * earlier export nothing is written over. NULL after saying why not. */
 static FILE *
 create(const struct export *export, const char *id, const char *suffix)
 {
@@ -59,9 +60,9 @@ create(const struct export *export, const char *id, const char *suffix)
 	int fd;
 
 	(void)snprintf(name, sizeof(name), "%s.%s", id, suffix);
+	(void)unlinkat(export->dir_fd, name, 0); /* else open says so */
 	fd = openat(export->dir_fd, name,
-		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-		    0600);
+		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		file = fdopen(fd, "w");
 	if (file == NULL)

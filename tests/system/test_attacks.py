@@ -132,3 +132,49 @@ def test_a_server_s_words_give_no_orders_to_a_terminal(relay, make_speaker):
     for words in (("queue", "list"), ("queue", "show", ident)):
         answer = relay.ctl(*words)
         assert is_harmless(answer.out) and answer.out, (words, answer.out)
+
+
+def test_a_report_does_not_tell_where_mailboxes_lie(relay):
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        assert talk.say("MAIL FROM:<eve@local.example>").code == 250
+        assert talk.say("RCPT TO:<bob@local.example> NOTIFY=SUCCESS"
+                        ).code == 250
+        assert talk.data(mails.message(b"x\r\n")).code == 250
+    report = relay.wait_maildir("eve")[0]
+    text = report.partition(b"\n\n")[2]
+    assert b"bob@local.example" in text
+    assert str(relay.folder).encode() not in text, text
+    # the administrator's log does
+    row = relay.wait_event("delivered", to="bob@local.example")[0]
+    assert str(relay.mail) in row["reply"]
+
+
+def test_an_export_writes_into_no_file_that_was_there(relay):
+    relay.domain("later.example", "smtp:127.0.0.1:1")
+    relay.set("queue", retry=["10m"])
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        talk.mail("eve@else.example", "bob@later.example")
+        assert talk.data(mails.message(b"secret\r\n")).code == 250
+    ident = relay.queue()[0]["id"]
+    folder = relay.folder / "export"
+    folder.mkdir()
+    # somebody knew the identifier, and has a file open to everybody there
+    other = relay.folder / "other"
+    other.write_text("as it was")
+    other.chmod(0o666)
+    for suffix in "eml", "json":
+        (folder / f"{ident}.{suffix}").hardlink_to(other)
+    answer = relay.ctl("queue", "export", folder)
+    assert answer.code == 0, answer.err
+    assert other.read_text() == "as it was"
+    for suffix in "eml", "json":
+        file = folder / f"{ident}.{suffix}"
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.stat().st_nlink == 1
+    assert b"secret" in (folder / f"{ident}.eml").read_bytes()
+    # and again, over what it has written itself
+    assert relay.ctl("queue", "export", folder).code == 0
