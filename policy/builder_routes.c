@@ -64,13 +64,19 @@ add_via(struct builder *builder, struct route_row *row,
 	struct hop_target *added;
 	char host[ADDR_DOMAIN_MAX + 1];
 
-	if (problem == NULL && target.kind != HOP_MX && target.kind != HOP_SMTP)
+	/* of what a domain's deliver may be, a route is less */
+	if (target_is_unknown(str_of(value->text)))
+		problem = "is none of mx, smtp:HOST:PORT, smtps:HOST:PORT";
+	else if (problem == NULL && target.kind != HOP_MX &&
+		 target.kind != HOP_SMTP)
 		problem = "cannot be used here: a route is mx, smtp: or smtps:";
 	if (problem == NULL && target.kind == HOP_MX && count > 1)
 		problem = "stands alone or not at all";
 	if (problem != NULL) {
 		builder_error(builder, value->at, "via \"%s\" %s", value->text,
 			      problem);
+		row->kind =
+			HOP_SMTP; /* what was meant: no more is said of it */
 		return;
 	}
 	row->kind = target.kind;

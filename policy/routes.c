@@ -247,6 +247,18 @@ cut_prefix(struct str *text, const char *prefix)
 	return true;
 }
 
+bool
+target_is_unknown(struct str text)
+{
+	static const char *const forms[] = {"maildir:", "lmtp:", "smtps:",
+					    "smtp:"};
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		if (str_starts_nocase(text, forms[i]))
+			return false;
+	return !str_is(text, "mx") && !str_is(text, "discard");
+}
+
 static const char *
 target_parse_path(struct str path, struct target_text *out)
 {

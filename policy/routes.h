@@ -71,5 +71,8 @@ struct target_text {
 /* Returns NULL and fills out, or says what is wrong (static text). Strings of
  * out lend from text. */
 const char *target_parse(struct str text, struct target_text *out);
+/* Whether it begins like none of the forms, so that what is expected is all
+ * that there is to say. */
+bool target_is_unknown(struct str text);
 
 #endif

@@ -293,6 +293,10 @@ on_keys(struct question *question, const struct dns_set *set)
 		   "(RFC 6376).");
 }
 
+static const char no_dns[] =
+	"See that the name server runs whose address stands at the check "
+	"`resolver`, and that it reaches others; without DNS mail waits.";
+
 static void
 on_set(void *owner, struct dns_set *set)
 {
@@ -308,8 +312,7 @@ on_set(void *owner, struct dns_set *set)
 		doctor_say(doctor, question_check(question->kind),
 			   question->about, "fail",
 			   set->why != NULL ? set->why : "DNS has no answer",
-			   "See the check of the resolver; without DNS mail "
-			   "waits.");
+			   no_dns);
 	doctor->is_address_unknown |= has_failed && is_address;
 	switch (question->kind) {
 	case QUESTION_ADDRESS:
@@ -435,8 +438,10 @@ on_reach(void *owner, const struct reach_end *end)
 		if (doctor->is_smarthost)
 			doctor_say(doctor, "outbound", "the smarthost", "fail",
 				   end->why,
-				   "Correct the name in the route's via: mail "
-				   "for elsewhere waits.");
+				   end->is_dns_silent
+					   ? no_dns
+					   : "Correct the name in the route's "
+					     "via: mail for elsewhere waits.");
 		else
 			doctor_say(doctor, "outbound",
 				   doctor->to != NULL ? doctor->to

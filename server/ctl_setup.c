@@ -50,8 +50,8 @@ is_plain(const char *text)
 
 /* The answer, or the default where it is empty. False: it cannot be used. */
 static bool
-ask(const struct setup *setup, const char *question, const char *hint,
-    const char *preset, char to[ANSWER_MAX])
+ask_once(const struct setup *setup, const char *question, const char *hint,
+	 const char *preset, char to[ANSWER_MAX])
 {
 	char line[ANSWER_MAX] = "";
 
@@ -82,6 +82,23 @@ ask(const struct setup *setup, const char *question, const char *hint,
 		      "please\n",
 		      to);
 	return false;
+}
+
+/* A person may answer again, without those before. */
+static bool
+may_ask_again(const struct setup *setup)
+{
+	return setup->is_asking && !feof(stdin);
+}
+
+static bool
+ask(const struct setup *setup, const char *question, const char *hint,
+    const char *preset, char to[ANSWER_MAX])
+{
+	while (!ask_once(setup, question, hint, preset, to))
+		if (!may_ask_again(setup))
+			return false;
+	return true;
 }
 
 /* The full name of this machine, as far as it knows it. */
@@ -131,11 +148,40 @@ is_folder(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* What the answer names: a folder of certbot's, or a file beside its key. The
- * caller frees both. */
+/* Beside the certificate, or where Debian has keys: /etc/ssl/private for
+ * /etc/ssl/mail.crt and /etc/ssl/certs/mail.crt. The caller frees it. */
+static char *
+find_key(const char *path, size_t len)
+{
+	const char *slash = memrchr(path, '/', len);
+	const char *name = slash != NULL ? slash + 1 : path;
+	int dir = slash != NULL ? (int)(slash - path) : 0;
+	int base = (int)(len - (size_t)(name - path));
+	char *beside = mem_printf("%.*s.key", (int)len, path);
+	static const char *const others[] = {"private", "../private"};
+
+	for (size_t i = 0; slash != NULL && i < 2; i++) {
+		char *other;
+
+		if (access(beside, F_OK) == 0)
+			break;
+		other = mem_printf("%.*s/%s/%.*s.key", dir, path, others[i],
+				   base, name);
+		if (access(other, F_OK) == 0) {
+			free(beside);
+			return other;
+		}
+		free(other);
+	}
+	return beside;
+}
+
+/* What the answer names: a folder of certbot's, two files, or one beside its
+ * key. The caller frees both. */
 static void
 certificate_files(const char *path, char **certificate, char **key)
 {
+	const char *space = strchr(path, ' ');
 	size_t len = strlen(path);
 
 	if (is_folder(path)) {
@@ -143,11 +189,16 @@ certificate_files(const char *path, char **certificate, char **key)
 		*key = mem_printf("%s/privkey.pem", path);
 		return;
 	}
+	if (space != NULL && access(path, F_OK) != 0) {
+		*certificate = mem_dup(path, (size_t)(space - path));
+		*key = mem_strdup(space + strspn(space, " "));
+		return;
+	}
 	if (len > 4 && (strcmp(path + len - 4, ".pem") == 0 ||
 			strcmp(path + len - 4, ".crt") == 0))
 		len -= 4;
 	*certificate = mem_strdup(path);
-	*key = mem_printf("%.*s.key", (int)len, path);
+	*key = find_key(path, len);
 }
 
 /* Without a certificate one is made; one that is named has to be there. */
@@ -197,12 +248,17 @@ ask_all(struct setup *setup)
 		 "mx", setup->outgoing))
 		return false;
 	guess_certificate(setup->hostname, preset);
-	if (!ask(setup, "5. The certificate's folder, or file?",
-		 "With fullchain.pem and privkey.pem, or FILE.pem beside "
-		 "FILE.key; nothing: one is made, which nobody can verify.",
-		 preset, setup->certificate))
-		return false;
-	return is_certificate_there(setup->certificate);
+	do {
+		if (!ask(setup, "5. The certificate's folder, or file?",
+			 "With fullchain.pem and privkey.pem; or FILE.pem "
+			 "beside FILE.key; or CERTIFICATE KEY; nothing: one is "
+			 "made, which nobody can verify.",
+			 preset, setup->certificate))
+			return false;
+		if (is_certificate_there(setup->certificate))
+			return true;
+	} while (may_ask_again(setup));
+	return false;
 }
 
 /* USER@HOST:PORT into its parts, and the password after it. */
@@ -516,7 +572,11 @@ print_next(const struct setup *setup, const char *path)
 	(void)printf("%s is written. Next:\n", path);
 	if (geteuid() == 0 && getpwnam("ostler") == NULL)
 		(void)printf("  useradd --system --home-dir /nonexistent "
-			     "--shell /usr/sbin/nologin ostler\n");
+			     "--shell /usr/sbin/nologin ostler   # the "
+			     "package does it\n%s%s%s",
+			     setup->user != NULL ? "  chown ostler " : "",
+			     setup->user != NULL ? setup->password_file : "",
+			     setup->user != NULL ? "\n" : "");
 	print_key(setup);
 	print_maildirs(setup);
 	print_commands(path);

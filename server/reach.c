@@ -147,6 +147,8 @@ on_route(void *owner, struct route *route)
 	if (reach->dial_count != 0)
 		return;
 	reach->end.result = REACH_NO_ADDRESS;
+	reach->end.is_dns_silent = route->cause == CAUSE_DNS_FAILED ||
+				   route->cause == CAUSE_DNS_BOGUS;
 	(void)str_copy(reach->end.why, sizeof(reach->end.why),
 		       str_of(is_usable ? "leads to this host" : route->why));
 	reach_finish(reach);

@@ -35,7 +35,8 @@ struct reach_end {
 	char host[ADDR_DOMAIN_MAX + 1]; /* "" without an address */
 	struct ip ip;
 	uint16_t port;
-	unsigned tried; /* addresses */
+	unsigned tried;	    /* addresses */
+	bool is_dns_silent; /* REACH_NO_ADDRESS: DNS gave no answer */
 	char why[256];
 };
 

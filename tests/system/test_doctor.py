@@ -227,6 +227,10 @@ def test_where_all_goes_to_a_smarthost_it_is_tried_instead(
     names.host("smart.example")
     row = outbound(healthy, 1)
     assert (row["state"], row["about"]) == ("fail", "the smarthost")
+    assert "Correct the name" in row["advice"]
+    names.stop()
+    row = outbound(healthy, 1)
+    assert "name server runs" in row["advice"]
 
 
 @pytest.mark.parametrize("who", ["client", "relay"])

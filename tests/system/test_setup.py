@@ -104,6 +104,27 @@ def test_a_certificate_without_its_key_is_told_at_once(conf, folder):
     assert not conf.exists()
 
 
+@pytest.mark.parametrize("certificate, key, answer", [
+    ("mail.crt", "private/mail.key", "mail.crt"),
+    ("certs/mail.pem", "private/mail.key", "certs/mail.pem"),
+    ("certs/mail.pem", "elsewhere", "certs/mail.pem  {}/elsewhere"),
+])
+def test_a_key_is_found_where_debian_has_it_or_named(
+        conf, folder, authority, certificate, key, answer):
+    pair = authority.issue(folder / "pair", "mail.example.org")
+    for name, path in ((certificate, pair.chain), (key, pair.key)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(path, folder / name)
+    done = run_setup(conf, "mail.example.org", "none", "", "mx",
+                     f"{folder}/{answer.format(folder)}")
+    assert done.returncode == 0, done.stderr
+    written = conf.read_text()
+    assert f'certificate = "{folder}/{certificate}"' in written
+    line, = [line for line in written.splitlines() if "key =" in line]
+    named = line.split('"')[1]
+    assert os.path.realpath(named) == os.path.realpath(folder / key)
+
+
 def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
     if os.geteuid() != 0:
         pytest.skip("only root gives the daemon another user")
@@ -215,9 +236,11 @@ def test_on_a_terminal_it_asks(conf):
         nonlocal said
         while words not in said:
             said += os.read(master, 4096)
-    for number, answer in enumerate(
-            ["mail.ostler.example", "", "maildir:/var/mail/%d/%u",
-             "me@smart.example:465", ""], 1):
+    # what cannot be used is asked for again, and nothing else
+    for number, answer in ((1, 'mail "ostler"'), (1, "mail.ostler.example"),
+                           (2, ""), (3, "maildir:/var/mail/%d/%u"),
+                           (4, "me@smart.example:465"),
+                           (5, f"{conf}.nowhere"), (5, "")):
         read_until(b"%d. " % number)
         read_until(b"] ")
         said = said.rsplit(b"] ", 1)[1]

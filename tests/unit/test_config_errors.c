@@ -245,6 +245,10 @@ static const struct {
 	{H "route \"r\" { via = {\"lmtp:unix:/x\"} }\n",
 	 "t.conf:2: via \"lmtp:unix:/x\" cannot be used here: a route is mx, "
 	 "smtp: or smtps:\n"},
+	{H "route \"r\" { via = \"a.example\" user = \"u\" "
+	   "password_file = \"/p\" }\n",
+	 "t.conf:2: via \"a.example\" is none of mx, smtp:HOST:PORT, "
+	 "smtps:HOST:PORT\n"},
 	{H "route \"r\" { via = {\"smtp:a:25\", \"mx\"} }\n",
 	 "t.conf:2: via \"mx\" stands alone or not at all\n"},
 	{H "route \"r\" { tls = \"yes\" }\n",
