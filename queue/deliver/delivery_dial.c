@@ -235,12 +235,18 @@ on_dial(void *owner, enum stream_event event)
 {
 	struct dial *dial = owner;
 	struct delivery *delivery = dial->delivery;
+	struct dial *other = &delivery->dials[dial == &delivery->dials[0]];
 	struct stream *stream = dial->stream;
 	struct target target;
 
 	switch (event) {
 	case STREAM_CONNECTED:
 		target = dial->target;
+		/* slower is not broken: its turn comes if this one fails, as
+		 * over a tunnel that swallows large packets */
+		if (other->stream != NULL)
+			targets_retry(&delivery->targets, &other->target,
+				      false);
 		/* counted as busy until what talks over it ends */
 		dial->stream = NULL;
 		dial_stop(&delivery->dials[0]);

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
+#include "queue/deliver/deliverer.h"
 #include "tests/unit/delivery_world.h"
 
 /* ------------------------------------------------------------- other hosts */
@@ -395,6 +397,62 @@ START_TEST(both_families_of_a_host_are_tried)
 }
 END_TEST
 
+#define WAITING 8
+
+/* A port whose queue of connections is full: a connect hears nothing. False:
+ * there is no IPv6 here. */
+static bool
+deafen(int *listener, int waiting[WAITING], int port)
+{
+	struct sockaddr_in6 sin6;
+
+	(void)uv_ip6_addr("::1", port, &sin6);
+	*listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (*listener < 0)
+		return false;
+	if (bind(*listener, (const struct sockaddr *)(const void *)&sin6,
+		 sizeof(sin6)) < 0 ||
+	    listen(*listener, 0) < 0) {
+		(void)close(*listener);
+		return false;
+	}
+	for (size_t i = 0; i < WAITING; i++) {
+		waiting[i] =
+			socket(AF_INET6,
+			       SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void)connect(waiting[i],
+			      (const struct sockaddr *)(const void *)&sin6,
+			      sizeof(sin6));
+	}
+	return true;
+}
+
+START_TEST(a_family_that_was_only_slower_is_tried_when_the_other_fails)
+{
+	int listener, waiting[WAITING];
+	struct ip four;
+
+	world_init();
+	(void)add_server("CLOSE\n");
+	world.targets[0].host = "localhost";
+	world.opts.connect_timeout_ms = 600;
+	deliverer_configure(world.deliverer, &world.opts);
+	/* of localhost IPv4 comes first, unless it lately failed */
+	ck_assert(ip_parse(str_of("127.0.0.1"), &four));
+	marks_set(&world.deliverer->marks, &four, world.servers[0].port,
+		  clock_boot_ms());
+	if (deafen(&listener, waiting, world.servers[0].port)) {
+		ck_assert_int_eq(deliver()->kind, OUTCOME_DEFERRED);
+		/* IPv6, IPv4 when it keeps us waiting, and IPv6 again */
+		ck_assert_str_eq(world.attempts, "000");
+		for (size_t i = 0; i < WAITING; i++)
+			(void)close(waiting[i]);
+		(void)close(listener);
+	}
+	world_done();
+}
+END_TEST
+
 START_TEST(a_source_of_the_other_family_reaches_nobody)
 {
 	world_init();
@@ -573,7 +631,9 @@ UNIT_MAIN(
 	tcase_add_test(tc, of_many_failures_the_weightiest_is_reported);
 	tcase_add_test(tc, a_host_that_refused_is_tried_last_the_next_time);
 	tcase_add_test(tc, all_hosts_refuse);
-	tcase_add_test(tc, both_families_of_a_host_are_tried);
+	tcase_add_test(tc, both_families_of_a_host_are_tried); tcase_add_test(
+		tc,
+		a_family_that_was_only_slower_is_tried_when_the_other_fails);
 	tcase_add_test(tc, a_source_of_the_other_family_reaches_nobody);
 	tcase_add_test(tc, a_source_of_another_machine_is_our_own_fault);
 	tcase_add_test(tc, a_connection_carries_one_message_after_the_other);
