@@ -289,9 +289,9 @@ put_line(const struct sheet_line *line, struct buf *out)
 {
 	char date[CLOCK_DATE_MAX];
 
-	(void)buf_addf(out, "%s  %s, %s\r\n  from <",
-		       clock_format_rfc5322(line->first_ms, date), line->id,
-		       category_name(line->category));
+	(void)buf_addf(out, "%s  ", clock_format_rfc5322(line->first_ms, date));
+	put_ascii(out, line->id);
+	(void)buf_addf(out, ", %s\r\n  from <", category_name(line->category));
 	put_ascii(out, line->sender);
 	(void)buf_adds(out, ">\r\n  to <");
 	put_ascii(out, line->recipient);
