@@ -7,7 +7,18 @@
 #define LOG_MAX	   (16u << 20)
 #define RECIPIENTS 7
 
-enum { WITH_LMTP = 1, WITH_LOGIN = 2, WITH_8BIT = 4, WITH_TLS = 8 };
+enum {
+	WITH_LMTP = 1,
+	WITH_LOGIN = 2,
+	WITH_8BIT = 4,
+	WITH_TLS = 8,
+	WITH_UTF8 = 16,
+	WITH_DSN = 32,
+	/* a body is there only when another reply has come */
+	WITH_SLOW_BODY = 64,
+	/* TLS is demanded; a login begins without data */
+	WITH_DEMANDS = 128,
+};
 
 struct run {
 	struct smtp_client *client;
@@ -16,7 +27,8 @@ struct run {
 	struct buf *log;
 	unsigned messages; /* begun */
 	unsigned dots;	   /* of the message begun last */
-	unsigned chunks;
+	unsigned chunks, flags;
+	unsigned bodies, replies; /* when a body was asked for */
 	bool has_quit;
 };
 
@@ -36,6 +48,17 @@ check_results(struct run *run)
 			       (int)result->cause, (int)result->phase,
 			       result->status.code);
 	}
+}
+
+static bool
+waits_with_body(struct run *run)
+{
+	if (run->bodies != smtp_client_bodies(run->client)) {
+		run->bodies = smtp_client_bodies(run->client);
+		run->replies = smtp_client_replies(run->client);
+	}
+	return (run->flags & WITH_SLOW_BODY) != 0 &&
+	       run->replies == smtp_client_replies(run->client);
 }
 
 /* What the conversation wants from its caller; false: the server's turn. */
@@ -61,7 +84,10 @@ serve(struct run *run)
 		smtp_client_secured(run->client);
 		return true;
 	case CLIENT_WANTS_LOGIN:
-		smtp_client_login(run->client, "PLAIN", "AGEAYg==");
+		smtp_client_login(run->client, "PLAIN",
+				  (run->flags & WITH_DEMANDS) != 0
+					  ? NULL
+					  : "AGEAYg==");
 		return true;
 	case CLIENT_WANTS_STEP:
 		(void)buf_adds(run->log, smtp_client_challenge(run->client));
@@ -82,6 +108,8 @@ serve(struct run *run)
 		smtp_client_send(run->client, &message);
 		return true;
 	case CLIENT_WANTS_BODY:
+		if (waits_with_body(run))
+			return false;
 		if (smtp_client_is_chunked(run->client)) {
 			bool is_last = run->chunks++ % 3 == 2;
 
@@ -120,22 +148,34 @@ run_begin(struct run *run, unsigned flags, size_t count, struct buf *log)
 	struct smtp_client_opts opts = {
 		.hostname = "me.example",
 		.is_lmtp = (flags & WITH_LMTP) != 0,
-		.tls = (flags & WITH_TLS) != 0 ? CLIENT_TLS_OFFERED
-					       : CLIENT_TLS_NONE,
+		.tls = (flags & WITH_TLS) == 0	     ? CLIENT_TLS_NONE
+		       : (flags & WITH_DEMANDS) != 0 ? CLIENT_TLS_REQUIRED
+						     : CLIENT_TLS_OFFERED,
 		.has_login = (flags & WITH_LOGIN) != 0,
 	};
 
 	memset(run, 0, sizeof(*run));
 	buf_init(log, LOG_MAX);
 	run->log = log;
+	run->flags = flags;
 	run->client = smtp_client_new(&opts);
 	run->envelope.sender = (char *)"a@b.example";
 	run->envelope.is_8bit = (flags & WITH_8BIT) != 0;
 	run->envelope.size = 100;
 	run->envelope.recipients = run->recipients;
 	run->envelope.recipient_count = count;
-	for (size_t i = 0; i < RECIPIENTS; i++)
+	run->envelope.is_utf8 = (flags & WITH_UTF8) != 0;
+	if ((flags & WITH_DSN) != 0) {
+		run->envelope.ret = 'H';
+		run->envelope.envid = (char *)"x+2By";
+	}
+	for (size_t i = 0; i < RECIPIENTS; i++) {
 		run->recipients[i].address = (char *)"r@c.example";
+		if ((flags & WITH_DSN) == 0)
+			continue;
+		run->recipients[i].notify = (uint8_t)(i * 2);
+		run->recipients[i].orcpt = (char *)"rfc822;r@c.example";
+	}
 }
 
 static void
@@ -143,7 +183,8 @@ run_end(struct run *run)
 {
 	while (serve(run))
 		;
-	if (smtp_client_want(run->client) == CLIENT_WANTS_REPLY)
+	if (smtp_client_want(run->client) == CLIENT_WANTS_REPLY ||
+	    smtp_client_want(run->client) == CLIENT_WANTS_BODY)
 		smtp_client_fail(run->client, CAUSE_CONNECTION_LOST, "gone");
 	if (run->messages != 0)
 		check_results(run);
@@ -156,7 +197,7 @@ run_end(struct run *run)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	unsigned flags = size > 0 ? data[0] % 16 : 0;
+	unsigned flags = size > 0 ? data[0] : 0;
 	size_t count = 1 + (size > 1 ? data[1] % RECIPIENTS : 0), at = 2;
 	struct run whole, parts;
 	struct buf a, b;

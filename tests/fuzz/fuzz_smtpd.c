@@ -2,7 +2,8 @@
 /*
  * The server's half of a conversation. The first byte says on which kind of
  * listener it is held; addresses with an x in them are refused, logins that
- * begin with an A are right.
+ * begin with an A are right, with a B no base64, and T is when none can be
+ * looked up.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -60,7 +61,16 @@ login(struct str answer)
 {
 	if (answer.len == 0)
 		return SMTPD_AUTH_CHALLENGE;
-	return answer.at[0] == 'A' ? SMTPD_AUTH_OK : SMTPD_AUTH_DENIED;
+	switch (answer.at[0]) {
+	case 'A':
+		return SMTPD_AUTH_OK;
+	case 'B':
+		return SMTPD_AUTH_BAD_DATA;
+	case 'T':
+		return SMTPD_AUTH_TEMPORARY;
+	default:
+		return SMTPD_AUTH_DENIED;
+	}
 }
 
 static const struct status *
