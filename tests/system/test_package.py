@@ -98,10 +98,12 @@ def test_every_file_that_is_installed_is_in_the_package(folder):
     work = folder / "package"
     shutil.copytree(DEBIAN, work / "debian",
                     ignore=shutil.ignore_patterns("ostler", ".debhelper"))
-    # it is built already; only `make install` is asked for
-    (work / "debian" / "debhelper-build-stamp").touch()
+    # it is built already; only `make install` is asked for, which without
+    # DESTDIR would install into this machine
+    (work / "debian" / "debhelper-build-stamp").write_text("ostler\n")
     (work / "Makefile").write_text(
-        "install:\n\t$(MAKE) -s -C %s install prefix=/usr sysconfdir=/etc "
+        "all:\n\tfalse\ninstall:\n\ttest -n '$(DESTDIR)'\n"
+        "\t$(MAKE) -s -C %s install prefix=/usr sysconfdir=/etc "
         "DESTDIR=$(DESTDIR)\n" % BUILD)
     environment = dict(os.environ, DEB_BUILD_OPTIONS="nostrip nocheck")
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
