@@ -4,7 +4,7 @@
 import pytest
 
 from lab import clients, mails
-from lab.base import wait_for
+from lab.base import USER, wait_for
 from lab.talk import Talk
 
 WAYS = ("starttls", "tls")
@@ -45,8 +45,8 @@ def test_a_program_hands_mail_in_by_every_way(relay, authority, program):
                    (program in COMPOSES or
                     mails.message_id(f) == mails.message_id(content))
                    for f in found)
-    assert len(relay.events("auth", result="ok")) == \
-        len(WAYS) * len(PROGRAMS[program])
+    logins = len(WAYS) * len(PROGRAMS[program])
+    assert len(relay.wait_event("auth", logins, result="ok")) == logins
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -129,8 +129,7 @@ def test_a_local_socket_knows_its_peer_by_uid(relay, far):
         reply = talk.say("MAIL FROM:<someone@elsewhere.example>")
         assert reply.code == 553, reply
     far.wait()
-    import getpass
-    assert relay.wait_event("queued", user=f"unix:{getpass.getuser()}")
+    assert relay.wait_event("queued", user=f"unix:{USER}")
 
 
 def test_ipv6_clients_and_targets_are_served(relay, names, make_sink):

@@ -261,7 +261,7 @@ def test_a_damaged_file_is_set_aside_and_named(relay):
     damaged.write_bytes(b"\x00garbage\xff\n" + damaged.read_bytes()[:100])
     relay.start()
     wait_for(lambda: len(relay.queue()) == 3, "three messages")
-    assert damaged.name in relay.log_text()
+    wait_for(lambda: damaged.name in relay.log_text(), "its line")
     corrupt = relay.spool / "corrupt"
     assert any(damaged.name in file.name for file in corrupt.rglob("*"))
     status = relay.status()
@@ -279,7 +279,7 @@ def test_a_damaged_log_costs_what_was_damaged_and_no_more(relay):
     segment.write_bytes(octets)
     relay.start()
     wait_for(lambda: len(relay.queue()) == 3, "three messages")
-    assert segment.name in relay.log_text()
+    wait_for(lambda: segment.name in relay.log_text(), "its line")
 
 
 def test_a_spool_from_a_newer_version_is_refused_untouched(relay):

@@ -115,7 +115,7 @@ def test_every_session_decides_as_promised_and_as_explained(
             assert f"{row['code']} {row['status']} {row['reply']}" == \
                 whole(reply), (who, to)
         if rule == "relay-denied":
-            rejected = matrix.events("reject", to=bare)[-1]
+            rejected = matrix.wait_event("reject", to=bare)[-1]
             assert rejected["rule"] == rule
             assert rejected["scenario"] == "ours-inbound"
             assert row["advice"], "explain says what to change"

@@ -103,7 +103,7 @@ def test_mail_follows_an_mx_that_moved_within_its_ttl_at_once(
     assert sorted(mail.recipients) == ["bob@far.example", "eve@far.example"]
     trusting.wait_empty()
     assert len(old.mails) == 1
-    rows = trusting.events("deferred")
+    rows = trusting.wait_event("deferred")
     assert len(rows) == 2
     for row in rows:
         assert row["scenario"] == "remote" and row["cause"] == "our-data"
@@ -124,7 +124,7 @@ def test_mail_follows_an_address_that_moved_within_its_ttl_at_once(
     hand_in(trusting, "bob@far.example")
     new.wait()
     trusting.wait_empty()
-    row, = trusting.events("deferred")
+    row, = trusting.wait_event("deferred")
     assert row["cause"] == "our-data" and row["ip"] == old.host
 
 
@@ -152,7 +152,7 @@ def test_a_resolver_that_keeps_old_records_is_waited_for(
     mail, = new.wait()
     assert mail.at > kept + 5
     relay.wait_empty()
-    row, = relay.events("deferred")
+    row, = relay.wait_event("deferred")
     assert row["cause"] == "best-mx" and old.mails == []
     assert relay.maildir("anna") == []
 
@@ -204,7 +204,7 @@ def test_a_restart_does_not_begin_the_patience_anew(trusting, servers):
     words = trusting.ctl("queue", "show", row["id"]).out
     assert "best-mx: old.example is an MX of far.example" in words
     done, = trusting.wait_event("bounced")
-    assert done["attempts"] == 2 and len(trusting.events("deferred")) == 1
+    assert done["attempts"] == 2 and len(trusting.wait_event("deferred")) == 1
 
 
 def test_much_mail_for_a_stubborn_host_asks_dns_seldom(
@@ -420,4 +420,4 @@ def test_each_state_has_its_own_advice_in_every_language(trusting, scene,
         for key in ("why", "author", "admin"):
             assert told[key] in text, (key, text)
         assert f"550 5.7.1 <bob@{domain}>: Relay access denied" in text
-    assert {row["cause"] for row in trusting.events("bounced")} == {state}
+    assert {row["cause"] for row in trusting.wait_event("bounced")} == {state}

@@ -194,7 +194,7 @@ def test_bit_rot_costs_one_message_and_is_told(relay, far, what):
 
     relay.set("queue", deliver=True)
     relay.start()
-    rotten = relay.events("spool", level="error")
+    rotten = relay.wait_event("spool", level="error")
     assert rotten and "damaged" in str(rotten), relay.log_text()[-3000:]
     assert relay.status()["spool"]["corrupt"] >= 1
     assert list((relay.spool / "corrupt").iterdir())
@@ -232,7 +232,7 @@ def test_bit_rot_below_a_running_relay_costs_what_it_hit(relay, far):
     assert sorted(to for mail in far.mails for to in mail.recipients) == \
         ["after@far.example", "before@far.example"]
     assert list((relay.spool / "corrupt").iterdir())
-    assert "damaged" in str(relay.events("spool", level="error"))
+    assert "damaged" in str(relay.wait_event("spool", level="error"))
     submit(relay, "more@far.example")
     far.wait(3)
 
@@ -407,7 +407,8 @@ def test_a_file_system_that_turns_read_only_loses_no_mail(relay, far, volume,
         wait_for(lambda: hand_in(relay, 3000) in (451, 421) and
                  relay.process.poll() is not None, "the end")
     assert relay.ended() == 75
-    reasons = [row["reason"] for row in relay.events("spool", level="error")]
+    reasons = [row["reason"]
+               for row in relay.wait_event("spool", level="error")]
     assert any("Read-only file system" in reason for reason in reasons)
     assert any("no more mail is accepted" in reason for reason in reasons)
     assert relay.wait_event("stop")[-1]["reason"] == \
@@ -416,7 +417,7 @@ def test_a_file_system_that_turns_read_only_loses_no_mail(relay, far, volume,
     # it does not come up on what it could not write to, and says why
     relay.launch()
     assert relay.ended() == 71
-    refused = relay.events("start", level="error")
+    refused = relay.wait_event("start", level="error")
     assert "Read-only file system" in refused[-1]["reason"]
 
     volume.mend()

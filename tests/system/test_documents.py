@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """What the documents print works as it is printed."""
 
-import getpass
 import os
 import re
 import shutil
@@ -9,6 +8,7 @@ import subprocess
 
 import pytest
 
+from lab.base import USER
 from lab.relay import BUILD, ENVIRONMENT, OSTLERD, TOP
 
 
@@ -54,7 +54,7 @@ def test_a_configuration_that_is_printed_is_one(text, folder, authority):
     (folder / "aliases").write_text("postmaster: anna\n")
     (folder / "recipients").write_text("anna\npostmaster\n")
     conf = folder / "ostler.conf"
-    conf.write_text('%suser = "%s"\n' % (text, getpass.getuser()))
+    conf.write_text('%suser = "%s"\n' % (text, USER))
     done = subprocess.run(
         [OSTLERD, "-t", "-c", conf], capture_output=True, text=True,
         timeout=300, env=dict(ENVIRONMENT, MAIL_NAME="mail.example.org"))

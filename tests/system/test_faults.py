@@ -86,7 +86,7 @@ def test_a_wrong_login_at_the_smarthost(relay, make_sink, authority, folder,
     assert (ended["kind"], ended["over"]) == ("login", True)
     assert begun["hostname"] == "mail.ostler.example"
     assert relay.maildir("anna") == []
-    events = relay.events("fault", kind_="login")
+    events = relay.wait_event("fault", 2, kind_="login")
     assert [row["over"] for row in events] == [False, True]
 
 

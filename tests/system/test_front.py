@@ -470,7 +470,7 @@ def test_a_proxys_client_is_the_client(proxied, header):
             talk.mail("eve@else.example")
             assert talk.say("RCPT TO:<bob@foreign.example>").code == code
         proxied.wait_event("disconnect", client=client)
-        assert proxied.events("connect", client=client)[0]["proxy"] == \
+        assert proxied.wait_event("connect", client=client)[0]["proxy"] == \
             proxied.proxy
     # others come as themselves, and cannot claim to be somebody else
     with Talk(proxied.mx, loopback()) as talk:

@@ -79,7 +79,7 @@ def test_mail_goes_out_on_port_25_by_both_families(plain, names, make_sink):
     four.wait(2)
     six.wait(2)
     plain.wait_empty()
-    assert {row["port"] for row in plain.events("delivered")} == {25}
+    assert {row["port"] for row in plain.wait_event("delivered", 4)} == {25}
     assert six.mails[0].peer == SIX
 
 

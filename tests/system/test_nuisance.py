@@ -112,7 +112,7 @@ def test_reports_that_fail_reach_the_postmaster_once(relay, refusing):
         int(parse(mail)["Subject"].split()[0])
         for mail in relay.maildir("postmaster")) == 5, "all five told")
     relay.wait_empty()
-    assert len(relay.events("digest", why="null sender")) == 5
+    assert len(relay.wait_event("digest", 5, why="null sender")) == 5
 
 
 # ----------------------------------------------------- what has failed
@@ -185,7 +185,7 @@ def test_a_dead_postmaster_is_no_loop(relay, refusing):
     failed = status["digest"]["failed"]
     told = len([row for row in relay.events("bounced")])
     assert told <= failed + 2  # one message a period, of one failure
-    assert relay.events("digest", level="error")
+    assert relay.wait_event("digest", level="error")
     # the postmaster is back: nothing was forgotten
     refusing.on_rcpt = lambda address: None
     digest = parse(refusing.wait()[0].content)

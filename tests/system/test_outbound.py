@@ -177,7 +177,7 @@ def test_a_hundred_recipients_in_twenty_domains_get_it_once(
         assert mails.as_sent(sink.mails[0].content) == content
         assert all(r.endswith("@" + domain)
                    for r in sink.mails[0].recipients)
-    assert len(relay.events("delivered")) == 100
+    assert len(relay.wait_event("delivered", 100)) == 100
 
 
 def test_tls_is_used_where_the_other_server_offers_it(
@@ -240,7 +240,7 @@ def test_a_smarthost_that_refuses_the_login_keeps_mail_waiting(
     row = relay.queue()[0]
     assert row["state"] == "deferred" and \
         "Authentication credentials invalid" in row["why"], row
-    assert len(relay.events("auth", result="refused")) == 1
+    assert len(relay.wait_event("auth", result="refused")) == 1
     sink.users["ostler"] = "wrong"
     relay.ctl("queue", "retry", "--all")
     sink.wait(5)

@@ -123,7 +123,7 @@ def test_rules_of_the_admin_win_in_daemon_log_and_report(relay, far, folder):
     status = report.get_payload()[1].get_payload()[1]
     assert status["X-Ostler-Rule"] == "ours.left"
     assert status["X-Ostler-Category"] == "inactive-mailbox"
-    line, = relay.events("bounced")
+    line, = relay.wait_event("bounced")
     assert line["rule"] == "ours.left"
 
     # a mistake is told with its line, and the old rules go on

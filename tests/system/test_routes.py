@@ -263,7 +263,7 @@ def test_a_backup_mx_forwards_to_the_better_one_only(relay, names,
     relay.start()
     hand_in(relay, "bob@backup.example", sender="eve@else.example")
     wait_for(lambda: relay.queue("--state", "deferred"), "a deferral")
-    assert len(relay.events("queued")) == 1
+    assert len(relay.wait_event("queued")) == 1
     primary.start()
     assert primary.wait()[0].recipients == ["bob@backup.example"]
     relay.wait_empty()

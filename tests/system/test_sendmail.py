@@ -3,7 +3,6 @@
 
 import email
 import email.policy
-import getpass
 import shutil
 import socket
 import subprocess
@@ -11,11 +10,9 @@ import threading
 
 import pytest
 
-from lab.base import PATIENCE
+from lab.base import PATIENCE, USER
 from lab.need import need_program, need_root
 from lab.relay import ENVIRONMENT, OSTLERCTL, REPORTS
-
-USER = getpass.getuser()
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ def test_cron_hands_in_what_a_job_said(relay, sendmail):
     parsed = parse(mail)
     assert parsed["Return-Path"] == f"<{USER}@local.example>"
     assert parsed["Date"] and parsed["Message-ID"]
-    assert f"unix:{USER}" in str(relay.events("mail")) + relay.log_text()
+    assert relay.wait_event("queued", user=f"unix:{USER}")
 
 
 def test_php_hands_in_with_the_recipients_of_the_header(relay, sendmail):
@@ -207,7 +204,7 @@ def test_an_ordinary_user_needs_no_rights(relay, folder):
     mail = parse(relay.wait_maildir("anna")[0])
     assert mail["Return-Path"] == "<nobody@local.example>"
     assert mail["From"] == "nobody@local.example"
-    assert "unix:nobody" in relay.log_text()
+    assert relay.wait_event("queued", user="unix:nobody")
     # what is not for everybody stays so
     done = subprocess.run(
         ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
@@ -252,7 +249,7 @@ def test_many_recipients_go_in_several_transactions(relay, sendmail):
     assert (done.returncode, done.stderr) == (0, "")
     rows = relay.wait_event("delivered", count=250)
     assert sorted(row["to"] for row in rows) == sorted(names)
-    assert len(relay.events("queued")) == 3
+    assert len(relay.wait_event("queued", 3)) == 3
     # nor had the relay to refuse one for it
     assert relay.events("reject") == []
     assert relay.maildir("user249") and len(relay.maildir("user0")) == 1

@@ -88,7 +88,7 @@ def test_a_bad_file_keeps_the_old_configuration_and_says_why(relay):
     relay.wait_event("reload", result="kept the old configuration")
     line = str(relay.conf.read_text().count("\n"))
     assert any(f"{relay.conf}:{line}:" in row.get("error", "")
-               for row in relay.events("config"))
+               for row in relay.wait_event("config"))
     answer = relay.ctl("reload")
     assert answer.code == 78 and f"{relay.conf}:{line}:" in answer.err
     relay.write()
@@ -272,7 +272,7 @@ def test_a_socket_of_systemd_can_be_dropped_and_wanted_again(relay, name):
         section = relay.listeners.pop(name)
         for _ in range(2):  # the second one says nothing new
             assert relay.reload().code == 0
-        row, = [row for row in relay.events("config", listener=name)
+        row, = [row for row in relay.wait_event("config", listener=name)
                 if "systemd passed" in row["reason"]]
         assert row["level"] == "warn" and ".socket unit" in row["reason"]
         # systemd goes on listening, so a client is told rather than kept
@@ -334,6 +334,6 @@ def test_a_port_that_is_taken_is_told_with_how_to_find_by_whom(relay):
     with socket.create_server(relay.mx):
         relay.launch()
         assert relay.ended() == 71
-    told = relay.events("start", level="error")[0]["reason"]
+    told = relay.wait_event("start", level="error")[0]["reason"]
     assert "%s:%d" % relay.mx in told
     assert "another program" in told and "ss -ltnp" in told

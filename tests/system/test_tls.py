@@ -78,8 +78,8 @@ def test_a_renewed_certificate_is_taken_by_itself(relay, authority, folder):
     before = serial(relay)
     authority.issue(folder / "tls", "mail.ostler.example")
     wait_for(lambda: serial(relay) != before, "the new certificate")
-    assert relay.events("reload", reason="a certificate file has changed")
-    assert relay.events("reload", result="taken")
+    assert relay.wait_event("reload", reason="a certificate file has changed")
+    assert relay.wait_event("reload", result="taken")
 
 
 def test_half_of_a_renewal_keeps_the_old_certificate(relay, authority,

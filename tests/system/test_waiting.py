@@ -68,7 +68,7 @@ def test_mail_waits_while_the_next_hop_is_down(relay, far):
     far.start()
     assert mails.as_sent(far.wait()[0].content) == content
     relay.wait_empty()
-    assert relay.events("deferred") and relay.events("delivered")
+    assert relay.wait_event("deferred") and relay.wait_event("delivered")
 
 
 def test_mail_waits_while_the_next_hop_says_4xx(relay, far):
@@ -142,7 +142,7 @@ def test_a_5xx_at_rcpt_comes_back_with_the_remote_s_exact_words(relay, far):
     assert mails.message_id(report.returned.as_bytes()) == \
         mails.message_id(content)
     relay.wait_empty()
-    assert relay.events("bounced", to="bob@far.example")
+    assert relay.wait_event("bounced", to="bob@far.example")
     assert len(relay.maildir("anna")) == 1
 
 
@@ -195,7 +195,7 @@ def test_expired_mail_comes_back(relay, far):
     assert recipient["Action"] == "failed"
     assert "come back later" in recipient["Diagnostic-Code"]
     relay.wait_empty()
-    assert relay.events("expired", to="bob@far.example")
+    assert relay.wait_event("expired", to="bob@far.example")
 
 
 def test_a_sender_is_warned_once_of_mail_that_waits(relay, far):
@@ -280,7 +280,7 @@ def test_greylisting_costs_no_wait_when_the_next_mx_takes_the_mail(
     assert first.wait()[0].recipients == ["bob@far.example"]
     relay.wait_empty()
     assert not relay.events("deferred")
-    hosts = {e["to"]: e["ip"] for e in relay.events("delivered")}
+    hosts = {e["to"]: e["ip"] for e in relay.wait_event("delivered", 2)}
     assert hosts == {"bob@far.example": first.host,
                      "eve@far.example": second.host}
 
@@ -316,7 +316,7 @@ def test_a_loop_of_one_is_seen(relay, names):
     hand_in(relay, "bob@loop.example")
     wait_for(lambda: relay.events("deferred") or relay.events("bounced"),
              "an end")
-    assert len(relay.events("queued")) == 1
+    assert len(relay.wait_event("queued")) == 1
 
 
 def test_connections_are_used_again(relay, far):

@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import pathlib
+import pwd
 import random
 import re
 import signal
@@ -19,6 +20,9 @@ import pytest
 #: Under the sanitizers on a busy machine all takes its time.
 PATIENCE = float(os.environ.get("OSTLER_PATIENCE", "90"))
 
+
+#: Who we are, whatever LOGNAME says.
+USER = pwd.getpwuid(os.geteuid()).pw_name
 
 # What tests write, servers read that run as other users.
 os.umask(0o022)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: ISC
 """The relay under test, with a configuration that tests complete."""
 
-import getpass
 import json
 import os
 import pathlib
 import signal
 import subprocess
 
-from .base import PATIENCE, free_port, loopback, wait_for
+from .base import PATIENCE, USER, free_port, loopback, wait_for
 from .need import need_built
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
@@ -70,7 +69,7 @@ class Relay:
         self.top = {
             "hostname": "mail.ostler.example", "spool": self.spool,
             "control_socket": folder / "control.sock",
-            "user": getpass.getuser(), "drain": "3s"}
+            "user": USER, "drain": "3s"}
         certificate = authority.issue(folder / "tls", "mail.ostler.example")
         self.sections = {
             "log": {"format": "json", "level": "debug"},
