@@ -85,7 +85,8 @@ struct spool {
 	bool is_making;		 /* a new segment, in a worker */
 	bool is_retiring;	 /* the straggler has the oldest segment */
 	bool is_slow;		 /* the newest retiring makes many files */
-	bool is_full;		 /* no more segments can be made: no new mail */
+	bool is_full;		 /* nothing is free, or soon: no new mail */
+	bool cannot_make;	 /* a segment: the tick tries again */
 	bool is_retry;		 /* the tick: try to make one all the same */
 	bool cannot_move;	 /* files cannot be made: no room */
 	bool is_late;		 /* retiring failed; tried again by the tick */

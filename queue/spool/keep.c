@@ -143,14 +143,14 @@ on_made(struct work_job *job)
 
 	spool->is_making = false;
 	if (keep->status == 0) {
-		spool->is_full = false;
+		spool->is_full = spool->cannot_make = false;
 		keep_add(spool, keep->segment);
 	} else {
-		if (!spool->is_full)
+		if (!spool->cannot_make)
 			spool_report(spool, true, "log",
 				     "no new segment can be made: %s",
 				     strerror(-keep->status));
-		spool->is_full = true;
+		spool->is_full = spool->cannot_make = true;
 	}
 	spool_go_on(spool);
 }
@@ -693,8 +693,10 @@ grow(struct spool *spool, const struct need *need)
 	if (need->is_stranded ||
 	    may_grow(spool, size, is_pressing(spool, need))) {
 		/* after a failure the tick tries again, not every turn */
-		if (!spool->is_full || spool->is_retry)
+		if (!spool->cannot_make || spool->is_retry)
 			make_one(spool, size);
+		else if (need->wanted != 0)
+			spool->is_full = true;
 		spool->is_retry = false;
 	} else if (need->free_count == 0 &&
 		   (spool->is_late || spool->is_loading) &&
@@ -776,6 +778,9 @@ keep_go_on(struct spool *spool)
 	/* commits had to wait: next time there is more in hand */
 	if (need.wanted != 0 && spool->free_extra < EXTRA_MOST)
 		spool->free_extra++;
+	/* with nothing old left there will never be more */
+	if (need.free_count != 0 && need.wanted == 0 && !has_old(spool))
+		spool->is_full = false;
 	if (need.free_count >= FREE_WANTED) {
 		spool->is_full = false;
 		if (need.wanted == 0 &&

@@ -2,6 +2,8 @@
 /* Segments of the log: when they are made, and when they are given back. */
 #include "tests/unit/unit.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 
 #include "queue/spool/internal.h"
@@ -140,8 +142,108 @@ START_TEST(a_log_that_copies_its_old_mail_in_time_does_not_grow)
 }
 END_TEST
 
+/* ----------------------------------------------- a log of few segments */
+
+static const struct {
+	unsigned soft, hard;
+	bool loses_one; /* to a sync that fails, as the disk gets full */
+} small_logs[] = {
+	{1, 1, false}, {1, 2, false}, {2, 2, false}, {2, 3, false},
+	{3, 3, false}, {1, 1, true},  {2, 4, true},  {3, 3, true},
+};
+
+static bool is_full; /* the disk, for segments */
+static unsigned syncs_left;
+
+static int
+full_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	bool fails;
+
+	pthread_mutex_lock(&lock);
+	fails = is_full && (flags & O_CREAT) != 0 &&
+		strstr(name, ".seg") != NULL;
+	pthread_mutex_unlock(&lock);
+	if (!fails)
+		return disk_calls_real.openat(dir, name, flags, mode);
+	errno = ENOSPC;
+	return -1;
+}
+
+static int
+failing_fdatasync(int fd)
+{
+	bool fails;
+
+	pthread_mutex_lock(&lock);
+	fails = syncs_left != 0 && --syncs_left == 0;
+	pthread_mutex_unlock(&lock);
+	if (!fails)
+		return disk_calls_real.fdatasync(fd);
+	errno = EIO;
+	return -1;
+}
+
+static void
+tick(void)
+{
+	keep_tick(box.spool);
+	do
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	while (box.spool->is_making || box.spool->is_retiring ||
+	       box.spool->copying != NULL || box.spool->jobs != 0 ||
+	       box.spool->in_flight != 0 ||
+	       box.spool->filling->item_count != 0);
+}
+
+START_TEST(an_empty_log_takes_mail_however_small_it_is)
+{
+	struct disk_calls calls = disk_calls_real;
+	uint64_t mails[4 * A_SEGMENT];
+	unsigned count = 0, refused = 0;
+	uint64_t id;
+
+	calls.openat = full_openat;
+	calls.fdatasync = failing_fdatasync;
+	disk_use(&calls);
+	is_full = false;
+	syncs_left = 0;
+	box.opts.segments_soft = small_logs[_i].soft;
+	box.opts.segments_hard = small_logs[_i].hard;
+	box_open(&box);
+	is_full = true;
+	if (small_logs[_i].loses_one) { /* and there are two */
+		syncs_left = 1;
+		ck_assert_int_eq(box_put(&box, 1, EACH, &id), -EIO);
+	}
+	for (unsigned i = 0; i < COUNT(mails); i++)
+		if (box_put(&box, i, EACH, &mails[count]) == 0)
+			count++;
+	for (unsigned i = 0; i < count; i++)
+		spool_done(box.spool, mails[i]);
+	/* some turns of the log, with a tick before each put that failed */
+	for (unsigned i = 0; i < 5 * A_SEGMENT; i++) {
+		if (box_put(&box, i, EACH, &id) == 0) {
+			spool_done(box.spool, id);
+			continue;
+		}
+		refused++;
+		tick();
+	}
+	ck_assert_uint_le(refused, 20);
+	ck_assert(!box.is_broken);
+	box_close(&box);
+	is_full = false;
+	box_open(&box);
+	ck_assert_uint_eq(box.found_count, 0);
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_set_timeout(tc, 300);
+	  tcase_add_loop_test(tc, an_empty_log_takes_mail_however_small_it_is,
+			      0, (int)COUNT(small_logs));
 	  tcase_add_test(tc, segments_are_not_made_and_dropped_in_turn);
 	  tcase_add_test(tc,
 			 a_log_that_copies_its_old_mail_in_time_does_not_grow);)

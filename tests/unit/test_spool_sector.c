@@ -359,7 +359,7 @@ START_TEST(a_file_that_cannot_be_read_is_set_aside_as_it_is)
 END_TEST
 
 UNIT_MAIN("spool_sector", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_set_timeout(tc, 120); tcase_add_loop_test(
+	  tcase_set_timeout(tc, 300); tcase_add_loop_test(
 		  tc, what_cannot_be_read_is_set_aside_and_all_else_goes_on, 0,
 		  (int)COUNT(places));
 	  tcase_add_test(tc, what_can_be_read_again_in_time_is_not_set_aside);
