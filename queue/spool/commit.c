@@ -479,7 +479,9 @@ wait_for_segment(struct committer *committer, uint32_t need)
 	if (committer->wanted == 0)
 		(void)uv_async_send(committer->notify); /* cannot fail */
 	committer->wanted = need + FORMAT_BLOCK;
-	committer->is_stranded = current == NULL;
+	committer->is_stranded =
+		current == NULL ||
+		current->bytes - committer->offset < FORMAT_BLOCK;
 	pthread_cond_wait(&committer->wake, &committer->lock);
 }
 
