@@ -16,7 +16,7 @@
 #include "queue/spool/spool.h"
 
 #define FIRST_READ 2048u       /* of a file: usually all of its head */
-#define TAIL_MAX   (64u << 20) /* of state lines of one message */
+#define TAIL_MAX   (1u << 30) /* of state lines of one message */
 
 char *
 files_name(uint64_t id, char to[FILES_NAME_MAX])
