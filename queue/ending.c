@@ -185,12 +185,13 @@ on_saved(void *arg, int status)
 }
 
 static void
-write_state(struct run *run, const struct settlement *settled)
+format_state(const struct run *run, const struct settlement *settled,
+	     uint64_t now_ms, struct buf *out)
 {
 	const struct outcome *outcome = settled->outcome;
 	char words[OUTCOME_REPLY_MAX], ip[IP_TEXT_MAX] = "", enhanced[12];
 	struct attempt attempt = {
-		.at_ms = queue_wall_ms(run->queue),
+		.at_ms = now_ms,
 		.kind = outcome->kind,
 		.cause = outcome->cause,
 		.phase = outcome->phase,
@@ -204,7 +205,6 @@ write_state(struct run *run, const struct settlement *settled)
 		.reply = words,
 	};
 	char note[DENIED_NOTE_MAX + 32];
-	struct buf line;
 
 	if (settled->is_denied) {
 		(void)snprintf(note, sizeof(note), "%s: %s",
@@ -215,13 +215,47 @@ write_state(struct run *run, const struct settlement *settled)
 	settle_words(outcome, words, sizeof(words));
 	if (outcome->ip.family != IP_NONE)
 		(void)ip_format(&outcome->ip, ip);
-	buf_init(&line, SIZE_MAX / 4);
 	envelope_format_state(&run->message->envelope, (int)settled->recipient,
-			      &attempt, &line);
+			      &attempt, out);
+}
+
+static void
+write_state(struct run *run, struct buf *line)
+{
 	run->message->refs++;
-	spool_state(run->queue->spool, run->leg->entry->id, buf_text(&line),
+	spool_state(run->queue->spool, run->leg->entry->id, buf_text(line),
 		    on_saved, run->message);
+	buf_clear(line);
+}
+
+/* Recipients of whom the same is to be said have one line: of a list whose
+ * next hop is down there are tens of thousands, at each attempt. */
+static void
+write_states(struct run *run)
+{
+	uint64_t now_ms = queue_wall_ms(run->queue);
+	struct buf line, next;
+
+	buf_init(&line, SIZE_MAX / 4);
+	buf_init(&next, SIZE_MAX / 4);
+	for (size_t i = 0; i < run->settled_count; i++) {
+		struct buf other;
+
+		format_state(run, &run->settled[i], now_ms, &next);
+		if (buf_len(&line) != 0 &&
+		    !envelope_join_states(&line, buf_text(&next)))
+			write_state(run, &line);
+		if (buf_len(&line) == 0) {
+			other = line;
+			line = next;
+			next = other;
+		}
+		buf_clear(&next);
+	}
+	if (buf_len(&line) != 0)
+		write_state(run, &line);
 	buf_done(&line);
+	buf_done(&next);
 }
 
 /* What the envelope says of its recipients now, to the disk. */
@@ -235,8 +269,7 @@ run_write(struct run *run)
 	if (message->is_done)
 		spool_done(queue->spool, message->entry->id);
 	else
-		for (size_t i = 0; i < run->settled_count; i++)
-			write_state(run, &run->settled[i]);
+		write_states(run);
 }
 
 static void

@@ -338,7 +338,7 @@ line_read(struct envelope *out, struct str name, struct str value)
 /* One line taken apart; strings are owned, NULL where absent. */
 struct state_line {
 	bool is_message;
-	size_t recipient;
+	size_t first, last;		     /* recipients */
 	bool has_held, is_held, is_bouncing; /* of the message */
 	enum recipient_state state;
 	uint64_t attempts, next_ms, at_ms, port, code;
@@ -426,6 +426,59 @@ envelope_format_state(const struct envelope *envelope, int index,
 		(void)buf_adds(out, " reply=");
 		text_escape(out, reply, false);
 	}
+}
+
+/* "5", or "5-9". */
+static bool
+recipients_read(struct str text, size_t *out_first, size_t *out_last)
+{
+	uint64_t first, last;
+	struct str part;
+	bool is_row;
+
+	if (!str_cut(&text, '-', &part))
+		return false;
+	is_row = part.at + part.len != text.at;
+	if (!str_u64(part, INT32_MAX, &first))
+		return false;
+	last = first;
+	if (is_row && (!str_u64(text, INT32_MAX, &last) || last < first))
+		return false;
+	*out_first = (size_t)first;
+	*out_last = (size_t)last;
+	return true;
+}
+
+/* What a state line is about, and what it says of that. */
+static bool
+state_line_cut(const char *line, size_t *out_first, size_t *out_last,
+	       struct str *out_says)
+{
+	struct str word;
+
+	*out_says = str_of(line);
+	return strncmp(line, "to=", 3) == 0 && str_cut(out_says, ' ', &word) &&
+	       recipients_read(str_from(word.at + 3, word.len - 3), out_first,
+			       out_last);
+}
+
+bool
+envelope_join_states(struct buf *line, const char *next)
+{
+	size_t first, last, next_first, next_last;
+	struct str says, next_says;
+	struct buf joined;
+
+	if (!state_line_cut(buf_text(line), &first, &last, &says) ||
+	    !state_line_cut(next, &next_first, &next_last, &next_says) ||
+	    next_first != last + 1 || !str_equal(says, next_says))
+		return false;
+	buf_init(&joined, line->max_bytes);
+	(void)buf_addf(&joined, "to=%zu-%zu ", first, next_last);
+	(void)buf_add(&joined, next_says.at, next_says.len);
+	buf_done(line);
+	*line = joined;
+	return true;
 }
 
 void
@@ -520,13 +573,9 @@ word_read(struct state_line *line, struct str name, struct str value)
 	int index;
 
 	if (str_is(name, "to")) {
-		uint64_t number = 0;
-
 		line->is_message = str_is(value, "all");
-		if (!line->is_message && !str_u64(value, INT32_MAX, &number))
-			return false;
-		line->recipient = (size_t)number;
-		return true;
+		return line->is_message ||
+		       recipients_read(value, &line->first, &line->last);
 	}
 	if (str_is(name, "held")) {
 		line->has_held = true;
@@ -587,12 +636,14 @@ state_line_parse(struct str text, struct state_line *out)
 	return true;
 }
 
+/* The last one takes it, others get a copy. */
 static void
-field_take(char **field, char **from)
+field_take(char **field, char **from, bool is_last)
 {
 	free(*field);
-	*field = *from;
-	*from = NULL;
+	*field = is_last || *from == NULL ? *from : mem_strdup(*from);
+	if (is_last)
+		*from = NULL;
 }
 
 bool
@@ -609,22 +660,10 @@ recipient_mixes(const struct recipient *recipient, uint32_t attempts,
 	       strcmp(recipient->category, category) != 0;
 }
 
-static bool
-state_line_apply(struct state_line *line, struct envelope *envelope)
+static void
+recipient_apply(struct state_line *line, struct recipient *recipient,
+		bool is_last)
 {
-	struct recipient *recipient;
-
-	if (line->is_message) {
-		if (line->has_held)
-			envelope->is_held = line->is_held;
-		envelope->is_bouncing |= line->is_bouncing;
-		if (line->via != NULL)
-			envelope_redirect(envelope, line->domain, line->via);
-		return true;
-	}
-	if (line->recipient >= envelope->recipient_count)
-		return false;
-	recipient = &envelope->recipients[line->recipient];
 	recipient->is_mixed =
 		recipient_mixes(recipient, (uint32_t)line->attempts,
 				line->category != NULL ? line->category : "");
@@ -636,9 +675,27 @@ state_line_apply(struct state_line *line, struct envelope *envelope)
 	recipient->is_warned = line->is_warned;
 	recipient->reroutes = (unsigned)line->reroutes;
 	recipient->dns_after_ms = line->dns_after_ms;
-	field_take(&recipient->category, &line->category);
-	field_take(&recipient->last_host, &line->host);
-	field_take(&recipient->last_reply, &line->reply);
+	field_take(&recipient->category, &line->category, is_last);
+	field_take(&recipient->last_host, &line->host, is_last);
+	field_take(&recipient->last_reply, &line->reply, is_last);
+}
+
+static bool
+state_line_apply(struct state_line *line, struct envelope *envelope)
+{
+	if (line->is_message) {
+		if (line->has_held)
+			envelope->is_held = line->is_held;
+		envelope->is_bouncing |= line->is_bouncing;
+		if (line->via != NULL)
+			envelope_redirect(envelope, line->domain, line->via);
+		return true;
+	}
+	if (line->last >= envelope->recipient_count)
+		return false;
+	for (size_t i = line->first; i <= line->last; i++)
+		recipient_apply(line, &envelope->recipients[i],
+				i == line->last);
 	return true;
 }
 
@@ -696,7 +753,7 @@ bad:
 }
 
 void
-envelope_each_attempt(const char *states,
+envelope_each_attempt(const char *states, size_t recipient_count,
 		      void (*each)(void *arg, size_t recipient,
 				   const struct attempt *attempt),
 		      void *arg)
@@ -725,7 +782,9 @@ envelope_each_attempt(const char *states,
 				.note = line.note ? line.note : "",
 			};
 
-			each(arg, line.recipient, &attempt);
+			for (size_t i = line.first;
+			     i <= line.last && i < recipient_count; i++)
+				each(arg, i, &attempt);
 		}
 		state_line_done(&line);
 	}

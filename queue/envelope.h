@@ -120,6 +120,15 @@ struct attempt; /* queue/deliver/outcome.h */
 void envelope_format_state(const struct envelope *envelope, int index,
 			   const struct attempt *attempt, struct buf *out);
 
+/*
+ * Lets one line speak for neighbours: if next says the same of the recipient
+ * behind those of line, line says it of both from now on.
+ *
+ * line  a state line; changed only when the result is true
+ * next  borrows; one as envelope_format_state makes it
+ */
+bool envelope_join_states(struct buf *line, const char *next);
+
 /* State lines of orders: the message goes back to its sender; recipients left
  * in a domain (NULL: all) go by another way ("": by the routes again). */
 void envelope_format_bounce(struct buf *out);
@@ -129,8 +138,9 @@ void envelope_format_redirect(const char *domain, const char *via,
 void envelope_redirect(struct envelope *envelope, const char *domain,
 		       const char *via);
 
-/* Calls each for every attempt in the state lines, oldest first. */
-void envelope_each_attempt(const char *states,
+/* Calls each for every attempt in the state lines, oldest first, and each of
+ * its recipients; those that the message has not are passed over. */
+void envelope_each_attempt(const char *states, size_t recipient_count,
 			   void (*each)(void *arg, size_t recipient,
 					const struct attempt *attempt),
 			   void *arg);

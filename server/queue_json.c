@@ -158,7 +158,8 @@ queue_json_envelope(const struct envelope *envelope, const char *states)
 	for (size_t i = 0; i < envelope->recipient_count; i++)
 		json_array_append_new(recipients,
 				      recipient_json(&envelope->recipients[i]));
-	envelope_each_attempt(states, on_attempt, &attempts);
+	envelope_each_attempt(states, envelope->recipient_count, on_attempt,
+			      &attempts);
 	return json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:b,s:b,"
 			 "s:b,s:o,s:o}",
 			 "id", spool_id_format(envelope->id, id), "received_ms",

@@ -70,7 +70,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(states, data + len + 1, size - len - 1);
 	states[len < size ? size - len - 1 : 0] = '\0';
 
-	envelope_each_attempt(states, on_attempt, &attempts);
+	envelope_each_attempt(states, 1000, on_attempt, &attempts);
 	if (envelope_parse(text, states, &envelope, &err) == 0) {
 		FUZZ_CHECK(envelope.sender != NULL);
 		FUZZ_CHECK(envelope.recipient_count != 0);

@@ -131,6 +131,11 @@ static const struct {
 	{"from <>\nto <a@b>\nnotify 16\n", ""},
 	{"from <>\nret X\nto <a@b>\n", ""},
 	{"from <>\nto <a@b>\n", "to=1 state=queued\n"},
+	{"from <>\nto <a@b>\n", "to=0-1 state=queued\n"},
+	{"from <>\nto <a@b>\nto <c@d>\n", "to=1-0 state=queued\n"},
+	{"from <>\nto <a@b>\nto <c@d>\n", "to=0- state=queued\n"},
+	{"from <>\nto <a@b>\nto <c@d>\n", "to=-1 state=queued\n"},
+	{"from <>\nto <a@b>\n", "to= state=queued\n"},
 	{"from <>\nto <a@b>\n", "to=-1 state=queued\n"},
 	{"from <>\nto <a@b>\n", "to=0 state=lost\n"},
 	{"from <>\nto <a@b>\n", "to=0 state\n"},
@@ -273,7 +278,8 @@ START_TEST(every_attempt_can_be_told_again)
 	state_add(&envelope, 0, NULL, &states);
 	state_add(&envelope, -1, NULL, &states);
 	(void)buf_adds(&states, "to=0 broken\n");
-	envelope_each_attempt(buf_text(&states), on_attempt, &seen);
+	envelope_each_attempt(buf_text(&states), envelope.recipient_count,
+			      on_attempt, &seen);
 	(void)snprintf(want, sizeof(want),
 		       "1 1795271300000 %d %d %d 452 4.2.2 mx.example.net "
 		       "192.0.2.7 25 TLSv1.3 quota-issues|%s\n",
@@ -283,6 +289,61 @@ START_TEST(every_attempt_can_be_told_again)
 	buf_done(&seen);
 	buf_done(&states);
 	envelope_done(&envelope);
+}
+END_TEST
+
+START_TEST(one_line_speaks_for_neighbours_of_whom_it_says_the_same)
+{
+	static const size_t tried[] = {0, 1, 2, 4, 5};
+	const char *lines = "to=0-2 state=queued attempts=1 next=1795271300000";
+	struct envelope envelope, again;
+	struct buf line, next, all;
+	struct err err;
+
+	envelope_init(&envelope);
+	envelope.sender = mem_strdup("a@example.org");
+	for (unsigned i = 0; i < 6; i++)
+		(void)envelope_add(&envelope, "b@example.net");
+	buf_init(&line, TEXT_MAX);
+	buf_init(&next, TEXT_MAX);
+	buf_init(&all, TEXT_MAX);
+	for (size_t i = 0; i < COUNT(tried); i++) {
+		struct recipient *recipient = &envelope.recipients[tried[i]];
+
+		recipient->attempts = tried[i] == 5 ? 7 : 1;
+		recipient->next_try_ms = UINT64_C(1795271300000);
+		recipient->last_reply = mem_strdup("450 later, not now");
+		buf_clear(&next);
+		envelope_format_state(&envelope, (int)tried[i], NULL, &next);
+		if (i != 0 && envelope_join_states(&line, buf_text(&next)))
+			continue;
+		(void)buf_addf(&all, "%s%s", buf_text(&line),
+			       i != 0 ? "\n" : "");
+		buf_clear(&line);
+		(void)buf_adds(&line, buf_text(&next));
+	}
+	(void)buf_addf(&all, "%s\n", buf_text(&line));
+	ck_assert_ptr_nonnull(strstr(buf_text(&all), lines));
+	ck_assert_ptr_nonnull(strstr(buf_text(&all), "\nto=4 state"));
+	ck_assert_ptr_nonnull(strstr(buf_text(&all), "\nto=5 state"));
+	buf_clear(&next);
+	envelope_format(&envelope, &next);
+	ck_assert_int_eq(envelope_parse(buf_text(&next), buf_text(&all), &again,
+					&err),
+			 0);
+	for (size_t i = 0; i < 6; i++) {
+		const struct recipient *have = &again.recipients[i];
+		const struct recipient *want = &envelope.recipients[i];
+
+		ck_assert_uint_eq(have->attempts, want->attempts);
+		ck_assert_uint_eq(have->next_try_ms, want->next_try_ms);
+		ck_assert_pstr_eq(have->last_reply, want->last_reply);
+	}
+	buf_done(&line);
+	buf_done(&next);
+	buf_done(&all);
+	envelope_done(&envelope);
+	envelope_done(&again);
 }
 END_TEST
 
@@ -357,7 +418,8 @@ UNIT_MAIN("envelope", tcase_add_test(tc, an_envelope_is_text_that_people_read);
 			      (int)COUNT(damaged));
 	  tcase_add_test(tc, state_lines_say_what_became_of_each_recipient);
 	  tcase_add_test(tc, the_last_state_line_counts);
-	  tcase_add_test(tc, every_attempt_can_be_told_again);
+	  tcase_add_test(tc, every_attempt_can_be_told_again); tcase_add_test(
+		  tc, one_line_speaks_for_neighbours_of_whom_it_says_the_same);
 	  tcase_add_test(tc,
 			 a_thousand_recipients_survive_the_way_through_text);
 	  tcase_add_loop_test(tc, a_recipient_is_never_longer_than_was_said, 0,

@@ -419,7 +419,8 @@ on_shown(void *arg, int status, const struct envelope *envelope,
 		       recipient_state_name(envelope->recipients[0].state),
 		       envelope->recipients[0].attempts,
 		       envelope->recipients[0].last_reply);
-	envelope_each_attempt(states, on_shown_attempt, shown);
+	envelope_each_attempt(states, envelope->recipient_count,
+			      on_shown_attempt, shown);
 }
 
 START_TEST(one_message_can_be_shown_with_all_its_attempts)
