@@ -170,15 +170,17 @@ give_ready(struct spool *spool, bool is_more_coming)
 	committer_give(&spool->committer, &spool->ready, is_more_coming);
 }
 
-/* Much that a turn brings is written while it goes on, a part at a time.
- * Smaller parts gain nothing: each costs a wakeup and a request to the disk,
- * but once it is known to be a large turn, the disk is kept busy. */
+/* Much that a turn brings is written while it goes on: by its end the
+ * committer is awake and most is copied, which takes as long as the turn
+ * where bytes have to come from another processor. The first part is small,
+ * to begin early; those behind it are larger, for each is also a request to
+ * the disk. */
 static void
 give_ahead(struct spool *spool)
 {
 	size_t part = spool->opts.ahead_bytes;
 
-	if (spool->filling->bytes < (spool->is_ahead ? part / 4 : part))
+	if (spool->filling->bytes < (spool->is_ahead ? 2 * part : part))
 		return;
 	close_parcel(spool);
 	give_ready(spool, true);

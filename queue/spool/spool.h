@@ -43,8 +43,9 @@ struct spool_opts {
 				   copy it within the log; 0: 64 */
 	size_t memory_bytes;	/* bodies kept until the first attempt ended;
 				   0: 64 MiB */
-	size_t ahead_bytes;	/* of a turn's records: so much is written
-				   while the turn goes on; 0: 768 KiB */
+	size_t ahead_bytes;	/* of a turn's records: once there is so much,
+				   it is written while the turn goes on, and
+				   the rest by parts of twice that; 0: 160 KiB */
 };
 
 /* One queued message as found at start. Everything is lent for the call. */

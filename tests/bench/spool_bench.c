@@ -10,7 +10,8 @@
  * accept  nothing is settled while time is taken. The log is made large
  *         before, and the run ends early when it is nearly full, so that
  *         neither growth nor old mail is measured. DIR may be used again.
- * AHEAD   so many KiB of a turn's records are written while it goes on
+ * AHEAD   so many KiB of a turn's records are written while it goes on, and
+ *         then parts of twice that
  * KEEP    this many of a hundred messages are never settled
  * FILES   so many files are made of old mail each second before any of it is
  *         copied within the log

@@ -27,7 +27,7 @@
 #define OLD_WANTED   48u /* so many are left lying */
 #define OLD_MAX	     4096u
 #define LARGE_BYTES  16384u
-#define AHEAD_BYTES  8192u /* few turns bring more than two messages */
+#define AHEAD_BYTES  4096u /* few turns bring more than two messages */
 #define CALM_EACH    200u
 #define CALM	     60u     /* of them are settled at once */
 #define STATES_MAX   60u     /* of one message: the marks are bits */
