@@ -312,6 +312,11 @@ void run_report_done(struct run *run, const struct report *report, int status);
 /* Nothing of it is left to be done: the leg waits again, or ends. */
 void run_finish(struct run *run);
 
+/* Adds whom a report to the address goes to: aliases are followed, as for mail
+ * that comes in. envelope: borrows; nothing is reported about it. */
+void report_address(const struct queue *queue, const char *address,
+		    struct envelope *envelope);
+
 /* ----------------------------------------------------------- telling.c */
 
 /* The spool could not give what it has of it. */

@@ -267,8 +267,7 @@ begin(struct digest *digest)
 	envelope.sender = mem_strdup("");
 	envelope.received_ms = queue_wall_ms(queue);
 	envelope.listener = mem_strdup(DIGEST_LISTENER);
-	envelope_add(&envelope, policy_postmaster(queue->policy))->notify =
-		NOTIFY_NEVER;
+	report_address(queue, policy_postmaster(queue->policy), &envelope);
 	digest->put.owner = digest;
 	digest->put.on_room = on_put_room;
 	digest->put.on_end = on_put_end;

@@ -259,6 +259,36 @@ report_to_digest(struct report *report)
 	}
 }
 
+/* ------------------------------------------------------- whom it goes to */
+
+/* A list as a sender does not hear of its failures as a whole. */
+#define ADDRESSEES_MAX 20
+
+static void
+on_addressee(void *arg, const struct addr *final)
+{
+	struct envelope *envelope = arg;
+
+	for (size_t i = 0; i < envelope->recipient_count; i++)
+		if (strcmp(envelope->recipients[i].address, final->text) == 0)
+			return;
+	/* RFC 3461, 6.1: nothing is reported about a report */
+	if (envelope->recipient_count < ADDRESSEES_MAX)
+		envelope_add(envelope, final->text)->notify = NOTIFY_NEVER;
+}
+
+void
+report_address(const struct queue *queue, const char *address,
+	       struct envelope *envelope)
+{
+	struct addr addr;
+
+	if (addr_parse(str_of(address), ADDR_ALLOW_UTF8, &addr) == NULL)
+		policy_expand(queue->policy, &addr, on_addressee, envelope);
+	else
+		envelope_add(envelope, address)->notify = NOTIFY_NEVER;
+}
+
 /* ------------------------------------------------------- for the run */
 
 static void
@@ -275,9 +305,7 @@ report_begin_put(struct report *report, const struct dsn_input *input)
 	envelope.sender = mem_strdup("");
 	envelope.received_ms = queue_wall_ms(run->queue);
 	envelope.listener = mem_strdup("report");
-	/* RFC 3461, 6.1: nothing is reported about a report */
-	envelope_add(&envelope, run->message->envelope.sender)->notify =
-		NOTIFY_NEVER;
+	report_address(run->queue, run->message->envelope.sender, &envelope);
 	envelope.is_utf8 = input->may_be_utf8;
 	envelope.is_8bit = dsn_is_8bit(input);
 	queue_put_begin(run->queue, &report->put, &envelope);

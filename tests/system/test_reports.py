@@ -225,3 +225,23 @@ def test_a_report_is_utf8_for_whom_smtputf8_reaches_alone(
     assert [status.get_content_type(), original.get_content_type()] == types
     assert ("utf-8; zoé@far.example" if options else
             "utf-8; zo\\x{E9}@far.example").encode() in report.content
+
+
+# ----------------------------------------------------------- whom they go to
+
+
+def test_a_report_to_an_alias_reaches_who_is_behind_it(relay, far, folder):
+    """As mail to it does: office@ and postmaster@ need no mailbox."""
+    table = folder / "aliases"
+    table.write_text("office: anna\n")
+    relay.domain("local.example", **dict(relay.domains["local.example"],
+                                         aliases=table))
+    relay.start()
+    with Talk(relay.mx, timeout=120) as talk:
+        talk.ehlo()
+        talk.mail("office@local.example", "bob@far.example")
+        assert talk.data(mails.message()).code == 250
+    report, = reports(relay)
+    assert report["To"] == "<office@local.example>" or \
+        "office@local.example" in report["To"]
+    assert relay.maildir("office") == []
