@@ -109,7 +109,7 @@ def test_every_file_that_is_installed_is_in_the_package(folder):
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         environment.pop(name, None)
     done = subprocess.run(["dh", "install"], cwd=work, capture_output=True,
-                          text=True, timeout=300, env=environment)
+                          text=True, timeout=1200, env=environment)
     assert done.returncode == 0, done.stderr
     packed = {re.sub(r"\.gz$", "", name)
               for name in files_below(work / "debian" / "ostler")}
