@@ -199,12 +199,15 @@ static bool
 exchange_has_bad_name(struct auth_exchange *exchange, struct str text)
 {
 	const char *mechanism = exchange->mechanism;
+	size_t name = strnlen(text.at, text.len);
 
 	if (exchange->has_name)
 		return false;
 	exchange->has_name = true;
 	if (strcasecmp(mechanism, "LOGIN") == 0)
-		return text.len == 0 || text.len > AUTH_NAME_MAX;
+		/* blank for the library; a NUL stands behind text */
+		return strspn(text.at, " \t\n\v\f\r") == name ||
+		       name != text.len || name > AUTH_NAME_MAX;
 	if (strcasecmp(mechanism, "PLAIN") == 0)
 		return plain_has_bad_name(text);
 	return str_starts_nocase(str_of(mechanism), "SCRAM-") &&

@@ -399,6 +399,8 @@ static const struct {
 	size_t front_len, back_len, name_len;
 } no_names[] = {
 	{"LOGIN", "", "", 0, 0, 0},
+	{"LOGIN", "\v\0", "", 2, 0, 0},
+	{"LOGIN", " \v ", "", 3, 0, 0},
 	{"LOGIN", "", "", 0, 0, 513},
 	{"LOGIN", "", "", 0, 0, 5000},
 	{"PLAIN", "\0", "\0pw", 1, 3, 513},
