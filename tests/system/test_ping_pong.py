@@ -80,6 +80,14 @@ def event(number):
     ][number // 2 % 6]
 
 
+def are_at_rest(pair):
+    """Empty at the same time: between two looks nothing came to either."""
+    looks = [[relay.status()["queue"] for relay in pair] for _ in range(2)]
+    first, second = [[queue["accepted"] for queue in look] for look in looks]
+    return first == second and not any(queue["messages"] for look in looks
+                                       for queue in look)
+
+
 def test_two_relays_that_bounce_at_each_other_come_to_rest(pair):
     with Talk(pair[0].mx, timeout=PATIENCE) as one, \
             Talk(pair[1].mx, timeout=PATIENCE) as other:
@@ -91,8 +99,7 @@ def test_two_relays_that_bounce_at_each_other_come_to_rest(pair):
             talk.mail(sender, recipient)
             reply = talk.data(content)
             assert reply.code == 250, reply
-    wait_for(lambda: not any(relay.status()["queue"]["messages"]
-                             for relay in pair), "rest", PATIENCE)
+    wait_for(lambda: are_at_rest(pair), "rest", PATIENCE)
     rows = [relay.status() for relay in pair]
 
     def total(*keys):
@@ -102,8 +109,12 @@ def test_two_relays_that_bounce_at_each_other_come_to_rest(pair):
         return sum(values)
     accepted = total("queue", "accepted")
     failed = total("queue", "bounced")
-    reports = sum(len(relay.events("dsn")) for relay in pair)
     told = total("digest", "waiting")
+
+    def reported():
+        return sum(len(relay.events("dsn")) for relay in pair)
+    wait_for(lambda: reported() >= failed - told, "the log's last lines")
+    reports = reported()
     assert total("queue", "expired") == 0
     # each message and each report of it is passed on HOPS times at most
     assert accepted <= EVENTS * 2 * (HOPS + 1), (accepted, EVENTS)
@@ -127,8 +138,7 @@ def test_two_relays_that_bounce_at_each_other_come_to_rest(pair):
     for relay in pair:
         relay.set("queue", digest="1h")
         relay.reload()
-    wait_for(lambda: not any(relay.status()["queue"]["messages"]
-                             for relay in pair), "rest again", PATIENCE)
+    wait_for(lambda: are_at_rest(pair), "rest again", PATIENCE)
     rows = [relay.status() for relay in pair]
     assert total("queue", "accepted") <= accepted + \
         (HOPS + 1) * sum(digests())
