@@ -46,6 +46,9 @@ setup(void)
 	box.opts.segments_soft = SOFT;
 	box.opts.segments_hard = 64;
 	box.opts.files_per_s = 1;
+	/* no part of a turn needs a segment larger than others, which would
+	 * have to make room for these one by one */
+	box.opts.ahead_bytes = 16 << 10;
 	disk_use(&calls);
 }
 
@@ -95,12 +98,16 @@ START_TEST(segments_are_not_made_and_dropped_in_turn)
 	/* so much mail waits that few segments are free */
 	enum { TURNS = 40, LAG = (SOFT - 3) * A_SEGMENT };
 	static uint64_t waiting[LAG];
-	unsigned made_before = 0;
+	unsigned made_before = 0, left = 0;
 
 	box_open(&box);
 	burst();
 	for (unsigned i = 0; i < TURNS * A_SEGMENT; i++) {
 		if (i == 2 * LAG) {
+			struct spool_stats stats;
+
+			spool_stats(box.spool, &stats);
+			left = (unsigned)(stats.log_bytes / 65536);
 			made_before = made;
 			dropped = 0;
 		}
@@ -108,10 +115,10 @@ START_TEST(segments_are_not_made_and_dropped_in_turn)
 			spool_done(box.spool, waiting[i % LAG]);
 		waiting[i % LAG] = put_one(i);
 	}
-	/* as many as are kept in hand, or those that are left of the burst:
+	/* as many as are kept in hand, and those that are left of the burst:
 	 * one for each turn otherwise */
 	ck_assert_uint_le(made - made_before, 2 * SOFT);
-	ck_assert_uint_le(dropped, 2 * SOFT);
+	ck_assert_uint_le(dropped, 2 * SOFT + left);
 	box_close(&box);
 }
 END_TEST
