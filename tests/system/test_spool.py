@@ -79,6 +79,36 @@ def test_the_format_is_told_so_that_a_stranger_can_read_it(stopped):
         assert body.endswith(wanted.rstrip(b"\r\n") + b"\r\n"), name
 
 
+def test_a_stranger_can_read_lines_about_neighbours(relay, far):
+    far.on_rcpt = lambda address: \
+        None if address.startswith("ok") else "451 4.2.0 not now"
+    relay.set("relay", trusted_networks=["127.0.0.0/8"])
+    relay.start()
+    with Talk(relay.mx) as talk:
+        talk.ehlo()
+        name, _ = submit(talk, " ".join(
+            to + "@far.example" for to in
+            ("ok", "a", "b", "c", "ok2", "d", "e", "ok3", "f")))
+    wait_for(lambda: [row for row in relay.queue()
+                      if row["state"] == "deferred"], "a deferred message")
+    relay.stop()
+    assert the_same(relay)[name]["recipients_left"] == 6
+    assert [line.partition(" ")[0]
+            for line in spool_reader.states(relay.spool)[name]] == \
+        ["to=0", "to=1-3", "to=4", "to=5-6", "to=7", "to=8"]
+    assert relay.ctl("fsck").code == 0
+    # read back from the log, and written behind it
+    relay.start()
+    relay.ctl("queue", "retry")
+    wait_for(lambda: relay.queue()[0]["attempts"] == 2, "one attempt more")
+    far.on_rcpt = lambda address: None
+    relay.stop()
+    assert the_same(relay)[name]["attempts"] == 2
+    relay.start()
+    relay.ctl("queue", "retry")
+    wait_for(lambda: not relay.queue(), "an empty queue")
+
+
 def test_a_stranger_can_read_what_kill_9_left(stopped):
     stopped.start()
     with Talk(stopped.mx) as talk:

@@ -208,8 +208,9 @@ def describe(number, message):
         if state["to"] == "all":
             is_held = state.get("held", "yes" if is_held else "no") == "yes"
         else:
-            index = int(state["to"])
-            to[index] = (to[index][0], state)
+            first, _, last = state["to"].partition("-")
+            for index in range(int(first), int(last or first) + 1):
+                to[index] = (to[index][0], state)
     left = [one for one in to if one[1]["state"] in ("queued", "held")]
     address, state = left[0] if left else ("", {"state": "queued"})
     attempts = int(state.get("attempts", 0))
@@ -233,6 +234,13 @@ def read(folder):
 
 def bodies(folder):
     return {id_text(number): message.body
+            for number, message in Spool(folder).live.items()}
+
+
+def states(folder):
+    """The state lines of each message, in order."""
+    return {id_text(number): [message.states[state]
+                              for state in sorted(message.states)]
             for number, message in Spool(folder).live.items()}
 
 
