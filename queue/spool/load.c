@@ -16,7 +16,10 @@
 #include "queue/spool/disk.h"
 
 #define LANES 4
-#define CHUNK 64 /* files a job */
+/* A job reads so many files, or fewer when their envelopes and states are so
+ * much: a list that waits for days has megabytes of them. */
+#define CHUNK	    64
+#define CHUNK_BYTES ((size_t)4 << 20)
 
 #define TRIES	 5 /* of a folder or file: descriptors or memory may be short */
 #define PAUSE_MS 200
@@ -99,6 +102,7 @@ run(struct work_job *job)
 {
 	struct lane *lane = container_of(job, struct lane, job);
 	int msg_fd = lane->spool->files.fd;
+	size_t bytes = 0;
 
 	if (!lane->is_listed) {
 		lane->status = list_folder(lane, msg_fd);
@@ -106,11 +110,15 @@ run(struct work_job *job)
 		lane->at = 0;
 	}
 	lane->file_count = 0;
-	while (lane->file_count < CHUNK && lane->at < lane->id_count) {
+	while (lane->file_count < CHUNK && lane->at < lane->id_count &&
+	       bytes < CHUNK_BYTES) {
 		struct found_file *file = &lane->files[lane->file_count++];
 
 		*file = (struct found_file){.id = lane->ids[lane->at++]};
 		load_file(file, msg_fd);
+		if (file->status == 0)
+			bytes += file->text.head.text_bytes +
+				 file->text.states_len;
 	}
 }
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* Envelopes and states as a start and a stopped spool give them back. */
 #include <errno.h>
+#include <fcntl.h>
 
+#include "queue/spool/check.h"
+#include "queue/spool/files.h"
 #include "tests/unit/spool_box.h"
 
 static struct box box;
@@ -143,7 +146,115 @@ START_TEST(a_bad_block_beside_a_message_is_not_held_against_it)
 }
 END_TEST
 
+/* ------------------------------------------- of a message that is a file */
+
+enum { LINE = 4 << 20 };
+
+/* A line of the stopped spool's file. */
+static void
+append(uint64_t id, uint32_t number)
+{
+	static char text[LINE], line[LINE + FILE_LINE_SUFFIX];
+	char name[FILES_NAME_MAX], path[256];
+	size_t len;
+	int fd;
+
+	memset(text, 'a' + (int)(number % 26), sizeof(text));
+	len = file_state_encode(id, number, text, sizeof(text), line);
+	(void)snprintf(path, sizeof(path), "%s/msg/%s", box.dir,
+		       files_name(id, name));
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, line, len), (int)len);
+	(void)close(fd);
+}
+
+static void
+check_many(unsigned lines)
+{
+	ck_assert_uint_eq(box.errors, 0);
+	ck_assert_uint_eq(box.found_count, 1);
+	ck_assert_uint_eq(strlen(box.found[0].states),
+			  (size_t)lines * (LINE + 1));
+}
+
+static void
+on_finding(void *arg, const struct spool_finding *finding)
+{
+	ck_abort_msg("%s: %s", finding->file, finding->text);
+}
+
+START_TEST(states_of_more_than_64_mib_are_no_damage)
+{
+	enum { LINES = 17 };
+	struct spool_check check = {.found = on_finding};
+	uint64_t id;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 100000, &id), 0);
+	box_close(&box);
+	for (unsigned i = 1; i <= LINES; i++)
+		append(id, i);
+	ck_assert_int_eq(spool_scan(box.dir, box_add_found, box_on_report, &box,
+				    &box.err),
+			 0);
+	check_many(LINES);
+	ck_assert_int_eq(spool_check(box.dir, &check, &box.err), 0);
+	ck_assert_uint_eq(check.in_files, 1);
+	box_open(&box);
+	check_many(LINES);
+	box_close(&box);
+}
+END_TEST
+
+static unsigned files_opened, files_held;
+
+static int
+counting_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	/* XX/ID, by one worker: all are in one folder */
+	if (strlen(name) == 3 + 13 && name[2] == '/') {
+		files_opened++;
+		if (files_opened - box.found_count > files_held)
+			files_held = files_opened - (unsigned)box.found_count;
+	}
+	return disk_calls_real.openat(dir, name, flags, mode);
+}
+
+START_TEST(a_start_holds_few_files_with_many_states_at_once)
+{
+	enum { FOLDERS = 256, FILES = 6 };
+	struct disk_calls calls = disk_calls_real;
+	static uint64_t ids[FILES];
+
+	box_open(&box);
+	for (unsigned i = 0; i < FILES; i++) {
+		for (unsigned k = 0; i != 0 && k < FOLDERS - 1; k++) {
+			struct box_put put;
+
+			box_begin(&box, &put);
+			spool_put_abort(&put.put);
+		}
+		ck_assert_int_eq(box_put(&box, i, 20000, &ids[i]), 0);
+		ck_assert_uint_eq(ids[i] % FOLDERS, ids[0] % FOLDERS);
+	}
+	box_close(&box);
+	for (unsigned i = 0; i < FILES; i++)
+		append(ids[i], 1);
+	calls.openat = counting_openat;
+	disk_use(&calls);
+	box_open(&box);
+	disk_use(NULL);
+	ck_assert_uint_eq(box.found_count, FILES);
+	ck_assert_uint_eq(files_opened, FILES);
+	ck_assert_uint_le(files_held, 2);
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool states", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_start_gives_back_each_envelope_and_its_states);
 	  tcase_add_test(tc,
-			 a_bad_block_beside_a_message_is_not_held_against_it);)
+			 a_bad_block_beside_a_message_is_not_held_against_it);
+	  tcase_add_test(tc, states_of_more_than_64_mib_are_no_damage);
+	  tcase_add_test(tc, a_start_holds_few_files_with_many_states_at_once);)
