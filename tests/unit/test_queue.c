@@ -270,6 +270,82 @@ START_TEST(a_restart_in_between_keeps_what_became_of_each)
 }
 END_TEST
 
+enum { STATES_MAX = 65536 };
+
+static unsigned
+count_lines(const char *text)
+{
+	unsigned lines = 0;
+
+	for (; *text != '\0'; text++)
+		lines += *text == '\n';
+	return lines;
+}
+
+static void
+on_found(void *arg, const struct spool_found *found)
+{
+	(void)snprintf(arg, STATES_MAX, "%s", found->states);
+}
+
+static void
+on_report(void *arg, bool is_error, const char *file, const char *text)
+{
+	ck_abort_msg("%s: %s", file, text);
+}
+
+/* Of a stopped spool with one message. */
+static void
+states_of(const struct world *world, char out[STATES_MAX])
+{
+	struct err err = ERR_INIT;
+
+	out[0] = '\0';
+	ck_assert_int_eq(spool_scan(world->dir, on_found, on_report, out, &err),
+			 0);
+}
+
+START_TEST(an_attempt_at_a_thousand_neighbours_is_a_line_or_two)
+{
+	static char addresses[1000][32], states[STATES_MAX];
+	static const char *to[COUNT(addresses) + 1];
+	struct world world;
+
+	for (unsigned i = 0; i < COUNT(addresses); i++) {
+		(void)snprintf(addresses[i], sizeof(addresses[i]),
+			       "%s.%u@a.test", i == 500 ? "ok" : "later", i);
+		to[i] = addresses[i];
+	}
+	world_init(&world);
+	(void)send_to(&world, AUTHOR, to, 0);
+	settle_down(&world);
+	for (unsigned attempts = 1; attempts <= 2; attempts++) {
+		char want[96];
+
+		world_close(&world, 1000);
+		states_of(&world, states);
+		for (unsigned k = 0; k < 2; k++) {
+			(void)snprintf(want, sizeof(want),
+				       "to=%s state=queued attempts=%u next=",
+				       k == 0 ? "0-499" : "501-999", attempts);
+			ck_assert_ptr_nonnull(strstr(states, want));
+		}
+		ck_assert_uint_eq(count_lines(states), 1 + 2 * attempts);
+		/* read back, not tried before its time, and tried again */
+		box_open(&world);
+		settle_down(&world);
+		ck_assert_uint_eq(stats_of(&world).deferred, 1);
+		buf_clear(&peer.log);
+		advance(&world, attempts == 1 ? 67 : 331);
+		settle_down(&world);
+		ck_assert_ptr_nonnull(
+			strstr(buf_text(&peer.log), "later.999@a.test"));
+		ck_assert_ptr_null(strstr(buf_text(&peer.log), "ok."));
+	}
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(who_was_not_tried_is_not_deferred_after_a_restart)
 {
 	struct world world;
@@ -545,4 +621,6 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_put_that_is_given_up_leaves_nothing);
 	tcase_add_test(tc, ten_thousand_messages_pass_within_their_limits);
 	tcase_add_test(tc, memory_of_waiting_mail_is_counted_and_small);
+	tcase_add_test(tc,
+		       an_attempt_at_a_thousand_neighbours_is_a_line_or_two);
 	tcase_add_test(tc, who_was_not_tried_is_not_deferred_after_a_restart);)
