@@ -169,23 +169,25 @@ exchange_database_fails(struct auth_exchange *exchange)
 static bool
 plain_has_bad_name(struct str text)
 {
-	size_t authzid = strnlen(text.at, text.len), rest;
+	size_t authzid = strnlen(text.at, text.len), authcid, rest;
 
 	if (authzid == text.len)
 		return false; /* malformed: the plugin says so */
 	rest = text.len - authzid - 1;
-	return authzid > AUTH_NAME_MAX ||
-	       strnlen(text.at + authzid + 1, rest) > AUTH_NAME_MAX;
+	authcid = strnlen(text.at + authzid + 1, rest);
+	return authzid > AUTH_NAME_MAX || authcid > AUTH_NAME_MAX ||
+	       (authcid == 0 && rest != 0);
 }
 
-/* n=name,r=nonce behind n,a=authzid,   RFC 5802, 7; no part is ever long */
+/* n=name,r=nonce behind n,a=authzid,   RFC 5802, 7; no part is ever long, and
+ * the name not empty */
 static bool
 scram_has_bad_name(struct str text)
 {
 	struct str part;
 
 	while (str_cut(&text, ',', &part))
-		if (part.len > AUTH_NAME_MAX)
+		if (part.len > AUTH_NAME_MAX || str_is(part, "n="))
 			return true;
 	return false;
 }
@@ -193,7 +195,8 @@ scram_has_bad_name(struct str text)
 /*
  * A name that nobody has, in the first message that has names. The plugins of
  * libsasl2 forget to free the message, password and all, when the library does
- * not take the name: a stranger could fill the memory with it.
+ * not take the name: a stranger could fill the memory with it. For an empty
+ * one they say what they say of a database that fails.
  */
 static bool
 exchange_has_bad_name(struct auth_exchange *exchange, struct str text)
@@ -202,6 +205,10 @@ exchange_has_bad_name(struct auth_exchange *exchange, struct str text)
 	size_t name = strnlen(text.at, text.len);
 
 	if (exchange->has_name)
+		return false;
+	/* "AUTH LOGIN =": nothing yet, the plugin asks for the name */
+	if (strcasecmp(mechanism, "LOGIN") == 0 && !exchange->is_begun &&
+	    text.len == 0)
 		return false;
 	exchange->has_name = true;
 	if (strcasecmp(mechanism, "LOGIN") == 0)

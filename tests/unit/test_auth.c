@@ -406,8 +406,11 @@ static const struct {
 	{"PLAIN", "\0", "\0pw", 1, 3, 513},
 	{"PLAIN", "\0", "\0pw", 1, 3, 5000},
 	{"PLAIN", "", "\0anna\0secret 1", 0, 14, 5000},
+	{"PLAIN", "\0", "\0pw", 1, 3, 0},
+	{"PLAIN", "anna\0", "\0pw", 5, 3, 0},
 	{"SCRAM-SHA-256", "n,,n=", ",r=abcdefgh", 5, 11, 5000},
 	{"SCRAM-SHA-256", "n,a=", ",n=anna,r=abcdefgh", 4, 18, 5000},
+	{"SCRAM-SHA-256", "n,,n=", ",r=abcdefgh", 5, 11, 0},
 };
 
 struct no_name_talk {
@@ -449,6 +452,27 @@ START_TEST(a_name_that_nobody_can_have_is_denied_before_the_library_sees_it)
 	ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
 	ck_assert_int_eq(talk.result, AUTH_DENIED);
 	ck_assert_uint_eq(talk.challenges, 1);
+	auth_free(talk.exchange);
+	free(talk.message);
+	close_server();
+}
+END_TEST
+
+START_TEST(login_asks_for_the_name_behind_an_empty_initial_response)
+{
+	struct auth_start start = {
+		.mechanism = str_of("LOGIN"),
+		.has_initial = true,
+		.initial = str_of("="),
+		.is_secure = true,
+	};
+	struct no_name_talk talk = {.message = auth_encode64("", 0)};
+
+	open_server();
+	talk.exchange = auth_begin(server, &start, on_no_name, &talk);
+	ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
+	ck_assert_uint_eq(talk.challenges, 1);
+	ck_assert_int_eq(talk.result, AUTH_DENIED); /* still no name */
 	auth_free(talk.exchange);
 	free(talk.message);
 	close_server();
@@ -619,6 +643,8 @@ UNIT_MAIN(
 		tc,
 		a_name_that_nobody_can_have_is_denied_before_the_library_sees_it,
 		0, (int)COUNT(no_names));
+	tcase_add_test(
+		tc, login_asks_for_the_name_behind_an_empty_initial_response);
 	tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
 	tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
 	tcase_add_test(tc, logins_are_added_changed_listed_and_removed);
