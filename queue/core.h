@@ -312,8 +312,9 @@ void run_report_done(struct run *run, const struct report *report, int status);
 /* Nothing of it is left to be done: the leg waits again, or ends. */
 void run_finish(struct run *run);
 
-/* Adds whom a report to the address goes to: aliases are followed, as for mail
- * that comes in. envelope: borrows; nothing is reported about it. */
+/* Adds whom a report to the address goes to, 20 at most: aliases are followed,
+ * as for mail that comes in. envelope: borrows; nothing is reported about it,
+ * and it asks for SMTPUTF8 when one of them does. */
 void report_address(const struct queue *queue, const char *address,
 		    struct envelope *envelope);
 

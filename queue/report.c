@@ -189,9 +189,6 @@ telling_init(struct telling *telling, const struct report *report)
 		.original = buf_bytes(&run->original),
 		.original_len = buf_len(&run->original),
 		.original_size = envelope->size,
-		/* RFC 6531, 3.4: such a sender is reached by SMTPUTF8 only, so
-		 * nothing more is asked of the way back */
-		.may_be_utf8 = !str_is_ascii(str_of(envelope->sender)),
 	};
 }
 
@@ -265,6 +262,14 @@ report_to_digest(struct report *report)
 #define ADDRESSEES_MAX 20
 
 static void
+add_addressee(struct envelope *envelope, const char *address)
+{
+	/* RFC 3461, 6.1: nothing is reported about a report */
+	envelope_add(envelope, address)->notify = NOTIFY_NEVER;
+	envelope->is_utf8 |= !str_is_ascii(str_of(address));
+}
+
+static void
 on_addressee(void *arg, const struct addr *final)
 {
 	struct envelope *envelope = arg;
@@ -272,9 +277,8 @@ on_addressee(void *arg, const struct addr *final)
 	for (size_t i = 0; i < envelope->recipient_count; i++)
 		if (strcmp(envelope->recipients[i].address, final->text) == 0)
 			return;
-	/* RFC 3461, 6.1: nothing is reported about a report */
 	if (envelope->recipient_count < ADDRESSEES_MAX)
-		envelope_add(envelope, final->text)->notify = NOTIFY_NEVER;
+		add_addressee(envelope, final->text);
 }
 
 void
@@ -286,13 +290,24 @@ report_address(const struct queue *queue, const char *address,
 	if (addr_parse(str_of(address), ADDR_ALLOW_UTF8, &addr) == NULL)
 		policy_expand(queue->policy, &addr, on_addressee, envelope);
 	else
-		envelope_add(envelope, address)->notify = NOTIFY_NEVER;
+		add_addressee(envelope, address);
+}
+
+/* RFC 6531, 3.4: whom SMTPUTF8 reaches only, of him nothing more is asked when
+ * the report needs it. Aliases may lead to others, too. */
+static bool
+wants_utf8(const struct envelope *envelope)
+{
+	for (size_t i = 0; i < envelope->recipient_count; i++)
+		if (str_is_ascii(str_of(envelope->recipients[i].address)))
+			return false;
+	return true;
 }
 
 /* ------------------------------------------------------- for the run */
 
 static void
-report_begin_put(struct report *report, const struct dsn_input *input)
+report_begin_put(struct report *report, struct dsn_input *input)
 {
 	struct run *run = report->run;
 	struct envelope envelope;
@@ -306,7 +321,7 @@ report_begin_put(struct report *report, const struct dsn_input *input)
 	envelope.received_ms = queue_wall_ms(run->queue);
 	envelope.listener = mem_strdup("report");
 	report_address(run->queue, run->message->envelope.sender, &envelope);
-	envelope.is_utf8 = input->may_be_utf8;
+	input->may_be_utf8 = wants_utf8(&envelope);
 	envelope.is_8bit = dsn_is_8bit(input);
 	queue_put_begin(run->queue, &report->put, &envelope);
 }

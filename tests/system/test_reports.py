@@ -245,3 +245,47 @@ def test_a_report_to_an_alias_reaches_who_is_behind_it(relay, far, folder):
     assert report["To"] == "<office@local.example>" or \
         "office@local.example" in report["To"]
     assert relay.maildir("office") == []
+
+
+@pytest.mark.parametrize("sender, alias, target, wants_utf8", [
+    # whom he leads to may have a server without SMTPUTF8
+    ("zoë@local.example", "zoë", "zoe@back.example", False),
+    ("office@local.example", "office", "zoë@back.example", True),
+])
+def test_a_report_asks_for_what_those_behind_an_alias_need(
+        relay, names, folder, far, make_sink, sender, alias, target,
+        wants_utf8):
+    back = make_sink(port=far.port)
+    names.domain("back.example", back.host)
+    table = folder / "aliases"
+    table.write_text(f"{alias}: {target}\n")
+    relay.domain("local.example", **dict(relay.domains["local.example"],
+                                         aliases=table))
+    relay.start()
+    with Talk(relay.mx, timeout=120) as talk:
+        talk.ehlo()
+        utf8 = "" if sender.isascii() else " SMTPUTF8"
+        assert talk.say(f"MAIL FROM:<{sender}>{utf8}").code == 250
+        assert talk.say("RCPT TO:<bob@far.example>").code == 250
+        assert talk.data(mails.message()).code == 250
+    report, = back.wait()
+    assert report.recipients == [target]
+    assert ("SMTPUTF8" in report.options) == wants_utf8
+    assert report.content.isascii() or wants_utf8
+
+
+def test_a_report_to_a_long_list_reaches_twenty_of_it(relay, far, folder):
+    table = folder / "aliases"
+    people = [f"p{i}" for i in range(25)]
+    table.write_text(f"list: {', '.join(people)}\n")
+    relay.domain("local.example", **dict(relay.domains["local.example"],
+                                         aliases=table))
+    relay.start()
+    with Talk(relay.mx, timeout=120) as talk:
+        talk.ehlo()
+        talk.mail("list@local.example", "bob@far.example")
+        assert talk.data(mails.message()).code == 250
+    for name in people[:20]:
+        relay.wait_maildir(name)
+    relay.wait_empty()
+    assert [relay.maildir(name) for name in people[20:]] == [[]] * 5
