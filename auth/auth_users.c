@@ -103,14 +103,19 @@ users_fail(struct err *err, const char *path)
 }
 
 static int
-users_lock(struct auth_users *users, struct err *err)
+users_lock(struct auth_users *users, bool may_wait, struct err *err)
 {
+	int how = may_wait ? LOCK_EX : LOCK_EX | LOCK_NB;
 	char *path = mem_printf("%s.lock", users->database);
 	int rc = 0;
 
 	users->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (users->lock_fd < 0 || flock(users->lock_fd, LOCK_EX) < 0)
+	if (users->lock_fd < 0 || flock(users->lock_fd, how) < 0) {
 		rc = users_fail(err, path);
+		if (users->lock_fd >= 0)
+			(void)close(users->lock_fd);
+		users->lock_fd = -1;
+	}
 	free(path);
 	return rc;
 }
@@ -183,9 +188,9 @@ users_commit(struct auth_users *users, struct err *err)
 	return rc < 0 ? rc : users_make_copy(users, err);
 }
 
-int
-auth_users_open(const char *database, const char *realm, const char *group,
-		struct auth_users **out, struct err *err)
+static int
+users_open(const char *database, const char *realm, const char *group,
+	   bool may_wait, struct auth_users **out, struct err *err)
 {
 	struct auth_users *users = mem_zalloc(sizeof(*users));
 	int rc;
@@ -196,7 +201,7 @@ auth_users_open(const char *database, const char *realm, const char *group,
 	users->realm = mem_strdup(realm);
 	users->group = mem_strdup(group);
 	(void)umask(0077);
-	rc = users_lock(users, err);
+	rc = users_lock(users, may_wait, err);
 	if (rc == 0)
 		rc = users_make_copy(users, err);
 	if (rc == 0)
@@ -209,6 +214,20 @@ auth_users_open(const char *database, const char *realm, const char *group,
 	return 0;
 }
 
+int
+auth_users_open(const char *database, const char *realm, const char *group,
+		struct auth_users **out, struct err *err)
+{
+	return users_open(database, realm, group, true, out, err);
+}
+
+int
+auth_users_look(const char *database, const char *realm,
+		struct auth_users **out, struct err *err)
+{
+	return users_open(database, realm, NULL, false, out, err);
+}
+
 void
 auth_users_close(struct auth_users *users)
 {
@@ -218,9 +237,10 @@ auth_users_close(struct auth_users *users)
 		sasl_dispose(&users->conn);
 	if (users->is_started)
 		sasl_server_done();
-	(void)unlink(users->copy); /* unchanged, or already in place */
-	if (users->lock_fd >= 0)
+	if (users->lock_fd >= 0) {
+		(void)unlink(users->copy); /* unchanged, or already in place */
 		(void)close(users->lock_fd);
+	} /* else it is who holds the lock whose copy that is */
 	free(users->database);
 	free(users->copy);
 	free(users->realm);

@@ -13,8 +13,13 @@
 
 struct auth_users;
 
-/* Makes the file (0640, group `group` when not NULL) if it is not there. */
+/* Makes the file (0640, group `group` when not NULL) if it is not there. Waits
+ * for another who has it open. */
 int auth_users_open(const char *database, const char *realm, const char *group,
+		    struct auth_users **out, struct err *err);
+/* To list only; -EWOULDBLOCK where another has it open, who may be asking for a
+ * password. */
+int auth_users_look(const char *database, const char *realm,
 		    struct auth_users **out, struct err *err);
 void auth_users_close(struct auth_users *users);
 

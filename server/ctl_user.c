@@ -192,8 +192,8 @@ ctl_user_count(struct ctl *ctl)
 	struct err err = ERR_INIT;
 	int count = 0;
 
-	if (auth_users_open(ctl->config->auth.database, ctl->config->auth.realm,
-			    user_group(ctl->config), &users, &err) < 0)
+	if (auth_users_look(ctl->config->auth.database, ctl->config->auth.realm,
+			    &users, &err) < 0)
 		return -1;
 	if (auth_users_list(users, on_counted, &count, &err) < 0)
 		count = -1;

@@ -521,6 +521,31 @@ count_name(void *arg, const char *name)
 	++*(int *)arg;
 }
 
+START_TEST(who_only_looks_waits_for_nobody_who_changes_logins)
+{
+	struct auth_users *users, *looking;
+	struct err err = ERR_INIT;
+	int count = 0;
+
+	make_database();
+	ck_assert_int_eq(auth_users_open(database, "ostler", NULL, &users,
+					 &err),
+			 0);
+	ck_assert_int_eq(auth_users_look(database, "ostler", &looking, &err),
+			 -EWOULDBLOCK);
+	/* and takes nothing away */
+	ck_assert_int_eq(auth_users_list(users, count_name, &count, &err), 0);
+	ck_assert_int_eq(count, 2);
+	auth_users_close(users);
+	ck_assert_int_eq(auth_users_look(database, "ostler", &looking, &err),
+			 0);
+	ck_assert_int_eq(auth_users_list(looking, count_name, &count, &err), 0);
+	ck_assert_int_eq(count, 4);
+	auth_users_close(looking);
+	remove_database();
+}
+END_TEST
+
 START_TEST(logins_are_added_changed_listed_and_removed)
 {
 	struct auth_users *users;
@@ -647,6 +672,7 @@ UNIT_MAIN(
 		tc, login_asks_for_the_name_behind_an_empty_initial_response);
 	tcase_add_test(tc, an_exchange_may_be_left_at_any_time);
 	tcase_add_test(tc, a_server_closed_meanwhile_outlives_its_exchanges);
+	tcase_add_test(tc, who_only_looks_waits_for_nobody_who_changes_logins);
 	tcase_add_test(tc, logins_are_added_changed_listed_and_removed);
 	tcase_add_test(tc, an_empty_file_is_a_database_without_logins);
 	tcase_add_loop_test(tc, a_broken_database_is_told_and_never_empty, 0,
