@@ -15,7 +15,7 @@
 #include "queue/spool/mutant.h"
 #include "queue/spool/spool.h"
 
-#define FIRST_READ 2048u       /* of a file: usually all of its head */
+#define FIRST_READ 2048u      /* of a file: usually all of its head */
 #define TAIL_MAX   (1u << 30) /* of state lines of one message */
 
 char *
@@ -249,6 +249,12 @@ append_at(uint64_t id, const char *tail, size_t len, uint32_t first)
 	return bad != 0 && first <= last + 1 ? (size_t)(at - tail) : len;
 }
 
+bool
+files_is_lost(int status)
+{
+	return status == -EIO || status == -EUCLEAN;
+}
+
 int
 files_append(struct files *files, uint64_t id, uint32_t first,
 	     const char *states, size_t states_bytes, bool *out_is_unread)
@@ -259,8 +265,11 @@ files_append(struct files *files, uint64_t id, uint32_t first,
 	size_t len = 0;
 	char *tail = NULL;
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (out_is_unread != NULL)
+			*out_is_unread = files_is_lost(fd);
 		return fd;
+	}
 	rc = read_head(fd, id, &text);
 	if (rc == 0)
 		rc = read_tail(fd, &text.head, &tail, &len, &at);

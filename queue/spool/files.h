@@ -86,6 +86,10 @@ int files_write_into(struct files *files, const struct log_text *message,
 int files_append(struct files *files, uint64_t id, uint32_t first,
 		 const char *states, size_t states_bytes, bool *out_is_unread);
 
+/* Whether it is the one file or folder entry that the disk does not give back,
+ * and not the system that is short of something. */
+bool files_is_lost(int status);
+
 /* What stands behind the body, which is the caller's; and other lines in
  * their place, durably: for a check, while nobody else is there. */
 int files_read_tail(struct files *files, uint64_t id, char **out,

@@ -431,6 +431,7 @@ struct aside_job {
 	uint32_t at;
 	size_t len;
 	int status;
+	bool is_lost; /* not even the file's name is to be had */
 };
 
 void
@@ -483,6 +484,7 @@ run_aside(struct work_job *work)
 	}
 	job->status = disk_rename(spool->files.fd, files_name(job->id, from),
 				  spool->door.corrupt_fd, name);
+	job->is_lost = files_is_lost(job->status);
 	if (job->status == -ENOENT)
 		job->status = 0; /* there is nothing to keep */
 	if (job->status == 0)
@@ -490,6 +492,28 @@ run_aside(struct work_job *work)
 	if (job->status == 0)
 		job->status =
 			files_sync_folder(&spool->files, files_folder(job->id));
+}
+
+/*
+ * It stays as it is. If the disk gives nothing of a file back, not even its
+ * name, head must not wait for it: what the log says of it besides is given up,
+ * and tried again, should the file be there again one day.
+ */
+static void
+leave_there(struct spool *spool, const struct aside_job *job, uint32_t handle)
+{
+	struct entry *entry;
+
+	/* whoever meets it next tries again: the tick, if it is in the way */
+	spool->is_late = true;
+	if (handle == 0)
+		return;
+	entry = index_at(&spool->index, handle);
+	entry->flags &= (uint32_t)~ENTRY_DAMAGED & 0xff;
+	if (!job->is_lost)
+		return;
+	spool_unlist(spool, handle);
+	index_drop_notes(&spool->index, entry);
 }
 
 static void
@@ -509,12 +533,7 @@ on_aside(struct work_job *work)
 				"a damaged message cannot be set aside: %s",
 				strerror(-job->status));
 		spool->is_aside_told = true;
-		/* whoever meets it next tries again: the tick, if it is in the
-		 * way */
-		spool->is_late = true;
-		if (handle != 0)
-			index_at(&spool->index, handle)->flags &=
-				(uint32_t)~ENTRY_DAMAGED & 0xff;
+		leave_there(spool, job, handle);
 		return;
 	}
 	spool->is_aside_told = false;

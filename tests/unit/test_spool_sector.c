@@ -358,6 +358,79 @@ START_TEST(a_file_that_cannot_be_read_is_set_aside_as_it_is)
 }
 END_TEST
 
+/* Nor opened or renamed: what is bad is where the disk keeps its place. */
+static char no_file[FILES_NAME_MAX];
+
+static bool
+is_no_file(const char *name)
+{
+	bool is_it;
+
+	pthread_mutex_lock(&lock);
+	is_it = strcmp(name, no_file) == 0;
+	pthread_mutex_unlock(&lock);
+	if (is_it)
+		errno = EIO;
+	return is_it;
+}
+
+static int
+losing_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	return is_no_file(name)
+		       ? -1
+		       : disk_calls_real.openat(dir, name, flags, mode);
+}
+
+static int
+losing_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return is_no_file(from)
+		       ? -1
+		       : disk_calls_real.renameat(from_dir, from, to_dir, to);
+}
+
+static void
+lose_file(const char *name)
+{
+	pthread_mutex_lock(&lock);
+	(void)snprintf(no_file, sizeof(no_file), "%s", name);
+	pthread_mutex_unlock(&lock);
+}
+
+START_TEST(a_file_that_cannot_be_opened_stops_nothing_either)
+{
+	struct disk_calls calls = disk_calls_real;
+	char name[FILES_NAME_MAX];
+	struct spool_stats stats;
+	uint64_t large;
+
+	calls.openat = losing_openat;
+	calls.renameat = losing_renameat;
+	disk_use(&calls);
+	box_open(&box);
+	put_old();
+	ck_assert_int_eq(box_put(&box, OLD, 30000, &large), 0);
+	ck_assert_int_eq(box_state(&box, large, "one"), 0);
+	lose_file(files_name(large, name));
+	pass_by(1000);
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_le(stats.log_bytes, SOFT * 65536);
+	/* that it cannot be read, and not be set aside */
+	ck_assert_uint_eq(box.errors, 2);
+	ck_assert_ptr_nonnull(entry_of(large));
+	lose_file("");
+	box_close(&box);
+	box_open(&box);
+	ck_assert_uint_eq(box.errors, 0);
+	ck_assert_ptr_nonnull(box_find(&box, large));
+	spool_done(box.spool, large);
+	box_close(&box);
+	box_open(&box);
+	check_neighbours(OLD);
+}
+END_TEST
+
 UNIT_MAIN("spool_sector", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_set_timeout(tc, 300); tcase_add_loop_test(
 		  tc, what_cannot_be_read_is_set_aside_and_all_else_goes_on, 0,
@@ -367,4 +440,6 @@ UNIT_MAIN("spool_sector", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_loop_test(tc,
 			      a_state_that_cannot_be_read_costs_the_state_alone,
 			      0, 2);
-	  tcase_add_test(tc, a_file_that_cannot_be_read_is_set_aside_as_it_is);)
+	  tcase_add_test(tc, a_file_that_cannot_be_read_is_set_aside_as_it_is);
+	  tcase_add_test(tc,
+			 a_file_that_cannot_be_opened_stops_nothing_either);)
