@@ -304,6 +304,9 @@ print_tries(const json_t *row)
 	size_t index;
 
 	(void)printf("\nattempts\n");
+	if (number(row, "tries_before") != 0)
+		(void)printf("  (%llu before)\n",
+			     (unsigned long long)number(row, "tries_before"));
 	json_array_foreach(json_object_get(row, "tries"), index, one)
 	{
 		char date[CLOCK_DATE_MAX];

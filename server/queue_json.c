@@ -91,10 +91,25 @@ queue_json_item(const struct queue_item *item)
 			 queue_json_line(item->why));
 }
 
+/* Of a list that waits for days there are millions, which are told of by some
+ * hundred lines; all of this is one turn of the loop. */
+#define TRIES_MAX 5000
+
 struct attempts {
 	json_t *list;
 	const struct envelope *envelope;
+	uint64_t count, skip; /* of all; of the oldest */
 };
+
+static void
+count_attempt(void *arg, size_t recipient, const struct attempt *attempt)
+{
+	struct attempts *attempts = arg;
+
+	(void)recipient;
+	(void)attempt;
+	attempts->count++;
+}
 
 static void
 on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
@@ -106,6 +121,10 @@ on_attempt(void *arg, size_t recipient, const struct attempt *attempt)
 				 ? envelope->recipients[recipient].address
 				 : "";
 
+	if (attempts->skip != 0) {
+		attempts->skip--;
+		return;
+	}
 	json_array_append_new(
 		attempts->list,
 		json_pack("{s:I,s:o,s:s,s:s,s:s,s:o,s:o,s:i,s:o,s:o,s:i,s:o,"
@@ -151,17 +170,22 @@ recipient_json(const struct recipient *r)
 json_t *
 queue_json_envelope(const struct envelope *envelope, const char *states)
 {
-	struct attempts attempts = {json_array(), envelope};
+	struct attempts attempts = {json_array(), envelope, 0, 0};
 	json_t *recipients = json_array();
 	char id[SPOOL_ID_MAX];
+	uint64_t before;
 
 	for (size_t i = 0; i < envelope->recipient_count; i++)
 		json_array_append_new(recipients,
 				      recipient_json(&envelope->recipients[i]));
+	envelope_each_attempt(states, envelope->recipient_count, count_attempt,
+			      &attempts);
+	before = attempts.count > TRIES_MAX ? attempts.count - TRIES_MAX : 0;
+	attempts.skip = before;
 	envelope_each_attempt(states, envelope->recipient_count, on_attempt,
 			      &attempts);
 	return json_pack("{s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:b,s:b,"
-			 "s:b,s:o,s:o}",
+			 "s:b,s:o,s:I,s:o}",
 			 "id", spool_id_format(envelope->id, id), "received_ms",
 			 (json_int_t)envelope->received_ms, "size",
 			 (json_int_t)envelope->size, "sender",
@@ -176,7 +200,8 @@ queue_json_envelope(const struct envelope *envelope, const char *states)
 						: "",
 			 "8bit", envelope->is_8bit, "smtputf8",
 			 envelope->is_utf8, "held", envelope->is_held,
-			 "recipients", recipients, "tries", attempts.list);
+			 "recipients", recipients, "tries_before",
+			 (json_int_t)before, "tries", attempts.list);
 }
 
 static const char *

@@ -18,7 +18,8 @@ struct queue_item;
 
 json_t *queue_json_item(const struct queue_item *item);
 
-/* The envelope, each recipient's state, every attempt. */
+/* The envelope, each recipient's state, and the newest attempts, with the
+ * number of those before. */
 json_t *queue_json_envelope(const struct envelope *envelope,
 			    const char *states);
 
