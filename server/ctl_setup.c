@@ -518,12 +518,28 @@ print_key(const struct setup *setup)
 	free(key);
 }
 
+/* One that is there may be /home: install would take it from its owner. */
+static void
+print_maildir(const char *path)
+{
+	const struct passwd *user = getpwnam("ostler");
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		(void)printf("  install -d -o ostler -g ostler %s\n", path);
+	else if (user == NULL || st.st_uid != user->pw_uid)
+		(void)printf("  # %s is another's: Maildirs need a folder of "
+			     "ostler's own, in `deliver`\n",
+			     path);
+}
+
 /* A Maildir's folder has to be the daemon's: /var/mail is not. */
 static void
 print_maildirs(const struct setup *setup)
 {
 	struct str rest = str_of(setup->domains), name;
 	const char *path, *user, *domain;
+	char *folder;
 	int len;
 
 	if (geteuid() != 0 || strcmp(setup->domains, "none") == 0 ||
@@ -536,14 +552,20 @@ print_maildirs(const struct setup *setup)
 	while (len > 1 && path[len - 1] == '/')
 		len--;
 	while (next_domain(&rest, &name)) {
-		if (domain == NULL || domain > path + len) {
-			(void)printf("  install -d -o ostler -g ostler %.*s\n",
-				     len, path);
+		bool is_for_all = domain == NULL || domain > path + len;
+
+		if (is_for_all)
+			folder = mem_dup(path, (size_t)len);
+		else
+			folder =
+				mem_printf("%.*s%.*s%.*s", (int)(domain - path),
+					   path, STR_ARG(name),
+					   (int)(path + len - domain - 2),
+					   domain + 2);
+		print_maildir(folder);
+		free(folder);
+		if (is_for_all)
 			return;
-		}
-		(void)printf("  install -d -o ostler -g ostler %.*s%.*s%.*s\n",
-			     (int)(domain - path), path, STR_ARG(name),
-			     (int)(path + len - domain - 2), domain + 2);
 	}
 }
 

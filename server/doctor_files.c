@@ -91,9 +91,10 @@ look_at_password(const struct search *search, struct str route,
  */
 
 /* The folder above the first part that differs by user, or by domain where
- * the row is for many. The caller frees it. */
+ * the row is for many; the Maildir itself where it is the only one. The caller
+ * frees it. */
 static char *
-maildir_base(const char *path, struct str domain)
+maildir_base(const char *path, struct str domain, bool *out_is_only)
 {
 	const char *user = strstr(path, "%u"), *at = strstr(path, "%d");
 	bool is_one = domain.len != 0 && domain.at[0] != '*';
@@ -110,8 +111,9 @@ maildir_base(const char *path, struct str domain)
 		text = mem_printf("%.*s%.*s%.*s", (int)(at - path), path,
 				  STR_ARG(domain),
 				  (int)(len - (size_t)(at - path) - 2), at + 2);
+	*out_is_only = user == NULL && (at == NULL || is_one);
 	slash = strrchr(text, '/');
-	if (slash != NULL && slash != text)
+	if (!*out_is_only && slash != NULL && slash != text)
 		*slash = '\0';
 	return text;
 }
@@ -134,7 +136,8 @@ look_at_maildirs(const struct search *search, struct str domain,
 		 const char *path)
 {
 	const char *user = search->config->user;
-	char *base = maildir_base(path, domain);
+	bool is_only;
+	char *base = maildir_base(path, domain, &is_only);
 	char *there = mem_strdup(base);
 	char about[ADDR_DOMAIN_MAX + 1], text[PATH_MAX + 100];
 	char advice[DOCTOR_ADVICE_MAX];
@@ -146,16 +149,28 @@ look_at_maildirs(const struct search *search, struct str domain,
 			       PATH_MAX, there);
 		search->say(search->arg, "mailboxes", about, "ok", text, "");
 	} else {
+		int code = errno;
+		bool is_there = access(base, F_OK) == 0;
 		/* those of all users may be there already */
-		bool may_do = errno == EACCES && strcmp(there, base) == 0;
+		bool may_do = code == EACCES && is_there && !is_only;
 
 		(void)snprintf(text, sizeof(text),
 			       "no new folder can be made in %.*s: %s",
-			       PATH_MAX, there, strerror(errno));
-		(void)snprintf(advice, sizeof(advice),
-			       "Maildirs belong to %s: install -d -o %s -g %s "
-			       "%.400s",
-			       user, user, user, base);
+			       PATH_MAX, there, strerror(code));
+		if (is_there) /* /home, /var/mail: nothing to take from others
+			       */
+			(void)snprintf(
+				advice, sizeof(advice),
+				"Maildirs belong to %s: give them a "
+				"folder of its own in `deliver`, or this "
+				"one if nobody else uses it: chown %s: "
+				"%.400s",
+				user, user, base);
+		else
+			(void)snprintf(advice, sizeof(advice),
+				       "Maildirs belong to %s: install -d -o "
+				       "%s -g %s %.400s",
+				       user, user, user, base);
 		search->say(search->arg, "mailboxes", about,
 			    may_do ? "warn" : "fail", text, advice);
 	}

@@ -348,6 +348,8 @@ def test_passwords_and_mailboxes_that_cannot_be_used_are_found(healthy):
                   user="me", password_file=folder / "missing")
     healthy.domain("maildir.example",
                    deliver=f"maildir:{folder}/file/%d/%u")
+    healthy.domain("one.example", deliver=f"maildir:{folder}/file")
+    healthy.domain("new.example", deliver=f"maildir:{folder}/file/box")
     healthy.domain("lmtp.example", deliver=f"lmtp:unix:{folder}/no.sock")
     healthy.start()
     found, rows = checks(healthy, code=1)
@@ -355,8 +357,13 @@ def test_passwords_and_mailboxes_that_cannot_be_used_are_found(healthy):
     assert found["password", "route bad"] == "fail"
     assert found["mailboxes", "local.example"] == "ok"
     assert found["mailboxes", "maildir.example"] == "fail"
+    assert found["mailboxes", "one.example"] == "fail"
     assert found["mailboxes", "lmtp.example"] == "fail"
     advice = {(row["check"], row["about"]): row["advice"] for row in rows}
     assert f"into {folder}/missing" in advice["password", "route bad"]
     assert f"install -d -o" in advice["mailboxes", "maildir.example"]
+    # one Maildir for all: it counts, and the folder above is not ours
+    assert advice["mailboxes", "one.example"].endswith(f" {folder}/file")
+    assert "install" not in advice["mailboxes", "one.example"]
+    assert advice["mailboxes", "new.example"].endswith(f" {folder}/file/box")
     assert "LMTP server runs" in advice["mailboxes", "lmtp.example"]

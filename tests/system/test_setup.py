@@ -147,10 +147,11 @@ def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
 
 @pytest.mark.parametrize("deliver, folders", [
     ("", ["/var/mail/one.example", "/var/mail/two.example"]),
-    ("maildir:/srv/%u", ["/srv"]),
+    ("maildir:/srv/no-such/%u", ["/srv/no-such"]),
     ("maildir:/srv/%d/mail/%u/", ["/srv/one.example/mail",
                                   "/srv/two.example/mail"]),
-    ("maildir:/srv/%u/%d", ["/srv"]),
+    ("maildir:/srv/no-such/%u/%d", ["/srv/no-such"]),
+    ("maildir:/srv/%u/%d", []),  # it is somebody's already
     ("lmtp:unix:/run/lmtp", []),
 ])
 def test_the_folders_of_maildirs_are_named(conf, deliver, folders):
@@ -163,6 +164,8 @@ def test_the_folders_of_maildirs_are_named(conf, deliver, folders):
     told = [line.split()[-1] for line in said.splitlines()
             if "install -d" in line]
     assert told == (folders if os.geteuid() == 0 else [])
+    assert ("/srv is another's" in said) == (
+        os.geteuid() == 0 and deliver == "maildir:/srv/%u/%d")
     assert "  one.example. MX 10 " in said
 
 
