@@ -276,8 +276,12 @@ make_first_segments(struct spool *spool, struct err *err)
 		/* one is enough to come up with on a full disk */
 		if (rc < 0 && spool->committer.free_count == 0)
 			return err_set(err, rc, "spool: log");
-		if (rc < 0)
+		if (rc < 0) {
+			spool_report(spool, true, "log",
+				     "no new segment can be made: %s",
+				     strerror(-rc));
 			return 0;
+		}
 		keep_add(spool, segment);
 	}
 	return 0;
