@@ -39,6 +39,7 @@ struct shared {
 	_Atomic int64_t kind, error;
 	_Atomic int64_t left; /* how many calls from now on; 0: none fails */
 	_Atomic int64_t seen[CALL_KINDS];
+	char what[512]; /* the path of the last that failed, below the folder */
 };
 
 static struct shared *shared;
@@ -64,48 +65,61 @@ start(void)
 	(void)close((int)fd); /* the mapping stays */
 }
 
+/* path is absolute. Counts the call if it is below the folder. */
 static bool
-fails(enum kind kind)
+fails(enum kind kind, const char *path)
 {
+	if (strncmp(path, top, strlen(top)) != 0)
+		return false;
 	atomic_fetch_add(&shared->seen[kind], 1);
 	if (atomic_load(&shared->kind) != (int64_t)kind ||
 	    atomic_load(&shared->left) <= 0 ||
 	    atomic_fetch_sub(&shared->left, 1) != 1)
 		return false;
+	(void)snprintf(shared->what, sizeof(shared->what), "%.500s",
+		       path + strlen(top));
 	errno = (int)atomic_load(&shared->error);
 	return true;
 }
 
+/* Files and folders have a path, sockets and the like something else. */
 static bool
-is_below(const char *path)
+path_of(int fd, char to[PATH_MAX])
 {
-	return strncmp(path, top, strlen(top)) == 0;
-}
-
-/* Files and folders, not sockets and the like. */
-static bool
-is_ours(int fd)
-{
-	char link[32], path[PATH_MAX];
+	char link[32];
 	ssize_t len;
 
-	if (shared == NULL)
-		return false;
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = readlink(link, path, sizeof(path) - 1);
+	len = readlink(link, to, PATH_MAX - 1);
 	if (len <= 0)
 		return false;
-	path[len] = '\0';
-	return is_below(path);
+	to[len] = '\0';
+	return true;
 }
 
 static bool
-is_ours_at(int dir, const char *path)
+fails_on(enum kind kind, int fd)
 {
+	char path[PATH_MAX];
+
+	return shared != NULL && path_of(fd, path) && fails(kind, path);
+}
+
+static bool
+fails_at(enum kind kind, int dir, const char *name)
+{
+	char path[PATH_MAX];
+	size_t len;
+
 	if (shared == NULL)
 		return false;
-	return path[0] == '/' || dir == AT_FDCWD ? is_below(path)
-						 : is_ours(dir);
+	if (name[0] == '/' || dir == AT_FDCWD)
+		return fails(kind, name);
+	if (!path_of(dir, path))
+		return false;
+	len = strlen(path);
+	(void)snprintf(path + len, sizeof(path) - len, "/%s", name);
+	return fails(kind, path);
 }
 
 /* ------------------------------------------------------------------ names */
@@ -115,7 +129,7 @@ open_at(int dir, const char *path, int flags, mode_t mode)
 {
 	bool is_counted = (flags & O_ACCMODE) != O_RDONLY || dir != AT_FDCWD;
 
-	if (is_counted && is_ours_at(dir, path) && fails(CALL_OPEN))
+	if (is_counted && fails_at(CALL_OPEN, dir, path))
 		return -1;
 	return (int)syscall(SYS_openat, dir, path, flags, mode);
 }
@@ -157,7 +171,7 @@ openat64(int dir, const char *path, int flags, ...)
 int
 renameat(int dir, const char *from, int to_dir, const char *to)
 {
-	if (is_ours_at(dir, from) && fails(CALL_RENAME))
+	if (fails_at(CALL_RENAME, dir, from))
 		return -1;
 	return (int)syscall(SYS_renameat, dir, from, to_dir, to);
 }
@@ -171,7 +185,7 @@ rename(const char *from, const char *to)
 int
 unlinkat(int dir, const char *path, int flags)
 {
-	if (is_ours_at(dir, path) && fails(CALL_UNLINK))
+	if (fails_at(CALL_UNLINK, dir, path))
 		return -1;
 	return (int)syscall(SYS_unlinkat, dir, path, flags);
 }
@@ -187,7 +201,7 @@ unlink(const char *path)
 ssize_t
 write(int fd, const void *bytes, size_t len)
 {
-	if (is_ours(fd) && fails(CALL_WRITE))
+	if (fails_on(CALL_WRITE, fd))
 		return -1;
 	return syscall(SYS_write, fd, bytes, len);
 }
@@ -195,7 +209,7 @@ write(int fd, const void *bytes, size_t len)
 ssize_t
 pwrite64(int fd, const void *bytes, size_t len, off_t at)
 {
-	if (is_ours(fd) && fails(CALL_WRITE))
+	if (fails_on(CALL_WRITE, fd))
 		return -1;
 	return syscall(SYS_pwrite64, fd, bytes, len, at);
 }
@@ -209,7 +223,7 @@ pwrite(int fd, const void *bytes, size_t len, off_t at)
 ssize_t
 pwritev64(int fd, const struct iovec *iov, int count, off_t at)
 {
-	if (is_ours(fd) && fails(CALL_WRITE))
+	if (fails_on(CALL_WRITE, fd))
 		return -1;
 	return syscall(SYS_pwritev, fd, iov, count, (long)at, 0L);
 }
@@ -223,7 +237,7 @@ pwritev(int fd, const struct iovec *iov, int count, off_t at)
 ssize_t
 pread64(int fd, void *to, size_t len, off_t at)
 {
-	if (is_ours(fd) && fails(CALL_READ))
+	if (fails_on(CALL_READ, fd))
 		return -1;
 	return syscall(SYS_pread64, fd, to, len, at);
 }
@@ -239,7 +253,7 @@ pread(int fd, void *to, size_t len, off_t at)
 int
 fdatasync(int fd)
 {
-	if (is_ours(fd) && fails(CALL_FDATASYNC))
+	if (fails_on(CALL_FDATASYNC, fd))
 		return -1;
 	return (int)syscall(SYS_fdatasync, fd);
 }
@@ -247,7 +261,7 @@ fdatasync(int fd)
 int
 fsync(int fd)
 {
-	if (is_ours(fd) && fails(CALL_FSYNC))
+	if (fails_on(CALL_FSYNC, fd))
 		return -1;
 	return (int)syscall(SYS_fsync, fd);
 }
@@ -255,7 +269,7 @@ fsync(int fd)
 int
 syncfs(int fd)
 {
-	if (is_ours(fd) && fails(CALL_FSYNC))
+	if (fails_on(CALL_FSYNC, fd))
 		return -1;
 	return (int)syscall(SYS_syncfs, fd);
 }
