@@ -640,6 +640,9 @@ state_line_parse(struct str text, struct state_line *out)
 static void
 field_take(char **field, char **from, bool is_last)
 {
+	/* mostly it is what the attempt before said */
+	if (*field != NULL && *from != NULL && strcmp(*field, *from) == 0)
+		return;
 	free(*field);
 	*field = is_last || *from == NULL ? *from : mem_strdup(*from);
 	if (is_last)
