@@ -233,17 +233,24 @@ run_drop(struct work_job *job)
 		keep->status = set_aside(&keep->spool->door, keep->segment);
 		return;
 	}
-	/* nothing in it is needed, so it may as well stay */
-	(void)disk_unlink(keep->spool->door.log_fd,
-			  segment_name(keep->slot, name));
+	keep->status = disk_unlink(keep->spool->door.log_fd,
+				   segment_name(keep->slot, name));
 }
 
 static void
-tell_aside(struct spool *spool, const struct segment *segment, int status)
+tell_dropped(struct spool *spool, const struct segment *segment, int status)
 {
 	char name[SEGMENT_NAME_MAX], aside[ASIDE_NAME_MAX];
 
 	(void)segment_name(segment->slot, name);
+	if (!segment->is_unread) {
+		if (status < 0)
+			spool_report(spool, true, name,
+				     "it is not needed any more, and cannot be "
+				     "removed: %s",
+				     strerror(-status));
+		return;
+	}
 	if (status < 0) {
 		spool_report(spool, true, name,
 			     "it cannot be read in full, and not be set "
@@ -262,11 +269,9 @@ on_dropped(struct work_job *job)
 {
 	struct keep_job *keep = container_of(job, struct keep_job, job);
 
-	if (keep->segment->is_unread) {
-		tell_aside(keep->spool, keep->segment, keep->status);
-		if (keep->status < 0)
-			return; /* its name is still taken */
-	}
+	tell_dropped(keep->spool, keep->segment, keep->status);
+	if (keep->status < 0)
+		return; /* its name is still taken */
 	keep->spool->slots[keep->slot - 1] = NULL;
 	segment_free(keep->segment);
 }

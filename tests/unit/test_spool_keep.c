@@ -15,6 +15,7 @@ static struct box box;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned made, dropped; /* segments */
+static bool stay;	       /* they cannot be removed */
 
 static int
 counting_openat(int dir, const char *name, int flags, mode_t mode)
@@ -28,9 +29,16 @@ counting_openat(int dir, const char *name, int flags, mode_t mode)
 static int
 counting_unlinkat(int dir, const char *name, int flags)
 {
+	bool fails;
+
 	pthread_mutex_lock(&lock);
 	dropped += strstr(name, ".seg") != NULL;
+	fails = stay && strstr(name, ".seg") != NULL;
 	pthread_mutex_unlock(&lock);
+	if (fails) {
+		errno = EIO;
+		return -1;
+	}
 	return disk_calls_real.unlinkat(dir, name, flags);
 }
 
@@ -119,6 +127,34 @@ START_TEST(segments_are_not_made_and_dropped_in_turn)
 	 * one for each turn otherwise */
 	ck_assert_uint_le(made - made_before, 2 * SOFT);
 	ck_assert_uint_le(dropped, 2 * SOFT + left);
+	box_close(&box);
+}
+END_TEST
+
+static void
+set_stay(bool value)
+{
+	pthread_mutex_lock(&lock);
+	stay = value;
+	pthread_mutex_unlock(&lock);
+}
+
+START_TEST(a_segment_that_cannot_be_removed_is_not_in_the_way)
+{
+	box_open(&box);
+	set_stay(true);
+	burst();
+	for (unsigned i = 0; i < 4 * SOFT * A_SEGMENT; i++)
+		spool_done(box.spool, put_one(i));
+	ck_assert_uint_ne(dropped, 0);
+	ck_assert_ptr_nonnull(strstr(box.last_report, "cannot be removed"));
+	/* the log grows again, by names that are free */
+	burst();
+	ck_assert(!box.spool->cannot_make);
+	set_stay(false);
+	box_close(&box);
+	box_open(&box);
+	burst();
 	box_close(&box);
 }
 END_TEST
@@ -259,5 +295,7 @@ UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_loop_test(tc, an_empty_log_takes_mail_however_small_it_is,
 			      0, (int)COUNT(small_logs));
 	  tcase_add_test(tc, segments_are_not_made_and_dropped_in_turn);
+	  tcase_add_test(tc,
+			 a_segment_that_cannot_be_removed_is_not_in_the_way);
 	  tcase_add_test(tc,
 			 a_log_that_copies_its_old_mail_in_time_does_not_grow);)
