@@ -13,6 +13,7 @@
 #define OSTLER_TESTS_UNIT_QUEUE_WORLD_H
 
 #include <errno.h>
+#include <stdatomic.h>
 
 #include "queue/deliver/delivery.h"
 #include "queue/spool/disk.h"
@@ -342,28 +343,36 @@ static struct {
 	uv_sem_t gate;
 } disk_faults;
 
+/* Takes one of those that are left, unless another thread took the last. */
+static inline bool
+take_fault(_Atomic unsigned *left)
+{
+	unsigned count = atomic_load(left);
+
+	while (count != 0)
+		if (atomic_compare_exchange_weak(left, &count, count - 1)) {
+			errno = EIO;
+			return true;
+		}
+	return false;
+}
+
 static inline int
 faulty_fdatasync(int fd)
 {
-	if (disk_faults.syncs == 0)
+	if (disk_faults.syncs != 0 && take_fault(&disk_faults.passing))
 		return disk_calls_real.fdatasync(fd);
-	if (disk_faults.passing != 0) {
-		disk_faults.passing--;
-		return disk_calls_real.fdatasync(fd);
-	}
-	disk_faults.syncs--;
-	errno = EIO;
-	return -1;
+	if (take_fault(&disk_faults.syncs))
+		return -1;
+	return disk_calls_real.fdatasync(fd);
 }
 
 static inline int
 faulty_renameat(int dir, const char *from, int to_dir, const char *to)
 {
-	if (disk_faults.renames == 0)
-		return disk_calls_real.renameat(dir, from, to_dir, to);
-	disk_faults.renames--;
-	errno = EIO;
-	return -1;
+	if (take_fault(&disk_faults.renames))
+		return -1;
+	return disk_calls_real.renameat(dir, from, to_dir, to);
 }
 
 static inline ssize_t
@@ -373,11 +382,9 @@ faulty_pread(int fd, void *to, size_t len, off_t at)
 		uv_sem_wait(&disk_faults.gate);
 		uv_sem_post(&disk_faults.gate); /* it stays open */
 	}
-	if (disk_faults.reads == 0)
-		return disk_calls_real.pread(fd, to, len, at);
-	disk_faults.reads--;
-	errno = EIO;
-	return -1;
+	if (take_fault(&disk_faults.reads))
+		return -1;
+	return disk_calls_real.pread(fd, to, len, at);
 }
 
 /* Reads wait from now on, until gate_open. */
