@@ -14,7 +14,7 @@
 #define ZONE_COUNT 5
 
 static const char *const zones[ZONE_COUNT] = {
-	"UTC0", "XXX-5:45", "XXX+3:30", "CET-1CEST,M3.5.0,M10.5.0/3", "XXX-14",
+	"UTC0", "NPT-5:45", "NST+3:30", "CET-1CEST,M3.5.0,M10.5.0/3", "LIT-14",
 };
 
 START_TEST(a_message_s_date_is_that_of_strftime)
