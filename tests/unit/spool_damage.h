@@ -5,19 +5,12 @@
 #ifndef OSTLER_TESTS_UNIT_SPOOL_DAMAGE_H
 #define OSTLER_TESTS_UNIT_SPOOL_DAMAGE_H
 
-#include "tests/unit/unit.h"
-
-#include <fcntl.h>
-
 #include "lib/crc32c.h"
-#include "queue/spool/check.h"
-#include "queue/spool/files.h"
 #include "queue/spool/format.h"
-#include "tests/unit/spool_box.h"
+#include "tests/unit/spool_said.h"
 
 enum { SMALL = 6, LARGE = 2, ALL = SMALL + LARGE };
 
-static struct box box;
 static uint64_t ids[ALL], settled;
 
 static size_t
@@ -30,7 +23,7 @@ size_of(unsigned which)
 static void
 setup(void)
 {
-	box_init(&box);
+	world_setup();
 	box_open(&box);
 	for (unsigned i = 0; i < ALL; i++)
 		ck_assert_int_eq(box_put(&box, i, size_of(i), &ids[i]), 0);
@@ -41,57 +34,21 @@ setup(void)
 	box_close(&box);
 }
 
-static void
-teardown(void)
-{
-	box_done(&box);
-}
-
-/* ---------------------------------------------------------------- checking */
-
-struct said {
-	char kinds[4096]; /* "kind damage|kind note|" */
-	struct spool_check check;
-	struct err err;
-	int rc;
-};
-
-static void
-on_finding(void *arg, const struct spool_finding *finding)
-{
-	struct said *said = arg;
-	size_t len = strlen(said->kinds);
-
-	snprintf(said->kinds + len, sizeof(said->kinds) - len, "%s %s|",
-		 finding->kind, finding->is_damage ? "damage" : "note");
-	ck_assert(finding->file[0] != '\0' && finding->text[0] != '\0');
-}
-
-static void
-check_spool(bool is_repair, struct said *said)
-{
-	memset(said, 0, sizeof(*said));
-	said->check.is_repair = is_repair;
-	said->check.found = on_finding;
-	said->check.arg = said;
-	said->rc = spool_check(box.dir, &said->check, &said->err);
-}
-
 /* Names, sizes, modes and contents of all files, as one number. */
 static uint32_t tree_crc;
 
 static int
-add_to_crc(const char *path, const struct stat *st, int type, struct FTW *ftw)
+add_to_crc(const char *file, const struct stat *st, int type, struct FTW *ftw)
 {
 	uint64_t facts[2] = {(uint64_t)st->st_size, st->st_mode};
-	uint32_t crc = crc32c(0, path, strlen(path));
+	uint32_t crc = crc32c(0, file, strlen(file));
 	int fd;
 
 	(void)ftw;
 	if (type == FTW_D)
 		facts[0] = 0;
 	crc = crc32c(crc, facts, sizeof(facts));
-	fd = type == FTW_F ? open(path, O_RDONLY) : -1;
+	fd = type == FTW_F ? open(file, O_RDONLY) : -1;
 	if (fd >= 0) {
 		uint8_t *bytes = mem_alloc((size_t)st->st_size + 1);
 
@@ -148,58 +105,6 @@ open_and_look(bool may_return)
 
 /* ------------------------------------------------------------- damaging */
 
-static char path[300];
-
-static char *
-in_spool(const char *name)
-{
-	snprintf(path, sizeof(path), "%s/%s", box.dir, name);
-	return path;
-}
-
-static char *
-file_of(uint64_t id)
-{
-	char name[FILES_NAME_MAX], below[FILES_NAME_MAX + 8];
-
-	snprintf(below, sizeof(below), "msg/%s", files_name(id, name));
-	return in_spool(below);
-}
-
-static void
-flip(const char *file, size_t at)
-{
-	int fd = open(file, O_RDWR);
-	uint8_t byte;
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(disk_read(fd, &byte, 1, at), 0);
-	byte ^= 0x20;
-	ck_assert_int_eq(disk_write(fd, &byte, 1, at), 0);
-	close(fd);
-}
-
-static void
-write_file(const char *file, const char *text)
-{
-	FILE *to = fopen(file, "w");
-
-	ck_assert_ptr_nonnull(to);
-	fputs(text, to);
-	fclose(to);
-	chmod(file, 0600);
-}
-
-static void
-append(const char *file, const char *text, size_t len)
-{
-	FILE *to = fopen(file, "a");
-
-	ck_assert_ptr_nonnull(to);
-	ck_assert_uint_eq(fwrite(text, 1, len, to), len);
-	fclose(to);
-}
-
 /* Where a small message's record begins in the log: its file in path. */
 static size_t
 record_of(unsigned which)
@@ -208,27 +113,10 @@ record_of(unsigned which)
 
 	box_envelope(which, envelope);
 	for (unsigned slot = 1; slot < 10; slot++) {
-		char name[32];
-		uint8_t *bytes, *at;
-		struct stat st;
-		size_t found;
-		int fd;
+		off_t at = find_in_segment(slot, envelope, strlen(envelope));
 
-		snprintf(name, sizeof(name), "log/%03u.seg", slot);
-		fd = open(in_spool(name), O_RDONLY);
-		if (fd < 0)
-			continue;
-		ck_assert_int_eq(fstat(fd, &st), 0);
-		bytes = mem_alloc((size_t)st.st_size);
-		ck_assert_int_eq(disk_read(fd, bytes, (size_t)st.st_size, 0),
-				 0);
-		close(fd);
-		at = memmem(bytes, (size_t)st.st_size, envelope,
-			    strlen(envelope));
-		found = at != NULL ? (size_t)(at - bytes) : 0;
-		free(bytes);
-		if (found != 0)
-			return found - RECORD_HEADER;
+		if (at >= 0)
+			return (size_t)at - RECORD_HEADER;
 	}
 	ck_abort_msg("the message is not in the log");
 	return 0;

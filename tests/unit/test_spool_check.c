@@ -418,7 +418,7 @@ START_TEST(random_flips_cost_only_the_messages_they_hit)
 }
 END_TEST
 
-UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 3600);
 	  tcase_add_loop_test(tc, each_kind_of_damage_is_told_and_repaired_once,
 			      0, (int)COUNT(kinds));

@@ -3,14 +3,8 @@
  * A check of a log in which old mail was being copied: of most messages there
  * are two records, and either may be damaged.
  */
-#include "tests/unit/unit.h"
-
-#include <fcntl.h>
-#include <pthread.h>
-
-#include "queue/spool/check.h"
 #include "queue/spool/internal.h"
-#include "tests/unit/spool_box.h"
+#include "tests/unit/spool_said.h"
 
 enum {
 	OLD = 300,     /* messages; the first becomes a file */
@@ -22,33 +16,8 @@ enum {
 	FILLER = 1000, /* seeds from here on */
 };
 
-static struct box box;
 static uint64_t old[OLD];
 static uint32_t source; /* slot of the older records */
-
-/* Reads of the log from some place on wait at a closed gate. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
-static off_t shut_from; /* 0: nowhere */
-
-static void
-shut(off_t from)
-{
-	pthread_mutex_lock(&lock);
-	shut_from = from;
-	pthread_cond_broadcast(&opened);
-	pthread_mutex_unlock(&lock);
-}
-
-static ssize_t
-slow_pread(int fd, void *to, size_t len, off_t at)
-{
-	pthread_mutex_lock(&lock);
-	while (shut_from != 0 && at >= shut_from)
-		pthread_cond_wait(&opened, &lock);
-	pthread_mutex_unlock(&lock);
-	return disk_calls_real.pread(fd, to, len, at);
-}
 
 static struct entry *
 entry_of(unsigned which)
@@ -98,21 +67,17 @@ is_copied(void)
 static void
 setup(void)
 {
-	static struct disk_calls calls;
 	static struct box killed;
 	struct box_put filler;
 	char command[400];
 
-	calls = disk_calls_real;
-	calls.pread = slow_pread;
-	disk_use(&calls);
-	box_init(&box);
+	world_setup();
 	box.opts.segments_soft = 4;
 	box.opts.segments_hard = 8;
 	box.opts.files_per_s = 1;
 	box_open(&box);
 	put_old();
-	shut((off_t)entry_of(LAST)->at * RECORD_ALIGN);
+	world_shut((off_t)entry_of(LAST)->at * RECORD_ALIGN);
 	for (unsigned i = FILLER; box.spool->copying == NULL; i++) {
 		uint64_t id;
 
@@ -133,69 +98,43 @@ setup(void)
 	(void)snprintf(command, sizeof(command), "cp -a '%s/.' '%s'", box.dir,
 		       killed.dir);
 	ck_assert_int_eq(system(command), 0);
-	shut(0);
+	world_open();
 	box_close(&box);
 	box_done(&box);
 	memcpy(box.dir, killed.dir, sizeof(box.dir));
 	disk_use(NULL);
 }
 
-static void
-teardown(void)
-{
-	disk_use(NULL);
-	box_done(&box);
-}
-
 /* --------------------------------------------------------------- damaging */
-
-static char path[300];
 
 /* The bytes at which a text stands in the older or the later place. */
 static size_t
 find(const char *text, bool is_later)
 {
 	size_t found = 0;
+	unsigned in = 0;
 
-	for (uint32_t slot = 1; slot < 16; slot++) {
-		char name[300];
-		uint8_t *bytes, *at;
-		struct stat st;
-		int fd;
+	for (unsigned slot = 1; slot < 16; slot++) {
+		off_t at = find_in_segment(slot, text, strlen(text));
 
-		(void)snprintf(name, sizeof(name), "%s/log/%03u.seg", box.dir,
-			       slot);
-		fd = open(name, O_RDONLY);
-		if (fd < 0)
+		if (at < 0 || (slot != source) != is_later)
 			continue;
-		ck_assert_int_eq(fstat(fd, &st), 0);
-		bytes = mem_alloc((size_t)st.st_size);
-		ck_assert_int_eq(disk_read(fd, bytes, (size_t)st.st_size, 0),
-				 0);
-		close(fd);
-		at = memmem(bytes, (size_t)st.st_size, text, strlen(text));
-		if (at != NULL && (slot != source) == is_later) {
-			ck_assert_uint_eq(found, 0);
-			found = (size_t)(at - bytes);
-			memcpy(path, name, sizeof(path));
-		}
-		free(bytes);
+		ck_assert_uint_eq(found, 0);
+		found = (size_t)at;
+		in = slot;
 	}
 	ck_assert_uint_ne(found, 0);
+	(void)segment_of(in);
 	return found;
 }
 
+/* A byte so far from where the text begins. */
 static void
-flip_at(size_t at)
+flip_by(const char *text, bool is_later, int distance)
 {
-	int fd = open(path, O_RDWR);
-	uint8_t byte;
+	size_t at = find(text, is_later);
 
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(disk_read(fd, &byte, 1, at), 0);
-	byte ^= 0x20;
-	ck_assert_int_eq(disk_write(fd, &byte, 1, at), 0);
-	close(fd);
+	flip(path, (size_t)((long)at + distance));
 }
 
 static void
@@ -204,7 +143,7 @@ damage(unsigned which, bool is_later)
 	char envelope[64];
 
 	box_envelope(which, envelope);
-	flip_at(find(envelope, is_later) + 7);
+	flip_by(envelope, is_later, 7);
 }
 
 static void
@@ -247,13 +186,13 @@ damage_tried_later(void)
 static void
 damage_older_state(void)
 {
-	flip_at(find("tried once", false) + 3);
+	flip_by("tried once", false, 3);
 }
 
 static void
 damage_later_state(void)
 {
-	flip_at(find("tried once", true) + 3);
+	flip_by("tried once", true, 3);
 }
 
 /* A record's header: where the next one begins is not known. */
@@ -263,7 +202,7 @@ damage_header(bool is_later)
 	char envelope[64];
 
 	box_envelope(ONE, envelope);
-	flip_at(find(envelope, is_later) - RECORD_HEADER + 9);
+	flip_by(envelope, is_later, 9 - RECORD_HEADER);
 }
 
 static void
@@ -294,36 +233,15 @@ damage_batch_of_copies(void)
 	ck_assert_int_eq(disk_read(fd, block, sizeof(block), at), 0);
 	close(fd);
 	ck_assert(batch_peek_tag(block, &(uint64_t){0}));
-	flip_at(at + 30);
+	flip(path, at + 30);
 }
 
 /* ---------------------------------------------------------------- checking */
 
-struct said {
-	char kinds[8192];
-	struct spool_check check;
-	struct err err;
-	int rc;
-};
-
 static void
-on_finding(void *arg, const struct spool_finding *finding)
+check_whole(bool is_repair, struct said *said)
 {
-	struct said *said = arg;
-	size_t len = strlen(said->kinds);
-
-	(void)snprintf(said->kinds + len, sizeof(said->kinds) - len, "%s %s|",
-		       finding->kind, finding->is_damage ? "damage" : "note");
-}
-
-static void
-check_spool(bool is_repair, struct said *said)
-{
-	memset(said, 0, sizeof(*said));
-	said->check.is_repair = is_repair;
-	said->check.found = on_finding;
-	said->check.arg = said;
-	said->rc = spool_check(box.dir, &said->check, &said->err);
+	check_spool(is_repair, said);
 	ck_assert_msg(said->rc == 0, "%s", said->err.text);
 }
 
@@ -398,17 +316,17 @@ START_TEST(a_repair_keeps_each_message_that_is_whole_in_one_of_its_places)
 	struct said said;
 
 	kinds[_i].damage();
-	check_spool(false, &said);
+	check_whole(false, &said);
 	ck_assert_msg(kinds[_i].kind == NULL
 			      ? said.check.damages == 0
 			      : strstr(said.kinds, kinds[_i].kind) != NULL,
 		      "%s: %s", kinds[_i].name, said.kinds);
 	ck_assert_uint_eq(said.check.repaired, 0);
-	check_spool(true, &said);
+	check_whole(true, &said);
 	ck_assert_uint_eq(said.check.damages, said.check.repaired);
 	ck_assert_uint_eq(said.check.messages,
 			  OLD - 1 - (kinds[_i].lost < OLD));
-	check_spool(true, &said);
+	check_whole(true, &said);
 	ck_assert_msg(said.check.damages == 0, "%s: %s", kinds[_i].name,
 		      said.kinds);
 	for (unsigned i = 0; i < 2; i++) {
@@ -438,7 +356,8 @@ START_TEST(a_start_without_a_repair_keeps_the_same)
 END_TEST
 
 UNIT_MAIN(
-	"spool_check_copy", tcase_add_checked_fixture(tc, setup, teardown);
+	"spool_check_copy",
+	tcase_add_checked_fixture(tc, setup, world_teardown);
 	tcase_set_timeout(tc, 300); tcase_add_loop_test(
 		tc,
 		a_repair_keeps_each_message_that_is_whole_in_one_of_its_places,

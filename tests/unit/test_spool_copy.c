@@ -1,78 +1,19 @@
 /* SPDX-License-Identifier: ISC */
 /* What else happens while old mail is copied within the log. */
-#include "tests/unit/unit.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-
 #include "queue/spool/internal.h"
-#include "tests/unit/spool_box.h"
+#include "tests/unit/spool_world.h"
 
 enum { OLD = 300, CHUNK = 256, EACH = 8 };
 
-static struct box box;
 static uint64_t old[OLD];
-
-/* Reads wait at a closed gate, and the disk may be full. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
-static bool is_shut, is_full;
-
-static void
-set(bool *what, bool value)
-{
-	pthread_mutex_lock(&lock);
-	*what = value;
-	pthread_cond_broadcast(&opened);
-	pthread_mutex_unlock(&lock);
-}
-
-static ssize_t
-slow_pread(int fd, void *to, size_t len, off_t at)
-{
-	pthread_mutex_lock(&lock);
-	while (is_shut)
-		pthread_cond_wait(&opened, &lock);
-	pthread_mutex_unlock(&lock);
-	return disk_calls_real.pread(fd, to, len, at);
-}
-
-static int
-full_openat(int dir, const char *name, int flags, mode_t mode)
-{
-	bool fails;
-
-	pthread_mutex_lock(&lock);
-	fails = is_full && (flags & O_CREAT) != 0 &&
-		strstr(name, ".seg") != NULL;
-	pthread_mutex_unlock(&lock);
-	if (fails)
-		errno = ENOSPC;
-	return fails ? -1 : disk_calls_real.openat(dir, name, flags, mode);
-}
 
 static void
 setup(void)
 {
-	static struct disk_calls calls;
-
-	calls = disk_calls_real;
-	calls.pread = slow_pread;
-	calls.openat = full_openat;
-	is_shut = is_full = false;
-	box_init(&box);
+	world_setup();
 	box.opts.segments_soft = 4;
 	box.opts.segments_hard = 8;
 	box.opts.files_per_s = 1;
-	disk_use(&calls);
-}
-
-static void
-teardown(void)
-{
-	disk_use(NULL);
-	box_done(&box);
 }
 
 /* A log in which the oldest segment's mail is being copied, and cannot be
@@ -90,7 +31,7 @@ begin_copying(void)
 		ck_assert_int_eq(puts[i].status, 0);
 		old[i] = puts[i].id;
 	}
-	set(&is_shut, true);
+	world_shut(0);
 	while (box.spool->copying == NULL) {
 		uint64_t id;
 
@@ -102,7 +43,7 @@ begin_copying(void)
 static void
 end_copying(void)
 {
-	set(&is_shut, false);
+	world_open();
 	while (box.spool->copying != NULL)
 		(void)uv_run(&box.loop, UV_RUN_ONCE);
 }
@@ -121,12 +62,10 @@ check_old(void)
 START_TEST(a_backup_that_begins_ends_the_copying)
 {
 	struct spool_stats stats;
-	char path[256];
 	FILE *file;
 
 	begin_copying();
-	(void)snprintf(path, sizeof(path), "%s/backup", box.dir);
-	file = fopen(path, "w");
+	file = fopen(in_spool("backup"), "w");
 	ck_assert_ptr_nonnull(file);
 	ck_assert_int_eq(fclose(file), 0);
 	while (!box.spool->copies_nothing)
@@ -196,7 +135,7 @@ START_TEST(a_full_log_waits_for_what_is_being_copied)
 	memset(line, 's', sizeof(line) - 1);
 	line[sizeof(line) - 1] = '\0';
 	begin_copying();
-	set(&is_full, true);
+	world_fill(true);
 	while (!is_waiting()) {
 		ck_assert_uint_lt(count, COUNT(saved));
 		saved[count] = (struct box_saved){false, 0};
@@ -214,12 +153,12 @@ START_TEST(a_full_log_waits_for_what_is_being_copied)
 		box_wait(&box, &saved[i].is_over);
 		ck_assert_int_eq(saved[i].status, 0);
 	}
-	set(&is_full, false);
+	world_fill(false);
 	check_old();
 }
 END_TEST
 
-UNIT_MAIN("spool_copy", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool_copy", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 300);
 	  tcase_add_test(tc, a_backup_that_begins_ends_the_copying);
 	  tcase_add_test(

@@ -1,26 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* The spool while calls to the disk fail, and after that. */
-#include "tests/unit/unit.h"
-
-#include <errno.h>
 #include <stdatomic.h>
 
-#include "tests/unit/spool_box.h"
-
-static struct box box;
-
-static void
-setup(void)
-{
-	box_init(&box);
-}
-
-static void
-teardown(void)
-{
-	disk_use(NULL);
-	box_done(&box);
-}
+#include "tests/unit/spool_world.h"
 
 enum call {
 	OPENAT,
@@ -356,10 +338,6 @@ START_TEST(no_failing_call_of_a_start_loses_anything)
 }
 END_TEST
 
-/*
- * After a failed sync the next one says nothing: what recovery reads may not
- * be on the disk. So it writes the newest batch again.
- */
 START_TEST(what_was_settled_stays_so_when_a_full_log_ends)
 {
 	char line[3001];
@@ -395,6 +373,10 @@ START_TEST(what_was_settled_stays_so_when_a_full_log_ends)
 }
 END_TEST
 
+/*
+ * After a failed sync the next one says nothing: what recovery reads may not
+ * be on the disk. So it writes the newest batch again.
+ */
 START_TEST(a_start_writes_what_it_believes_again)
 {
 	uint64_t id;
@@ -473,7 +455,8 @@ START_TEST(after_one_failed_sync_the_next_batch_goes_elsewhere)
 }
 END_TEST
 
-UNIT_MAIN("spool_failing", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool_failing",
+	  tcase_add_checked_fixture(tc, world_setup, world_teardown);
 	  tcase_set_timeout(tc, 600);
 	  tcase_add_test(tc, what_was_settled_stays_so_when_a_full_log_ends);
 	  tcase_add_test(tc, a_start_writes_what_it_believes_again);

@@ -1,30 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* What the spool says after damage, and after kill -9. */
-#include "tests/unit/unit.h"
-
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include "queue/spool/format.h"
-#include "queue/spool/files.h"
-#include "tests/unit/spool_box.h"
-
-static struct box box;
-
-static void
-setup(void)
-{
-	box_init(&box);
-}
-
-static void
-teardown(void)
-{
-	disk_use(NULL);
-	box_done(&box);
-}
+#include "tests/unit/spool_world.h"
 
 /* ------------------------------------------------------- damaged bytes */
 
@@ -77,22 +57,6 @@ check_found(void)
 	return live;
 }
 
-static int
-open_segment(unsigned slot, size_t *size)
-{
-	char path[200];
-	struct stat st;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/log/%03u.seg", box.dir, slot);
-	fd = open(path, O_RDWR);
-	if (fd < 0)
-		return -1;
-	ck_assert_int_eq(fstat(fd, &st), 0);
-	*size = (size_t)st.st_size;
-	return fd;
-}
-
 static void
 scan(void)
 {
@@ -111,12 +75,13 @@ START_TEST(a_flipped_byte_costs_at_most_what_it_hit_and_is_told)
 
 	make_log();
 	for (unsigned slot = 1; slot < 10; slot++) {
-		int fd = open_segment(slot, &size);
+		int fd;
 
-		if (fd < 0)
+		bytes = read_file(segment_of(slot), &size);
+		if (bytes == NULL)
 			continue;
-		bytes = mem_alloc(size);
-		ck_assert_int_eq(disk_read(fd, bytes, size, 0), 0);
+		fd = open(path, O_WRONLY);
+		ck_assert_int_ge(fd, 0);
 		for (size_t at = 0; at < size; at++) {
 			uint8_t other = (uint8_t)(bytes[at] ^ (1 << at % 8));
 			bool is_done_batch, is_told;
@@ -155,10 +120,10 @@ START_TEST(a_damaged_log_opens_and_twice_is_the_same)
 	int fd;
 
 	make_log();
-	fd = open_segment(1, &size);
+	bytes = read_file(segment_of(1), &size);
+	ck_assert_ptr_nonnull(bytes);
+	fd = open(path, O_WRONLY);
 	ck_assert_int_ge(fd, 0);
-	bytes = mem_alloc(size);
-	ck_assert_int_eq(disk_read(fd, bytes, size, 0), 0);
 	/* in the batch's header, the record's, the envelope, the body */
 	for (size_t at = spots[_i]; at < 12 * 4096; at += 4096) {
 		uint8_t other = (uint8_t)~bytes[at];
@@ -186,31 +151,24 @@ END_TEST
 
 START_TEST(a_file_that_was_cut_or_damaged_is_set_aside)
 {
-	char path[200], name[SPOOL_ID_MAX];
+	char name[SPOOL_ID_MAX], aside[SPOOL_ID_MAX + 8];
 	uint64_t large;
-	int fd;
 
 	box_open(&box);
 	ck_assert_int_eq(box_put(&box, 1, 100000, &large), 0);
 	box_close(&box);
-	snprintf(path, sizeof(path), "%s/msg/%02x/%s", box.dir,
-		 (unsigned)(large & 255), spool_id_format(large, name));
 	switch (_i) {
 	case 0:
-		ck_assert_int_eq(truncate(path, 50000), 0);
+		ck_assert_int_eq(truncate(file_of(large), 50000), 0);
 		break;
 	case 1:
-		ck_assert_int_eq(truncate(path, 40), 0);
+		ck_assert_int_eq(truncate(file_of(large), 40), 0);
 		break;
 	case 2:
-		fd = open(path, O_WRONLY);
-		ck_assert_int_eq(disk_write(fd, "!", 1, 90), 0);
-		close(fd);
+		flip(file_of(large), 90);
 		break;
 	case 3: /* in the body: found out when it is read */
-		fd = open(path, O_WRONLY);
-		ck_assert_int_eq(disk_write(fd, "!", 1, 60000), 0);
-		close(fd);
+		flip(file_of(large), 60000);
 		break;
 	}
 	box_open(&box);
@@ -233,8 +191,9 @@ START_TEST(a_file_that_was_cut_or_damaged_is_set_aside)
 	}
 	box_close(&box);
 	ck_assert_uint_eq(box.errors, 1);
-	snprintf(path, sizeof(path), "%s/corrupt/%s", box.dir, name);
-	ck_assert_int_eq(access(path, F_OK), 0);
+	(void)snprintf(aside, sizeof(aside), "corrupt/%s",
+		       spool_id_format(large, name));
+	ck_assert_int_eq(access(in_spool(aside), F_OK), 0);
 	box_open(&box);
 	ck_assert_uint_eq(box.found_count, 0);
 	ck_assert_uint_eq(box.errors, 0);
@@ -245,20 +204,14 @@ END_TEST
 /* A segment that was being made when power failed may have any size. */
 START_TEST(stumps_of_segments_are_no_segments)
 {
-	char path[200];
 	uint64_t id;
 
 	box_open(&box);
 	ck_assert_int_eq(box_put(&box, 1, 100, &id), 0);
 	box_close(&box);
 	for (unsigned slot = 2; slot < 6; slot++) {
-		int fd;
-
-		snprintf(path, sizeof(path), "%s/log/%03u.seg", box.dir, slot);
-		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		ck_assert_int_ge(fd, 0);
-		ck_assert_int_eq(ftruncate(fd, 2048 * (slot - 2)), 0);
-		close(fd);
+		write_file(segment_of(slot), "");
+		ck_assert_int_eq(truncate(path, 2048 * (slot - 2)), 0);
 	}
 	box_open(&box);
 	ck_assert_ptr_nonnull(box_find(&box, id));
@@ -271,11 +224,11 @@ END_TEST
 /* A sector of an append may be missing after a crash, and a later one not. */
 START_TEST(an_append_that_was_cut_short_is_made_again)
 {
-	char path[200], name[SPOOL_ID_MAX], line[64];
+	static const char torn[] = "state 1 0000\n";
 	const struct box_found *found;
 	uint64_t large;
+	char line[64];
 	size_t len;
-	FILE *file;
 
 	box_open(&box);
 	ck_assert_int_eq(box_put(&box, 1, 100000, &large), 0);
@@ -283,14 +236,9 @@ START_TEST(an_append_that_was_cut_short_is_made_again)
 	ck_assert_int_eq(box_state(&box, large, "two"), 0);
 	ck_assert_int_eq(box_state(&box, large, "three"), 0);
 	box_close(&box);
-	snprintf(path, sizeof(path), "%s/msg/%02x/%s", box.dir,
-		 (unsigned)(large & 255), spool_id_format(large, name));
+	append(file_of(large), torn, strlen(torn));
 	len = file_state_encode(large, 3, "three", 5, line);
-	file = fopen(path, "a");
-	ck_assert_ptr_nonnull(file);
-	fprintf(file, "state 1 0000\n");
-	ck_assert_uint_eq(fwrite(line, 1, len, file), len);
-	ck_assert_int_eq(fclose(file), 0);
+	append(path, line, len);
 	box_open(&box);
 	found = box_find(&box, large);
 	ck_assert_ptr_nonnull(found);
@@ -322,24 +270,12 @@ damage_in_log(const uint8_t *what, size_t len)
 	bool is_hit = false;
 
 	for (unsigned slot = 1; slot < 10; slot++) {
-		size_t size;
-		int fd = open_segment(slot, &size);
-		uint8_t *bytes, *at;
+		off_t at = find_in_segment(slot, what, len);
 
-		if (fd < 0)
+		if (at < 0)
 			continue;
-		bytes = mem_alloc(size);
-		ck_assert_int_eq(disk_read(fd, bytes, size, 0), 0);
-		at = memmem(bytes, size, what, len);
-		if (at != NULL) {
-			*at ^= 1;
-			ck_assert_int_eq(disk_write(fd, at, 1,
-						    (uint64_t)(at - bytes)),
-					 0);
-			is_hit = true;
-		}
-		free(bytes);
-		close(fd);
+		flip(path, (size_t)at);
+		is_hit = true;
 	}
 	ck_assert(is_hit);
 }
@@ -380,23 +316,19 @@ END_TEST
 
 START_TEST(a_folder_that_cannot_be_listed_costs_no_state)
 {
-	char name[FILES_NAME_MAX], folder[300], away[320];
+	char folder[300], away[320];
 	const struct box_found *found;
 	uint64_t id, other;
-	FILE *file;
 
 	box_open(&box);
 	ck_assert_int_eq(box_put(&box, 0, 20000, &id), 0);
 	ck_assert_int_eq(box_state(&box, id, "tried"), 0);
 	box_close(&box);
-	snprintf(folder, sizeof(folder), "%s/msg/%s", box.dir,
-		 files_name(id, name));
+	(void)snprintf(folder, sizeof(folder), "%s", file_of(id));
 	*strrchr(folder, '/') = '\0';
 	snprintf(away, sizeof(away), "%s-away", folder);
 	ck_assert_int_eq(rename(folder, away), 0);
-	file = fopen(folder, "w");
-	ck_assert_ptr_nonnull(file);
-	fclose(file);
+	write_file(folder, "");
 
 	/* it ends, and not as if there were no such message */
 	ck_assert_int_eq(box_try_open(&box), 0);
@@ -526,7 +458,8 @@ START_TEST(kill_9_loses_nothing_that_was_acknowledged)
 }
 END_TEST
 
-UNIT_MAIN("spool_faults", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool_faults",
+	  tcase_add_checked_fixture(tc, world_setup, world_teardown);
 	  tcase_set_timeout(tc, 600);
 	  tcase_add_test(tc,
 			 a_flipped_byte_costs_at_most_what_it_hit_and_is_told);

@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* Segments of the log: when they are made, and when they are given back. */
-#include "tests/unit/unit.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-
 #include "queue/spool/internal.h"
-#include "tests/unit/spool_box.h"
+#include "tests/unit/spool_world.h"
 
 enum { SOFT = 8, EXTRA = 6, EACH = 3000, A_SEGMENT = 20 };
 
-static struct box box;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned made, dropped; /* segments */
 static bool stay;	       /* they cannot be removed */
 
 static int
 counting_openat(int dir, const char *name, int flags, mode_t mode)
 {
-	pthread_mutex_lock(&lock);
-	made += (flags & O_CREAT) != 0 && strstr(name, ".seg") != NULL;
-	pthread_mutex_unlock(&lock);
-	return disk_calls_real.openat(dir, name, flags, mode);
+	pthread_mutex_lock(&world_lock);
+	made += world_is_segment_made(name, flags);
+	pthread_mutex_unlock(&world_lock);
+	return world_openat(dir, name, flags, mode);
 }
 
 static int
@@ -31,10 +22,10 @@ counting_unlinkat(int dir, const char *name, int flags)
 {
 	bool fails;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&world_lock);
 	dropped += strstr(name, ".seg") != NULL;
 	fails = stay && strstr(name, ".seg") != NULL;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&world_lock);
 	if (fails) {
 		errno = EIO;
 		return -1;
@@ -45,26 +36,15 @@ counting_unlinkat(int dir, const char *name, int flags)
 static void
 setup(void)
 {
-	static struct disk_calls calls;
-
-	calls = disk_calls_real;
-	calls.openat = counting_openat;
-	calls.unlinkat = counting_unlinkat;
-	box_init(&box);
+	world_setup();
+	world_disk.openat = counting_openat;
+	world_disk.unlinkat = counting_unlinkat;
 	box.opts.segments_soft = SOFT;
 	box.opts.segments_hard = 64;
 	box.opts.files_per_s = 1;
 	/* no part of a turn needs a segment larger than others, which would
 	 * have to make room for these one by one */
 	box.opts.ahead_bytes = 16 << 10;
-	disk_use(&calls);
-}
-
-static void
-teardown(void)
-{
-	disk_use(NULL);
-	box_done(&box);
 }
 
 /* More mail than the soft limit has room for, and all of it settled. */
@@ -134,9 +114,9 @@ END_TEST
 static void
 set_stay(bool value)
 {
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&world_lock);
 	stay = value;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&world_lock);
 }
 
 START_TEST(a_segment_that_cannot_be_removed_is_not_in_the_way)
@@ -195,32 +175,16 @@ static const struct {
 	{3, 3, false}, {1, 1, true},  {2, 4, true},  {3, 3, true},
 };
 
-static bool is_full; /* the disk, for segments */
 static unsigned syncs_left;
-
-static int
-full_openat(int dir, const char *name, int flags, mode_t mode)
-{
-	bool fails;
-
-	pthread_mutex_lock(&lock);
-	fails = is_full && (flags & O_CREAT) != 0 &&
-		strstr(name, ".seg") != NULL;
-	pthread_mutex_unlock(&lock);
-	if (!fails)
-		return disk_calls_real.openat(dir, name, flags, mode);
-	errno = ENOSPC;
-	return -1;
-}
 
 static int
 failing_fdatasync(int fd)
 {
 	bool fails;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&world_lock);
 	fails = syncs_left != 0 && --syncs_left == 0;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&world_lock);
 	if (!fails)
 		return disk_calls_real.fdatasync(fd);
 	errno = EIO;
@@ -241,20 +205,16 @@ tick(void)
 
 START_TEST(an_empty_log_takes_mail_however_small_it_is)
 {
-	struct disk_calls calls = disk_calls_real;
 	uint64_t mails[4 * A_SEGMENT];
 	unsigned count = 0, refused = 0;
 	uint64_t id;
 
-	calls.openat = full_openat;
-	calls.fdatasync = failing_fdatasync;
-	disk_use(&calls);
-	is_full = false;
+	world_disk.fdatasync = failing_fdatasync;
 	syncs_left = 0;
 	box.opts.segments_soft = small_logs[_i].soft;
 	box.opts.segments_hard = small_logs[_i].hard;
 	box_open(&box);
-	is_full = true;
+	world_fill(true);
 	if (small_logs[_i].loses_one) { /* and there are two */
 		syncs_left = 1;
 		ck_assert_int_eq(box_put(&box, 1, EACH, &id), -EIO);
@@ -283,14 +243,14 @@ START_TEST(an_empty_log_takes_mail_however_small_it_is)
 	ck_assert_uint_le(refused, 20);
 	ck_assert(!box.is_broken);
 	box_close(&box);
-	is_full = false;
+	world_fill(false);
 	box_open(&box);
 	ck_assert_uint_eq(box.found_count, 0);
 	box_close(&box);
 }
 END_TEST
 
-UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 300);
 	  tcase_add_loop_test(tc, an_empty_log_takes_mail_however_small_it_is,
 			      0, (int)COUNT(small_logs));

@@ -1,64 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /* A sector that cannot be read, for a while or for good, as the spool runs. */
-#include "tests/unit/unit.h"
-
-#include <errno.h>
-#include <pthread.h>
-
-#include "queue/spool/files.h"
 #include "queue/spool/internal.h"
-#include "tests/unit/spool_box.h"
+#include "tests/unit/spool_world.h"
 
 enum { OLD = 12, BAD = 5, SIZE = 1500, EACH = 3000, TRIES = 4, SOFT = 4 };
 
-static struct box box;
 static uint64_t old[OLD];
-
-/* Bytes of one file that the disk does not give back. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-	ino_t inode;
-	off_t at, end;
-	unsigned met;
-} sector;
-
-static ssize_t
-losing_pread(int fd, void *to, size_t len, off_t at)
-{
-	struct stat st;
-	bool fails;
-
-	pthread_mutex_lock(&lock);
-	fails = at < sector.end && at + (off_t)len > sector.at &&
-		fstat(fd, &st) == 0 && st.st_ino == sector.inode;
-	sector.met += fails;
-	pthread_mutex_unlock(&lock);
-	if (!fails)
-		return disk_calls_real.pread(fd, to, len, at);
-	errno = EIO;
-	return -1;
-}
-
-static void
-lose(ino_t inode, off_t at, off_t end)
-{
-	pthread_mutex_lock(&lock);
-	sector.inode = inode;
-	sector.at = at;
-	sector.end = end;
-	pthread_mutex_unlock(&lock);
-}
-
-static unsigned
-times_met(void)
-{
-	unsigned met;
-
-	pthread_mutex_lock(&lock);
-	met = sector.met;
-	pthread_mutex_unlock(&lock);
-	return met;
-}
 
 static ino_t
 inode_of(int fd)
@@ -72,24 +19,10 @@ inode_of(int fd)
 static void
 setup(void)
 {
-	static struct disk_calls calls;
-
-	calls = disk_calls_real;
-	calls.pread = losing_pread;
-	sector.inode = 0;
-	sector.met = 0;
-	box_init(&box);
+	world_setup();
 	box.opts.segments_soft = SOFT;
 	box.opts.segments_hard = 3 * SOFT;
 	box.opts.unread_tries = TRIES;
-	disk_use(&calls);
-}
-
-static void
-teardown(void)
-{
-	disk_use(NULL);
-	box_done(&box);
 }
 
 static struct entry *
@@ -145,13 +78,12 @@ pass_by(unsigned count)
 static bool
 is_in_corrupt(ino_t inode)
 {
-	char path[300];
+	char name[40];
 	struct stat st;
 
 	for (unsigned segno = 1; segno < 100; segno++) {
-		(void)snprintf(path, sizeof(path), "%s/corrupt/segment-%u",
-			       box.dir, segno);
-		if (stat(path, &st) == 0 && st.st_ino == inode)
+		(void)snprintf(name, sizeof(name), "corrupt/segment-%u", segno);
+		if (stat(in_spool(name), &st) == 0 && st.st_ino == inode)
 			return true;
 	}
 	return false;
@@ -160,11 +92,11 @@ is_in_corrupt(ino_t inode)
 static bool
 has_copy(uint64_t id)
 {
-	char path[300], name[SPOOL_ID_MAX];
+	char name[SPOOL_ID_MAX], below[SPOOL_ID_MAX + 8];
 
-	(void)snprintf(path, sizeof(path), "%s/corrupt/%s", box.dir,
+	(void)snprintf(below, sizeof(below), "corrupt/%s",
 		       spool_id_format(id, name));
-	return access(path, F_OK) == 0;
+	return access(in_spool(below), F_OK) == 0;
 }
 
 /* All old mail but that one is whole, now and at the next start. */
@@ -205,7 +137,7 @@ START_TEST(what_cannot_be_read_is_set_aside_and_all_else_goes_on)
 	entry = entry_of(old[BAD]);
 	inode = inode_of(spool_segment(box.spool, entry->slot)->fd);
 	at = (off_t)entry->at * RECORD_ALIGN + places[_i].at;
-	lose(inode, at, at + 1);
+	world_lose(inode, at, at + 1);
 
 	/* whoever delivers it hears that it is not to be had now */
 	if (places[_i].at > 500) {
@@ -248,10 +180,10 @@ START_TEST(what_can_be_read_again_in_time_is_not_set_aside)
 	entry = entry_of(old[BAD]);
 	inode = inode_of(spool_segment(box.spool, entry->slot)->fd);
 	at = (off_t)entry->at * RECORD_ALIGN + 900;
-	lose(inode, at, at + 1);
+	world_lose(inode, at, at + 1);
 	for (unsigned i = 0; i < 400 && met < 3; i++) {
 		pass_by(10);
-		met = times_met();
+		met = world_times_lost();
 	}
 	ck_assert_uint_ge(met, 3);
 	/* those beside it moved on all the same */
@@ -263,7 +195,7 @@ START_TEST(what_can_be_read_again_in_time_is_not_set_aside)
 				  inode_of(spool_segment(box.spool, entry->slot)
 						   ->fd) != inode);
 	}
-	lose(0, 0, 0);
+	world_heal();
 	pass_by(200);
 	ck_assert(!has_copy(old[BAD]));
 	/* it was told once */
@@ -287,7 +219,7 @@ START_TEST(a_full_log_does_not_wait_for_a_bad_sector)
 	entry = entry_of(old[BAD]);
 	inode = inode_of(spool_segment(box.spool, entry->slot)->fd);
 	at = (off_t)entry->at * RECORD_ALIGN + 900;
-	lose(inode, at, at + 1);
+	world_lose(inode, at, at + 1);
 	for (unsigned i = 0; i < 4000 && !is_in_corrupt(inode); i++) {
 		uint64_t id;
 
@@ -322,7 +254,7 @@ START_TEST(a_state_that_cannot_be_read_costs_the_state_alone)
 	entry = entry_of(old[BAD]);
 	note = &entry->notes->each[0];
 	inode = inode_of(spool_segment(box.spool, note->slot)->fd);
-	lose(inode, note->at, note->at + 1);
+	world_lose(inode, note->at, note->at + 1);
 	for (unsigned i = 0; i < 400 && !is_in_corrupt(inode); i++)
 		pass_by(10);
 	ck_assert(is_in_corrupt(inode));
@@ -338,17 +270,14 @@ END_TEST
 /* Its states cannot be added to it. */
 START_TEST(a_file_that_cannot_be_read_is_set_aside_as_it_is)
 {
-	char path[300], name[FILES_NAME_MAX];
 	struct stat st;
 	uint64_t large;
 
 	box_open(&box);
 	put_old();
 	ck_assert_int_eq(box_put(&box, OLD, 30000, &large), 0);
-	(void)snprintf(path, sizeof(path), "%s/msg/%s", box.dir,
-		       files_name(large, name));
-	ck_assert_int_eq(stat(path, &st), 0);
-	lose(st.st_ino, 0, 1);
+	ck_assert_int_eq(stat(file_of(large), &st), 0);
+	world_lose(st.st_ino, 0, 1);
 	ck_assert_int_eq(box_state(&box, large, "one"), 0);
 	for (unsigned i = 0; i < 400 && !has_copy(large); i++)
 		pass_by(10);
@@ -366,9 +295,9 @@ is_no_file(const char *name)
 {
 	bool is_it;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&world_lock);
 	is_it = strcmp(name, no_file) == 0;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&world_lock);
 	if (is_it)
 		errno = EIO;
 	return is_it;
@@ -393,21 +322,19 @@ losing_renameat(int from_dir, const char *from, int to_dir, const char *to)
 static void
 lose_file(const char *name)
 {
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&world_lock);
 	(void)snprintf(no_file, sizeof(no_file), "%s", name);
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&world_lock);
 }
 
 START_TEST(a_file_that_cannot_be_opened_stops_nothing_either)
 {
-	struct disk_calls calls = disk_calls_real;
 	char name[FILES_NAME_MAX];
 	struct spool_stats stats;
 	uint64_t large;
 
-	calls.openat = losing_openat;
-	calls.renameat = losing_renameat;
-	disk_use(&calls);
+	world_disk.openat = losing_openat;
+	world_disk.renameat = losing_renameat;
 	box_open(&box);
 	put_old();
 	ck_assert_int_eq(box_put(&box, OLD, 30000, &large), 0);
@@ -431,7 +358,7 @@ START_TEST(a_file_that_cannot_be_opened_stops_nothing_either)
 }
 END_TEST
 
-UNIT_MAIN("spool_sector", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool_sector", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 300); tcase_add_loop_test(
 		  tc, what_cannot_be_read_is_set_aside_and_all_else_goes_on, 0,
 		  (int)COUNT(places));

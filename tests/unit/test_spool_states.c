@@ -1,25 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Envelopes and states as a start and a stopped spool give them back. */
-#include <errno.h>
-#include <fcntl.h>
-
 #include "queue/spool/check.h"
-#include "queue/spool/files.h"
-#include "tests/unit/spool_box.h"
-
-static struct box box;
-
-static void
-setup(void)
-{
-	box_init(&box);
-}
-
-static void
-teardown(void)
-{
-	box_done(&box);
-}
+#include "tests/unit/spool_world.h"
 
 /* ------------------------------------------------- read back at the start */
 
@@ -134,11 +116,9 @@ pread_only_little(int fd, void *to, size_t len, off_t at)
 START_TEST(a_bad_block_beside_a_message_is_not_held_against_it)
 {
 	static struct kept kept[MESSAGES];
-	struct disk_calls calls = disk_calls_real;
 
 	fill(kept);
-	calls.pread = pread_only_little;
-	disk_use(&calls);
+	world_disk.pread = pread_only_little;
 	box_open(&box);
 	disk_use(NULL);
 	check_found(kept);
@@ -152,21 +132,14 @@ enum { LINE = 4 << 20 };
 
 /* A line of the stopped spool's file. */
 static void
-append(uint64_t id, uint32_t number)
+append_state(uint64_t id, uint32_t number)
 {
 	static char text[LINE], line[LINE + FILE_LINE_SUFFIX];
-	char name[FILES_NAME_MAX], path[256];
 	size_t len;
-	int fd;
 
 	memset(text, 'a' + (int)(number % 26), sizeof(text));
 	len = file_state_encode(id, number, text, sizeof(text), line);
-	(void)snprintf(path, sizeof(path), "%s/msg/%s", box.dir,
-		       files_name(id, name));
-	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(write(fd, line, len), (int)len);
-	(void)close(fd);
+	append(file_of(id), line, len);
 }
 
 static void
@@ -194,7 +167,7 @@ START_TEST(states_of_more_than_64_mib_are_no_damage)
 	ck_assert_int_eq(box_put(&box, 1, 100000, &id), 0);
 	box_close(&box);
 	for (unsigned i = 1; i <= LINES; i++)
-		append(id, i);
+		append_state(id, i);
 	ck_assert_int_eq(spool_scan(box.dir, box_add_found, box_on_report, &box,
 				    &box.err),
 			 0);
@@ -224,7 +197,6 @@ counting_openat(int dir, const char *name, int flags, mode_t mode)
 START_TEST(a_start_holds_few_files_with_many_states_at_once)
 {
 	enum { FOLDERS = 256, FILES = 6 };
-	struct disk_calls calls = disk_calls_real;
 	static uint64_t ids[FILES];
 
 	box_open(&box);
@@ -240,9 +212,8 @@ START_TEST(a_start_holds_few_files_with_many_states_at_once)
 	}
 	box_close(&box);
 	for (unsigned i = 0; i < FILES; i++)
-		append(ids[i], 1);
-	calls.openat = counting_openat;
-	disk_use(&calls);
+		append_state(ids[i], 1);
+	world_disk.openat = counting_openat;
 	box_open(&box);
 	disk_use(NULL);
 	ck_assert_uint_eq(box.found_count, FILES);
@@ -252,7 +223,8 @@ START_TEST(a_start_holds_few_files_with_many_states_at_once)
 }
 END_TEST
 
-UNIT_MAIN("spool states", tcase_add_checked_fixture(tc, setup, teardown);
+UNIT_MAIN("spool states",
+	  tcase_add_checked_fixture(tc, world_setup, world_teardown);
 	  tcase_add_test(tc, a_start_gives_back_each_envelope_and_its_states);
 	  tcase_add_test(tc,
 			 a_bad_block_beside_a_message_is_not_held_against_it);

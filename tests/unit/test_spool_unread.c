@@ -191,38 +191,14 @@ END_TEST
 
 /* ---------------------------------------------------------- bad sectors */
 
-static struct {
-	ino_t inode;
-	off_t at, end;
-} sector;
-
-static ssize_t
-losing_pread(int fd, void *to, size_t len, off_t at)
-{
-	struct stat st;
-
-	if (at < sector.end && at + (off_t)len > sector.at &&
-	    fstat(fd, &st) == 0 && st.st_ino == sector.inode) {
-		errno = EIO;
-		return -1;
-	}
-	return pread(fd, to, len, at);
-}
-
 /* From now on bytes of the file in path cannot be read. */
 static void
 lose(off_t at, off_t end)
 {
-	static struct disk_calls calls;
 	struct stat st;
 
 	ck_assert_int_eq(stat(path, &st), 0);
-	sector.inode = st.st_ino;
-	sector.at = at;
-	sector.end = end;
-	calls = disk_calls_real;
-	calls.pread = losing_pread;
-	disk_use(&calls);
+	world_lose(st.st_ino, at, end);
 }
 
 static bool
@@ -304,7 +280,7 @@ START_TEST(a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it)
 	ino_t inode;
 
 	losses[_i].damage();
-	inode = sector.inode;
+	inode = world.lost.inode;
 	check_spool(false, &said);
 	ck_assert_int_eq(said.rc, 0);
 	ck_assert_msg(strstr(said.kinds, losses[_i].kind) != NULL, "%s: %s",
@@ -317,7 +293,7 @@ START_TEST(a_repair_goes_on_around_a_bad_sector_and_keeps_what_has_it)
 	check_spool(true, &said);
 	ck_assert_int_eq(said.rc, 0);
 	ck_assert_msg(said.check.damages == 0, "%s", said.kinds);
-	disk_use(NULL);
+	world_heal();
 	ck_assert_msg(open_and_look(false) == losses[_i].left, "%s",
 		      losses[_i].name);
 	if (losses[_i].damage != lose_state_lines)
@@ -332,7 +308,6 @@ END_TEST
 START_TEST(a_start_writes_over_no_segment_that_it_could_not_read)
 {
 	enum { BYTES = 64 << 10 };
-	struct disk_calls calls = disk_calls_real;
 	uint8_t *before = mem_alloc(BYTES), *after = mem_alloc(BYTES);
 	struct stat st;
 	int fd = open(in_spool("log/001.seg"), O_RDONLY);
@@ -342,11 +317,7 @@ START_TEST(a_start_writes_over_no_segment_that_it_could_not_read)
 	box_close(&box);
 	ck_assert_int_eq(disk_read(fd, before, BYTES, 0), 0);
 	ck_assert_int_eq(fstat(fd, &st), 0);
-	sector.inode = st.st_ino;
-	sector.at = 0;
-	sector.end = BYTES;
-	calls.pread = losing_pread;
-	disk_use(&calls);
+	world_lose(st.st_ino, 0, BYTES);
 	box.opts.segments_soft = 3;
 	box_open(&box);
 	ck_assert_uint_ge(box.errors, 1);
@@ -357,7 +328,7 @@ START_TEST(a_start_writes_over_no_segment_that_it_could_not_read)
 		spool_done(box.spool, id);
 	}
 	box_close(&box);
-	disk_use(NULL);
+	world_heal();
 	ck_assert_int_eq(disk_read(fd, after, BYTES, 0), 0);
 	ck_assert_mem_eq(before, after, BYTES);
 	close(fd);
@@ -391,7 +362,7 @@ START_TEST(mail_of_a_newest_segment_that_can_be_read_again_is_there_again)
 	ck_assert_int_eq(box_put(&box, ALL + 2, 300, &later), 0);
 	ck_assert_uint_gt(later, during);
 	box_close(&box);
-	disk_use(NULL);
+	world_heal();
 
 	check_spool(false, &said);
 	ck_assert_msg(said.check.damages == 0, "%s", said.kinds);
@@ -416,7 +387,7 @@ START_TEST(a_log_of_which_nothing_can_be_read_is_not_begun_anew)
 	lose(ALL_OF_IT);
 	ck_assert_int_eq(box_try_open(&box), -EIO);
 	ck_assert_ptr_nonnull(strstr(box.err.text, "fsck"));
-	disk_use(NULL);
+	world_heal();
 	ck_assert_uint_eq(tree(), before);
 	ck_assert_uint_eq(open_and_look(false), EVERY);
 
@@ -424,9 +395,8 @@ START_TEST(a_log_of_which_nothing_can_be_read_is_not_begun_anew)
 	lose(ALL_OF_IT);
 	check_spool(true, &said);
 	ck_assert_msg(said.rc == 0, "%s", said.err.text);
-	ck_assert(is_in_corrupt(sector.inode));
+	ck_assert(is_in_corrupt(world.lost.inode));
 	ck_assert_uint_eq(open_and_look(false), BIT(SMALL) | BIT(SMALL + 1));
-	disk_use(NULL);
 }
 END_TEST
 
@@ -438,7 +408,7 @@ START_TEST(a_segment_with_a_hole_is_set_aside_when_head_has_passed_it)
 	int fd;
 
 	lose_record();
-	inode = sector.inode;
+	inode = world.lost.inode;
 	fd = open(path, O_RDONLY);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(disk_calls_real.pread(fd, before, sizeof(before), 0),
@@ -456,7 +426,7 @@ START_TEST(a_segment_with_a_hole_is_set_aside_when_head_has_passed_it)
 	(void)snprintf(name, sizeof(name), "corrupt/segment-1");
 	ck_assert_int_eq(access(in_spool(name), F_OK), 0);
 	box_close(&box);
-	disk_use(NULL);
+	world_heal();
 	ck_assert_int_eq(disk_read(fd, after, sizeof(after), 0), 0);
 	ck_assert_mem_eq(before, after, sizeof(before));
 	close(fd);
@@ -465,7 +435,7 @@ START_TEST(a_segment_with_a_hole_is_set_aside_when_head_has_passed_it)
 END_TEST
 
 UNIT_MAIN(
-	"spool_unread", tcase_add_checked_fixture(tc, setup, teardown);
+	"spool_unread", tcase_add_checked_fixture(tc, setup, world_teardown);
 	tcase_add_test(tc,
 		       a_repair_does_not_begin_when_a_folder_cannot_be_listed);
 	tcase_add_loop_test(tc,
