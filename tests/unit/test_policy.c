@@ -44,6 +44,8 @@ struct run {
 	struct setup setup;
 	struct policy *policy;	/* NULL: setup goes on */
 	struct verdict verdict; /* of the last case */
+	struct trace trace;	/* its story */
+	size_t advice_told;	/* of it; 0: the case does not list them */
 	char *kept[4096];	/* texts of the setup */
 	size_t kept_count;
 };
@@ -399,27 +401,27 @@ check_advice(const struct run *run, const struct policy_facts *facts,
 
 /* The trace must tell the same story and change nothing. */
 static void
-check_trace(const struct run *run, const struct policy_facts *facts)
+check_trace(struct run *run, const struct policy_facts *facts)
 {
 	struct verdict traced;
-	struct trace trace;
+	struct trace *trace = &run->trace;
 	const struct trace_step *last;
 
-	trace_init(&trace);
+	trace_init(trace);
 	if (facts->recipient != NULL)
-		policy_decide(run->policy, facts, &traced, &trace);
+		policy_decide(run->policy, facts, &traced, trace);
 	else
-		policy_decide_sender(run->policy, facts, &traced, &trace);
+		policy_decide_sender(run->policy, facts, &traced, trace);
 	ck_assert_int_eq(traced.rule, run->verdict.rule);
 	ck_assert_str_eq(traced.status.text, run->verdict.status.text);
-	ck_assert_uint_gt(trace.count, 0);
-	for (size_t i = 0; i < trace.count; i++) {
-		ck_assert_str_ne(trace.steps[i].looked_at, "");
-		ck_assert_msg(trace.steps[i].outcome[0] != '\0',
+	ck_assert_uint_gt(trace->count, 0);
+	for (size_t i = 0; i < trace->count; i++) {
+		ck_assert_str_ne(trace->steps[i].looked_at, "");
+		ck_assert_msg(trace->steps[i].outcome[0] != '\0',
 			      "%s:%u: rule %s says nothing", run->file,
-			      run->line, trace.steps[i].rule);
+			      run->line, trace->steps[i].rule);
 	}
-	last = &trace.steps[trace.count - 1];
+	last = &trace->steps[trace->count - 1];
 	if (!traced.is_accepted) {
 		ck_assert(last->is_match);
 		expect(run, "last step", last->rule,
@@ -427,8 +429,8 @@ check_trace(const struct run *run, const struct policy_facts *facts)
 	}
 	if (traced.rule == RULE_RELAY_DENIED ||
 	    traced.rule == RULE_SENDER_BINDING)
-		ck_assert_uint_gt(trace.advice_count, 0);
-	check_advice(run, facts, &trace);
+		ck_assert_uint_gt(trace->advice_count, 0);
+	check_advice(run, facts, trace);
 }
 
 /* Asking DNS is needed exactly when its answer changes the verdict. */
@@ -604,6 +606,43 @@ case_reply(const struct run *run, const char *wanted)
 	free(got);
 }
 
+/* "? RULE: outcome", of a rule that was looked at. */
+static void
+case_step(const struct run *run, const char *line)
+{
+	const struct trace *trace = &run->trace;
+	const char *colon = strstr(line, ": ");
+
+	ck_assert_ptr_nonnull(colon);
+	for (size_t i = 0; i < trace->count; i++)
+		if (str_is(str_from(line, (size_t)(colon - line)),
+			   trace->steps[i].rule)) {
+			expect(run, "outcome", trace->steps[i].outcome,
+			       colon + 2);
+			return;
+		}
+	ck_abort_msg("%s:%u: no such rule", run->file, run->line);
+}
+
+/* "> advice": where one is listed, all are. */
+static void
+case_advice(struct run *run, const char *line)
+{
+	ck_assert_msg(run->advice_told < run->trace.advice_count,
+		      "%s:%u: no more advice", run->file, run->line);
+	expect(run, "advice", run->trace.advice[run->advice_told++], line);
+}
+
+static void
+case_end(struct run *run)
+{
+	if (run->advice_told != 0)
+		ck_assert_msg(run->advice_told == run->trace.advice_count,
+			      "%s:%u: more advice before this line", run->file,
+			      run->line);
+	run->advice_told = 0;
+}
+
 static void
 run_line(struct run *run, char *line)
 {
@@ -620,12 +659,18 @@ run_line(struct run *run, char *line)
 
 	if (line[0] == '#' || line[strspn(line, " \t")] == '\0')
 		return;
-	if (strcmp(line, "---") == 0) {
-		setup_end(run);
+	if (line[0] == '\t') {
+		if (line[1] == '?')
+			case_step(run, line + 3);
+		else if (line[1] == '>')
+			case_advice(run, line + 3);
+		else
+			case_reply(run, line);
 		return;
 	}
-	if (line[0] == '\t') {
-		case_reply(run, line);
+	case_end(run);
+	if (strcmp(line, "---") == 0) {
+		setup_end(run);
 		return;
 	}
 	for (size_t i = 0; i < COUNT(kinds); i++) {
@@ -672,6 +717,7 @@ START_TEST(policies_decide_as_their_case_files_say)
 		run_line(run, line);
 	}
 	ck_assert_int_eq(fclose(file), 0);
+	case_end(run);
 	ck_assert_uint_ge(run->cases, files[_i].cases);
 	setup_end(run);
 	free(run);

@@ -141,6 +141,7 @@ START_TEST(what_is_refused_takes_nothing)
 	ck_assert(limit_take(limit, "a", &rate, 8, 0, NULL));
 	ck_assert(!limit_take(limit, "a", &rate, 3, 0, &wait_ms));
 	ck_assert_uint_ge(wait_ms, 1000);
+	ck_assert_uint_le(wait_ms, 1002);
 	ck_assert(limit_take(limit, "a", &rate, 2, 0, NULL));
 	ck_assert(!limit_take(limit, "a", &rate, 11, 100000, &wait_ms));
 	ck_assert_uint_eq(wait_ms, UINT64_MAX);
@@ -148,6 +149,29 @@ START_TEST(what_is_refused_takes_nothing)
 	limit_give(limit, "a", &rate, 4);
 	ck_assert(limit_take(limit, "a", &rate, 4, 100000, NULL));
 	ck_assert(!limit_take(limit, "a", &rate, 1, 100000, NULL));
+	limit_free(limit);
+}
+END_TEST
+
+START_TEST(a_bucket_never_holds_more_than_its_count)
+{
+	struct limit *limit = limit_new(10);
+	const struct units_rate rate = {10, 10};
+
+	/* idle for half as long again as it takes to fill */
+	ck_assert(limit_take(limit, "a", &rate, 10, 0, NULL));
+	ck_assert(limit_take(limit, "a", &rate, 10, 15000, NULL));
+	ck_assert(!limit_take(limit, "a", &rate, 1, 15000, NULL));
+	/* more is given back than was taken */
+	limit_give(limit, "a", &rate, 9);
+	limit_give(limit, "a", &rate, 9);
+	ck_assert(limit_take(limit, "a", &rate, 10, 15000, NULL));
+	ck_assert(!limit_take(limit, "a", &rate, 1, 15000, NULL));
+	/* nor does a new one */
+	ck_assert(limit_take(limit, "b", &rate, 10, 15000, NULL));
+	ck_assert(!limit_take(limit, "b", &rate, 1, 15000, NULL));
+	limit_give(limit, "nobody", &rate, 5);
+	ck_assert_uint_eq(limit_count(limit), 2);
 	limit_free(limit);
 }
 END_TEST
@@ -234,6 +258,7 @@ static const struct {
 	{"bob@x.org", "+", "bob"},
 	{"Bob@x.org", "+", "bob"},
 	{"bob+list@x.org", "+", "bob"},
+	{"b+list@x.org", "+", "b"},
 	{"bob+list+more@x.org", "+", "bob"},
 	{"bob+list@x.org", "", "bob+list"},
 	{"bob-list@x.org", "-", "bob"},
@@ -281,6 +306,11 @@ START_TEST(names_are_a_set)
 	ck_assert(names_has(&names, "n49"));
 	ck_assert(!names_has(&names, "n50"));
 	ck_assert(!names_has(&names, ""));
+	names_done(&names);
+	names_add(&names, "b");
+	names_add(&names, "b");
+	names_sort(&names);
+	ck_assert_uint_eq(names.count, 1);
 	names_done(&names);
 }
 END_TEST
@@ -461,6 +491,7 @@ UNIT_MAIN("policy_parts",
 	  tcase_add_test(tc, no_network_holds_a_client_without_an_address);
 	  tcase_add_test(tc, a_bucket_gives_its_count_then_fills_evenly);
 	  tcase_add_test(tc, what_is_refused_takes_nothing);
+	  tcase_add_test(tc, a_bucket_never_holds_more_than_its_count);
 	  tcase_add_test(tc, waiting_as_told_is_always_enough);
 	  tcase_add_test(tc, no_limit_is_no_bucket);
 	  tcase_add_test(tc,
