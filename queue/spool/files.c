@@ -15,8 +15,9 @@
 #include "queue/spool/mutant.h"
 #include "queue/spool/spool.h"
 
-#define FIRST_READ 2048u      /* of a file: usually all of its head */
-#define TAIL_MAX   (1u << 30) /* of state lines of one message */
+#define FIRST_READ  2048u      /* of a file: usually all of its head */
+#define TAIL_MAX    (1u << 30) /* of state lines of one message */
+#define FILE_SECTOR 512u       /* what a disk writes at once, at least */
 
 char *
 files_name(uint64_t id, char to[FILES_NAME_MAX])
@@ -225,28 +226,91 @@ read_tail(int fd, const struct file_head *head, char **out, size_t *out_len,
 	return 0;
 }
 
+/* Where in a tail lines are to be written. */
+struct place {
+	size_t at;
+	bool is_gap; /* the numbers do not follow those before */
+};
+
 /*
- * Where lines from number first on are to be written in a tail: at its end,
- * or where a damaged one begins, if they reach back to it.
+ * The place of lines from number first on: behind those with lower numbers. In
+ * the place of what is there already, for that may be what is left of an append
+ * that failed, or that a crash cut short: the disk need not have what memory
+ * shows. Damage that the log cannot mend stays, and they go behind it.
  */
-static size_t
-append_at(uint64_t id, const char *tail, size_t len, uint32_t first)
+static struct place
+find_place(uint64_t id, const char *tail, size_t len, uint32_t first)
 {
-	const char *at = tail, *next = tail, *line;
-	uint32_t number, last = 0;
-	unsigned bad = 0;
+	const char *next = tail, *line;
+	struct place place = {.at = 0};
+	uint32_t number, reached = 0, last = 0;
+	unsigned bad = 0, bad_before = 0;
 	size_t bytes;
 
 	/* a torn last line of an earlier life is overwritten */
 	while (len > 0 && tail[len - 1] != '\n')
 		len--;
 	while (file_state_next(id, &next, tail + len, &number, &line, &bytes,
-			       &bad) &&
-	       bad == 0) {
-		at = next;
+			       &bad)) {
+		if (number >= first || (bad != 0 && first <= reached + 1))
+			break;
+		reached = number;
+		bad_before = bad;
+		if (bytes == 0)
+			continue; /* written again, if it is needed */
+		place.at = (size_t)(next - tail);
 		last = number;
 	}
-	return bad != 0 && first <= last + 1 ? (size_t)(at - tail) : len;
+	if (bad != bad_before && first > reached + 1)
+		place.at = len;
+	else
+		place.is_gap = bad_before == 0 && first > last + 1;
+	return place;
+}
+
+/*
+ * Numbers are missing before the next line, because they could not be saved.
+ * An empty state that is surely there tells a reader of that line's remains
+ * that nothing else was lost. It is one sector's, so that it is there or not.
+ */
+static int
+write_gap(int fd, uint64_t id, uint32_t number, uint64_t *at)
+{
+	size_t room = FILE_SECTOR - (size_t)(*at % FILE_SECTOR), len;
+	char line[FILE_LINE_SUFFIX], newlines[FILE_LINE_SUFFIX];
+	int rc;
+
+	len = file_state_encode(id, number, "", 0, line);
+	if (room < len) {
+		memset(newlines, '\n', room);
+		rc = disk_write(fd, newlines, room, *at);
+		if (rc == 0)
+			rc = disk_sync(fd);
+		if (rc < 0)
+			return rc;
+		*at += room;
+	}
+	rc = disk_write(fd, line, len, *at);
+	*at += len;
+	return rc == 0 ? disk_sync(fd) : rc;
+}
+
+/* Writes lines behind the body, of which no number is below first. */
+static int
+write_lines(int fd, uint64_t id, uint32_t first, const char *states,
+	    size_t states_bytes, const char *tail, size_t len, uint64_t at)
+{
+	struct place place = find_place(id, tail, len, first);
+	int rc = 0;
+
+	at += place.at;
+	if (place.is_gap && states_bytes != 0 && !MUTANT(GAP_UNMARKED))
+		rc = write_gap(fd, id, first - 1, &at);
+	if (rc == 0)
+		rc = disk_write(fd, states, states_bytes, at);
+	if (rc == 0 && ftruncate(fd, (off_t)(at + states_bytes)) < 0)
+		rc = -errno;
+	return rc;
 }
 
 bool
@@ -276,11 +340,8 @@ files_append(struct files *files, uint64_t id, uint32_t first,
 	if (rc < 0 && out_is_unread != NULL)
 		*out_is_unread = true;
 	if (rc == 0)
-		len = append_at(id, tail, len, first);
-	if (rc == 0)
-		rc = disk_write(fd, states, states_bytes, at + len);
-	if (rc == 0 && ftruncate(fd, (off_t)(at + len + states_bytes)) < 0)
-		rc = -errno;
+		rc = write_lines(fd, id, first, states, states_bytes, tail, len,
+				 at);
 	free(tail);
 	file_text_done(&text);
 	if (rc < 0) {
@@ -354,7 +415,8 @@ read_states(struct file_text *out, const char *tail, size_t len)
 		out->last_state = number;
 		memcpy(out->states + out->states_len, line, bytes);
 		out->states_len += bytes;
-		out->states[out->states_len++] = '\n';
+		if (bytes != 0) /* else it tells of a gap alone */
+			out->states[out->states_len++] = '\n';
 		if (out->bad_lines != 0)
 			continue;
 		out->whole_state = number;

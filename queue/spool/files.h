@@ -76,8 +76,10 @@ int files_write_into(struct files *files, const struct log_text *message,
 		     const char *states, size_t states_bytes);
 
 /*
- * Adds state lines; same result. Lines behind a damaged one, which an append
- * that a crash cut short leaves, give way when these are those again.
+ * Adds state lines; same result. Those from the first of their numbers on,
+ * which an append that failed or that a crash cut short leaves, give way. If
+ * that number does not follow the last one in the file, an empty state before
+ * them is made durable first.
  *
  * first          number of the first of them
  * out_is_unread  set to true when the file is there and cannot be read, and

@@ -40,7 +40,8 @@ enum mutant {
 	MUTANT_STATES_NOT_COPIED = 22, /* I3: states stay behind in the log */
 	MUTANT_DONE_COPIED = 23,       /* a copy behind its DONE record */
 	MUTANT_SYNCED_TOO_EARLY = 24,  /* I1: before the last of a batch */
+	MUTANT_GAP_UNMARKED = 25,      /* a torn state behind one never saved */
 };
-#define MUTANTS 24 /* of them */
+#define MUTANTS 25 /* of them */
 
 #endif

@@ -221,6 +221,18 @@ START_TEST(stumps_of_segments_are_no_segments)
 }
 END_TEST
 
+/* Settles so much that the log passes on what it knew of older mail. */
+static void
+push_on(void)
+{
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t id;
+
+		ck_assert_int_eq(box_put(&box, i, 12000, &id), 0);
+		spool_done(box.spool, id);
+	}
+}
+
 /* A sector of an append may be missing after a crash, and a later one not. */
 START_TEST(an_append_that_was_cut_short_is_made_again)
 {
@@ -247,12 +259,7 @@ START_TEST(an_append_that_was_cut_short_is_made_again)
 	ck_assert_int_eq(box_state(&box, large, "four"), 0);
 	/* until the log has passed on what it knew */
 	box.opts.segments_soft = 3;
-	for (unsigned i = 0; i < 40; i++) {
-		uint64_t id;
-
-		ck_assert_int_eq(box_put(&box, i, 12000, &id), 0);
-		spool_done(box.spool, id);
-	}
+	push_on();
 	box_close(&box);
 	box_open(&box);
 	found = box_find(&box, large);
@@ -260,6 +267,102 @@ START_TEST(an_append_that_was_cut_short_is_made_again)
 	ck_assert_str_eq(found->states, "one\ntwo\nthree\nfour\n");
 	ck_assert_uint_eq(box.errors, 0);
 	box_close(&box);
+}
+END_TEST
+
+enum { LARGE = 100000 };
+
+static struct disk_calls calls;
+static bool is_sync_failing;
+
+static int
+fail_one_sync(int fd)
+{
+	if (!is_sync_failing)
+		return fdatasync(fd);
+	is_sync_failing = false;
+	errno = EIO;
+	return -1;
+}
+
+/* The crash: of the lines of an append all but a sector is on the disk. */
+static ssize_t
+tear(int fd, const struct iovec *iov, int count, off_t at)
+{
+	char *lines = iov[0].iov_base;
+	size_t len = iov[0].iov_len;
+
+	if (count == 1 && memmem(lines, len, " three\n", 7) != NULL &&
+	    memcmp(lines, "state 3 ", 8) == 0) {
+		memset(lines, 0, 8);
+		if (pwrite(fd, lines, len, at) != (ssize_t)len)
+			_exit(2);
+		_exit(fsync(fd) == 0 ? 0 : 2);
+	}
+	return pwritev(fd, iov, count, at);
+}
+
+/* A state that was refused leaves its number unused; the message's file, in
+ * which the first one is, is torn where the later ones follow. */
+static void
+run_torn_child(size_t first_len, int to)
+{
+	char first[600];
+	uint64_t large;
+
+	calls = disk_calls_real;
+	calls.fdatasync = fail_one_sync;
+	calls.pwritev = tear;
+	disk_use(&calls);
+	memset(first, 'x', first_len);
+	first[first_len] = '\0';
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, LARGE, &large), 0);
+	ck_assert_int_eq(box_state(&box, large, first), 0);
+	push_on();
+	is_sync_failing = true;
+	ck_assert_int_eq(box_state(&box, large, "two"), -EIO);
+	ck_assert_int_eq(box_state(&box, large, "three"), 0);
+	ck_assert_int_eq(box_state(&box, large, "four"), 0);
+	ck_assert_int_eq(write(to, &large, sizeof(large)), sizeof(large));
+	push_on();
+	_exit(1); /* they never came into the file */
+}
+
+/* So many bytes are left of the sector where the gap is to be marked: more
+ * than it needs, as many, and fewer. */
+static const size_t rooms[] = {300, 18, 17, 1};
+
+START_TEST(an_append_behind_a_state_never_saved_is_made_again)
+{
+	/* room for the envelope, the body, a newline and the first state */
+	size_t before = 8192 + LARGE + 1 + sizeof("state 1 01234567 ");
+	size_t first_len = 512 + 512 - (before + rooms[_i]) % 512;
+	const struct box_found *found;
+	int fds[2], status;
+	uint64_t large;
+	pid_t child;
+
+	box.opts.segments_soft = 3;
+	ck_assert_int_eq(pipe(fds), 0);
+	child = fork();
+	if (child == 0)
+		run_torn_child(first_len % 512, fds[1]);
+	close(fds[1]);
+	ck_assert_int_eq(read(fds[0], &large, sizeof(large)), sizeof(large));
+	close(fds[0]);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		box_open(&box);
+		ck_assert_msg(box.errors == 0, "%s", box.last_report);
+		found = box_find(&box, large);
+		ck_assert_ptr_nonnull(found);
+		ck_assert_str_eq(found->states + first_len % 512,
+				 "\nthree\nfour\n");
+		push_on(); /* into the file at last */
+		box_close(&box);
+	}
 }
 END_TEST
 
@@ -471,4 +574,7 @@ UNIT_MAIN("spool_faults",
 	  tcase_add_test(tc, a_damaged_message_does_not_close_its_folder);
 	  tcase_add_test(tc, a_folder_that_cannot_be_listed_costs_no_state);
 	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
+	  tcase_add_loop_test(
+		  tc, an_append_behind_a_state_never_saved_is_made_again, 0,
+		  (int)(sizeof(rooms) / sizeof(rooms[0])));
 	  tcase_add_test(tc, kill_9_loses_nothing_that_was_acknowledged);)

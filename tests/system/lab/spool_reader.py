@@ -166,10 +166,10 @@ class Spool:
         message.body = content[int(at):end]
         if crc32c(message.body) != int(body_crc, 16):
             raise ValueError(name + "'s body is damaged")
-        for line in content[end + 1:].split(b"\n")[:-1]:
+        for line in filter(None, content[end + 1:].split(b"\n")[:-1]):
             _, state, crc, text = line.split(b" ", 3)
-            if int(crc, 16) == crc32c(struct.pack("<QI", number, int(state)),
-                                      text):
+            if text and int(crc, 16) == crc32c(
+                    struct.pack("<QI", number, int(state)), text):
                 message.states.setdefault(int(state), text.decode("latin-1"))
         self.live[number] = message
 
