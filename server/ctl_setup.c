@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -23,10 +24,12 @@
 #include "server/ctl.h"
 #include "server/daemon.h"
 
-#define ANSWER_MAX 1024
+#define ANSWER_MAX   1024
+#define EXAMPLE_NAME "mail.example.org"
 
 struct setup {
-	bool is_asking; /* a terminal */
+	bool is_asking;	 /* a terminal */
+	bool is_example; /* nobody knew the name, and EXAMPLE_NAME stands */
 	char hostname[ANSWER_MAX], domains[ANSWER_MAX], deliver[ANSWER_MAX];
 	char outgoing[ANSWER_MAX], certificate[ANSWER_MAX];
 	char password[ANSWER_MAX]; /* for the smarthost; wiped */
@@ -108,7 +111,7 @@ guess_hostname(char to[ANSWER_MAX])
 	struct addrinfo hints = {.ai_flags = AI_CANONNAME}, *found = NULL;
 	char name[256];
 
-	(void)str_copy(to, ANSWER_MAX, str_of("mail.example.org"));
+	(void)str_copy(to, ANSWER_MAX, str_of(EXAMPLE_NAME));
 	if (gethostname(name, sizeof(name)) != 0)
 		return;
 	name[sizeof(name) - 1] = '\0';
@@ -154,19 +157,21 @@ static char *
 find_key(const char *path, size_t len)
 {
 	const char *slash = memrchr(path, '/', len);
+	const char *above = slash != NULL
+				    ? memrchr(path, '/', (size_t)(slash - path))
+				    : NULL;
+	const char *const folders[] = {slash, above};
 	const char *name = slash != NULL ? slash + 1 : path;
-	int dir = slash != NULL ? (int)(slash - path) : 0;
 	int base = (int)(len - (size_t)(name - path));
 	char *beside = mem_printf("%.*s.key", (int)len, path);
-	static const char *const others[] = {"private", "../private"};
 
-	for (size_t i = 0; slash != NULL && i < 2; i++) {
+	for (size_t i = 0; i < 2 && folders[i] != NULL; i++) {
 		char *other;
 
 		if (access(beside, F_OK) == 0)
 			break;
-		other = mem_printf("%.*s/%s/%.*s.key", dir, path, others[i],
-				   base, name);
+		other = mem_printf("%.*s/private/%.*s.key",
+				   (int)(folders[i] - path), path, base, name);
 		if (access(other, F_OK) == 0) {
 			free(beside);
 			return other;
@@ -230,6 +235,7 @@ ask_all(struct setup *setup)
 	bool has_dovecot = access("/run/dovecot/lmtp", F_OK) == 0;
 
 	guess_hostname(preset);
+	setup->is_example = strcmp(preset, EXAMPLE_NAME) == 0;
 	if (!ask(setup, "1. The name of this server?",
 		 "The MX records of your domains should lead to it.", preset,
 		 setup->hostname) ||
@@ -475,21 +481,71 @@ has_unit(void)
 		access("/lib/systemd/system/ostler.service", F_OK) == 0);
 }
 
+#define GROUPS_MAX 64
+
+/* What the daemon's user is let into; grows by what is printed. */
+struct rights {
+	const struct passwd *user; /* borrowed */
+	gid_t groups[GROUPS_MAX];
+	int count;
+};
+
+static void
+rights_init(struct rights *rights, const struct passwd *user)
+{
+	rights->user = user;
+	rights->count = GROUPS_MAX - 1;
+	if (getgrouplist(user->pw_name, user->pw_gid, rights->groups,
+			 &rights->count) < 0)
+		rights->count = GROUPS_MAX - 1;
+}
+
+static bool
+is_in(const struct rights *rights, gid_t group)
+{
+	for (int i = 0; i < rights->count; i++)
+		if (rights->groups[i] == group)
+			return true;
+	return false;
+}
+
+/* How the user gets a right (S_IROTH, S_IXOTH) that is missing. A file or
+ * folder that a group of others shares stays theirs: the user joins them, as
+ * Debian's ssl-cert is meant. */
+static void
+print_right(struct rights *rights, const char *path, mode_t others)
+{
+	mode_t group = others << 3;
+	const struct group *shared;
+	struct stat st;
+
+	if (stat(path, &st) < 0 || st.st_uid == rights->user->pw_uid ||
+	    (st.st_mode & others) != 0 ||
+	    (is_in(rights, st.st_gid) && (st.st_mode & group) != 0))
+		return;
+	shared = st.st_gid != 0 && (st.st_mode & group) != 0
+			 ? getgrgid(st.st_gid)
+			 : NULL;
+	if (shared != NULL && rights->count < GROUPS_MAX) {
+		(void)printf("  usermod -aG %s ostler   # lets it into %s\n",
+			     shared->gr_name, path);
+		rights->groups[rights->count++] = st.st_gid;
+	} else {
+		(void)printf("  chgrp ostler %s && chmod %s %s\n", path,
+			     others == S_IXOTH ? "g+x" : "640", path);
+	}
+}
+
 /* Folders above a file that the user may not enter, as certbot makes them. */
 static void
-print_folders(const struct passwd *user, const char *path)
+print_folders(struct rights *rights, const char *path)
 {
 	const char *slash = strchr(path + 1, '/');
 
 	for (; slash != NULL; slash = strchr(slash + 1, '/')) {
 		char *folder = mem_dup(path, (size_t)(slash - path));
-		struct stat st;
 
-		if (stat(folder, &st) == 0 && st.st_uid != user->pw_uid &&
-		    (st.st_mode & S_IXOTH) == 0 &&
-		    (st.st_gid != user->pw_gid || (st.st_mode & S_IXGRP) == 0))
-			(void)printf("  chgrp ostler %s && chmod g+x %s\n",
-				     folder, folder);
+		print_right(rights, folder, S_IXOTH);
 		free(folder);
 	}
 }
@@ -500,19 +556,17 @@ print_key(const struct setup *setup)
 {
 	const struct passwd *user = getpwnam("ostler");
 	char *certificate, *key, *target;
-	struct stat st;
+	struct rights rights;
 
 	if (geteuid() != 0 || user == NULL || setup->certificate[0] == '\0')
 		return;
+	rights_init(&rights, user);
 	certificate_files(setup->certificate, &certificate, &key);
-	if (stat(key, &st) == 0 && st.st_uid != user->pw_uid &&
-	    (st.st_mode & S_IROTH) == 0 &&
-	    (st.st_gid != user->pw_gid || (st.st_mode & S_IRGRP) == 0))
-		(void)printf("  chgrp ostler %s && chmod 640 %s\n", key, key);
-	print_folders(user, key);
+	print_right(&rights, key, S_IROTH);
+	print_folders(&rights, key);
 	target = realpath(key, NULL); /* it may be a link */
 	if (target != NULL && strcmp(target, key) != 0)
-		print_folders(user, target);
+		print_folders(&rights, target);
 	free(target);
 	free(certificate);
 	free(key);
@@ -592,6 +646,10 @@ print_next(const struct setup *setup, const char *path)
 	struct str rest = str_of(setup->domains), name;
 
 	(void)printf("%s is written. Next:\n", path);
+	if (setup->is_example && strcmp(setup->hostname, EXAMPLE_NAME) == 0)
+		(void)printf("  # this machine does not know its full "
+			     "name: " EXAMPLE_NAME " in that file\n"
+			     "  # is an example, so put in the real one\n");
 	if (geteuid() == 0 && getpwnam("ostler") == NULL)
 		(void)printf("  useradd --system --home-dir /nonexistent "
 			     "--shell /usr/sbin/nologin ostler   # the "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Five questions, and a relay that runs by the answers."""
 
+import grp
 import os
 import pty
 import pwd
@@ -121,8 +122,7 @@ def test_a_key_is_found_where_debian_has_it_or_named(
     written = conf.read_text()
     assert f'certificate = "{folder}/{certificate}"' in written
     line, = [line for line in written.splitlines() if "key =" in line]
-    named = line.split('"')[1]
-    assert os.path.realpath(named) == os.path.realpath(folder / key)
+    assert f'key = "{folder}/{key}"' in line
 
 
 def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
@@ -143,6 +143,38 @@ def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
         assert done.returncode == 0, done.stderr
         assert (f"chgrp ostler {key}".encode() in done.stdout) == is_told
         conf.unlink()
+
+
+def test_what_a_group_shares_stays_with_it(conf, folder, authority):
+    """As /etc/ssl/private is of Debian's group ssl-cert."""
+    if os.geteuid() != 0:
+        pytest.skip("only root gives the daemon another user")
+    try:
+        pwd.getpwnam("ostler")
+    except KeyError:
+        pytest.skip("there is no user ostler")
+    certificate = authority.issue(folder, "mail.ostler.example")
+    private = folder / "private"
+    private.mkdir()
+    shutil.copy(certificate.chain, folder / "mail.pem")
+    key = private / "mail.key"
+    shutil.copy(certificate.key, key)
+    group = grp.getgrnam("nogroup")
+    for path, mode in ((private, 0o710), (key, 0o640)):
+        os.chown(path, -1, group.gr_gid)
+        path.chmod(mode)
+    said = run_setup(conf, "mail.ostler.example", "none", "", "mx",
+                     str(folder / "mail.pem")).stdout.decode()
+    assert said.count("usermod -aG nogroup ostler") == 1, said
+    assert f" {private}" not in said.replace(f"{private}/mail.key", "")
+    # nobody else's: given away, as ever
+    os.chown(key, -1, 0)
+    key.chmod(0o600)
+    conf.unlink()
+    said = run_setup(conf, "mail.ostler.example", "none", "", "mx",
+                     str(folder / "mail.pem")).stdout.decode()
+    assert f"chgrp ostler {key} && chmod 640 {key}" in said, said
+    assert f"usermod -aG nogroup ostler   # lets it into {private}\n" in said
 
 
 @pytest.mark.parametrize("deliver, folders", [
