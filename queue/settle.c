@@ -258,7 +258,7 @@ settle_words(const struct outcome *outcome, char *to, size_t size)
 {
 	char enhanced[12];
 
-	if (outcome->cause == CAUSE_REPLY && outcome->reply[0] != '\0') {
+	if (outcome->reply[0] != '\0') {
 		(void)str_copy(to, size, str_of(outcome->reply));
 		return;
 	}

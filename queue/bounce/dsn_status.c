@@ -337,7 +337,7 @@ dsn_words(const struct outcome *outcome)
 {
 	if (outcome->kind == OUTCOME_DELIVERED && outcome->phase == PHASE_LOCAL)
 		return str_of("Saved in the mailbox");
-	if (outcome->cause == CAUSE_REPLY && outcome->reply[0] != '\0')
+	if (outcome->reply[0] != '\0')
 		return str_of(outcome->reply);
 	return str_of(outcome->status.text);
 }
@@ -345,7 +345,7 @@ dsn_words(const struct outcome *outcome)
 static void
 put_diagnostic(const struct fields *fields, const struct outcome *outcome)
 {
-	if (outcome->cause == CAUSE_REPLY && outcome->reply[0] != '\0')
+	if (outcome->reply[0] != '\0')
 		put_lines(fields, "Diagnostic-Code", "smtp; ",
 			  dsn_words(outcome));
 	else if (outcome->status.text[0] != '\0')
