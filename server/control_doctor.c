@@ -18,6 +18,7 @@
 #include "lib/list.h"
 #include "lib/mem.h"
 #include "lib/units.h"
+#include "queue/faults.h"
 #include "queue/queue.h"
 #include "queue/route/resolver.h"
 #include "queue/route/route.h"
@@ -730,6 +731,30 @@ check_warnings(struct doctor *doctor)
 	json_decref(warnings);
 }
 
+/* What deliveries met, and no look at this machine would show. */
+static void
+check_faults(struct doctor *doctor)
+{
+	const struct faults *faults =
+		queue_faults(doctor->request->daemon->queue);
+
+	for (size_t i = 0; i < faults->count; i++) {
+		const struct fault *fault = &faults->list[i];
+		char about[FAULT_WHERE_MAX + 32];
+
+		/* these two were looked at a moment ago */
+		if (fault->kind == FAULT_DISK ||
+		    fault->kind == FAULT_CERTIFICATE)
+			continue;
+		(void)snprintf(about, sizeof(about), "%s%s%s",
+			       fault_kind_name(fault->kind),
+			       fault->where[0] != '\0' ? " at " : "",
+			       fault->where);
+		doctor_say(doctor, "fault", about, "fail", fault->words,
+			   fault_advice(fault->kind));
+	}
+}
+
 /* Before this program was written no message can come. */
 static void
 check_clock(struct doctor *doctor)
@@ -805,6 +830,7 @@ control_doctor(struct control_request *request)
 	check_logins(doctor);
 	doctor_files(config, on_file, doctor);
 	check_warnings(doctor);
+	check_faults(doctor);
 	doctor->addresses_left = 2;
 	doctor_ask(doctor, QUESTION_ADDRESS, config->hostname, DNS_A,
 		   config->hostname);

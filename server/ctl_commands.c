@@ -102,9 +102,10 @@ print_status(void *arg, const json_t *row)
 	(void)printf("outgoing  %lld delivered, %lld bounced, %lld expired\n",
 		     number(queue, "delivered"), number(queue, "bounced"),
 		     number(queue, "expired"));
-	(void)printf("queue     %lld messages: %lld due, %lld deferred, %lld "
-		     "active, %lld held\n",
+	(void)printf("queue     %lld message%s: %lld due, %lld deferred, "
+		     "%lld active, %lld held\n",
 		     number(queue, "messages"),
+		     number(queue, "messages") == 1 ? "" : "s",
 		     number(queue, "queued") - number(queue, "deferred"),
 		     number(queue, "deferred"), number(queue, "active"),
 		     number(queue, "held"));
@@ -138,12 +139,13 @@ print_status(void *arg, const json_t *row)
 	{
 		char since[CLOCK_DATE_MAX];
 
-		(void)printf("fault: %s%s%s: %s\n       %lld times since %s. "
+		(void)printf("fault: %s%s%s: %s\n       %lld time%s since %s. "
 			     "%s\n",
 			     get(one, "kind"),
 			     get(one, "where")[0] != '\0' ? " at " : "",
 			     get(one, "where"), get(one, "reason"),
 			     number(one, "count"),
+			     number(one, "count") == 1 ? "" : "s",
 			     clock_format_rfc3339((uint64_t)number(one,
 								   "since_ms"),
 						  since),

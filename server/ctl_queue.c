@@ -337,6 +337,7 @@ static void
 print_envelope(void *arg, const json_t *row)
 {
 	char date[CLOCK_DATE_MAX], next[32], size[16];
+	unsigned long long attempts;
 	json_t *one;
 	size_t index;
 
@@ -356,9 +357,14 @@ print_envelope(void *arg, const json_t *row)
 				       sizeof(size)));
 	json_array_foreach(json_object_get(row, "recipients"), index, one)
 	{
-		(void)printf("  %s  %s, %llu attempts", get(one, "address"),
-			     get(one, "state"),
-			     (unsigned long long)number(one, "attempts"));
+		attempts = (unsigned long long)number(one, "attempts");
+		/* as the list calls it */
+		(void)printf("  %s  %s, %llu attempt%s", get(one, "address"),
+			     attempts != 0 && strcmp(get(one, "state"),
+						     "queued") == 0
+				     ? "deferred"
+				     : get(one, "state"),
+			     attempts, attempts == 1 ? "" : "s");
 		if (number(one, "next_try_ms") != 0)
 			(void)printf(", next try %s",
 				     when(number(one, "next_try_ms"), next));

@@ -66,8 +66,19 @@ def test_a_wrong_login_at_the_smarthost(relay, make_sink, authority, folder,
     relay.wait_event("deferred", fault="own")
     fault = wait_for(lambda: faults(relay).get("login"), "the fault")
     assert fault["where"] == "route smart"
-    assert "credentials invalid" in fault["reason"] and fault["count"] >= 1
+    # the reply as it came, with its code
+    assert fault["reason"].startswith("535 5.7.8 ") and fault["count"] >= 1
+    assert "credentials invalid" in fault["reason"]
     assert "password_file" in fault["advice"]
+    row, = [row for row in relay.ctl("doctor", json=True).rows
+            if row["check"] == "fault"]
+    assert (row["about"], row["state"]) == ("login at route smart", "fail")
+    assert (row["text"], row["advice"]) == (fault["reason"], fault["advice"])
+    waits = wait_for(lambda: [row for row in relay.queue()
+                              if row["state"] == "deferred"], "a deferral")
+    text = relay.ctl("queue", "show", waits[0]["id"]).out
+    assert "bob@far.example  deferred, " in text, text
+    assert "        535 5.7.8 " in text
     text = relay.ctl("status").out
     assert text.count("fault: login") == 1, text
     assert relay.maildir("anna") == []  # nobody is told within the grace
