@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * A run of the spool to be recorded: sessions that put messages, settle
- * them, add states, replace one by another, give up, all by dice, in a log
- * of tiny segments, so that these are used again and old mail becomes files.
+ * them, add states, replace one by another, tell one of another, give up, all
+ * by dice, in a log of tiny segments, so that these are used again and old
+ * mail becomes files. A spool that breaks ends the run, with exit code 1.
  *
  *	driver DIR SEED RUN MESSAGES
  *
@@ -30,12 +31,14 @@
 #define AHEAD_BYTES  4096u /* few turns bring more than two messages */
 #define CALM_EACH    200u
 #define CALM	     60u     /* of them are settled at once */
-#define STATES_MAX   60u     /* of one message: the marks are bits */
+#define STATES_MAX   63u     /* of one message in one run */
 #define RUN_MESSAGES 100000u /* numbers of one run */
+#define TICK_MS	     4u
 
 struct message {
 	uint64_t number, id;
-	unsigned states; /* asked for */
+	unsigned states; /* asked for in this run */
+	bool is_large;
 };
 
 struct session {
@@ -47,7 +50,7 @@ struct session {
 
 struct saving {
 	uint64_t number, id;
-	unsigned states;
+	unsigned state; /* its number, which no other run uses */
 };
 
 static uv_loop_t loop;
@@ -56,8 +59,9 @@ static struct session sessions[SESSIONS];
 static struct message old[OLD_MAX];
 static unsigned old_count, running, refused;
 static uint64_t next_number, last_number, dice;
+static unsigned run_number;
 static int trace_fd;
-static bool is_loaded, is_closed;
+static bool is_loaded, is_broken, is_closed;
 
 static void
 die(const char *why)
@@ -109,29 +113,43 @@ settle(const struct message *message)
 	spool_done(spool, message->id);
 }
 
+static void add_state(struct message *message, bool is_awaited);
+
 static void
 on_saved(void *arg, int status)
 {
 	struct saving *saving = arg;
 
 	if (status == 0)
-		mark(TRACE_STATE, saving->number, saving->id, saving->states);
+		mark(TRACE_STATE, saving->number, saving->id, saving->state);
+	/* its number is not used again, and others come behind it */
+	for (unsigned i = 0; status < 0 && !is_broken && i < old_count; i++)
+		if (old[i].number == saving->number) {
+			add_state(&old[i], true);
+			break;
+		}
 	free(saving);
 }
 
+/* is_awaited: whether anybody is told; if not, the spool tries again. */
 static void
-add_state(struct message *message)
+add_state(struct message *message, bool is_awaited)
 {
-	struct saving *saving = mem_alloc(sizeof(*saving));
-	char line[64];
+	char line[TRACE_LINE_MAX];
+	struct saving *saving;
+	unsigned state;
 
 	if (message->states == STATES_MAX)
 		return;
 	message->states++;
-	*saving =
-		(struct saving){message->number, message->id, message->states};
-	(void)snprintf(line, sizeof(line), "state %u of %llu", message->states,
-		       (unsigned long long)message->number);
+	state = run_number * (STATES_MAX + 1) + message->states;
+	(void)trace_line(message->number, state, line);
+	if (!is_awaited) {
+		spool_state(spool, message->id, line, NULL, NULL);
+		return;
+	}
+	saving = mem_alloc(sizeof(*saving));
+	*saving = (struct saving){message->number, message->id, state};
 	spool_state(spool, message->id, line, on_saved, saving);
 }
 
@@ -157,9 +175,15 @@ stir(void)
 	if (old_count == 0 || is_calm())
 		return;
 	if (throw(4) == 0)
-		add_state(&old[throw(old_count)]);
+		add_state(&old[throw(old_count)], throw(6) != 0);
 	if (throw(8) == 0)
-		add_state(&old[throw(1 + old_count / 4)]);
+		add_state(&old[throw(1 + old_count / 4)], true);
+	if (throw(24) == 0) {
+		struct message *message = &old[throw(1 + old_count / 4)];
+
+		for (unsigned i = throw(12); i > 0; i--)
+			add_state(message, true);
+	}
 	if (old_count > OLD_WANTED) {
 		unsigned first = throw(6) == 0 ? 0 : old_count / 4;
 		struct message message =
@@ -189,7 +213,7 @@ on_end(void *owner, int status)
 		}
 	} else {
 		mark(TRACE_ACKED, message->number, message->id, 0);
-		if (throw(100) < 55 || is_calm())
+		if (throw(100) < (message->is_large ? 25 : 55) || is_calm())
 			settle(message);
 		else
 			keep(message);
@@ -241,7 +265,8 @@ submit(struct session *session, size_t size)
 	session->put = (struct spool_put){.owner = session,
 					  .on_room = on_room,
 					  .on_end = on_end};
-	*message = (struct message){.number = next_number++};
+	*message = (struct message){.number = next_number++,
+				    .is_large = size > LARGE_BYTES};
 	spool_put_begin(spool, &session->put);
 	message->id = session->put.id;
 	mark(TRACE_ID, message->number, message->id, 0);
@@ -258,37 +283,59 @@ throw_size(void)
 {
 	unsigned kind = throw(100);
 
-	if (kind < 3)
-		return 64u * (1 + throw(1000)); /* often a file */
+	if (kind < 5)
+		return LARGE_BYTES + 64u * (1 + throw(300)); /* a file */
 	if (kind < 30)
 		return 64u * (1 + throw(8));
 	return 64u * (1 + throw(100));
 }
 
+/* The next message comes instead of an old one. */
+static void
+replace(struct session *session)
+{
+	session->replaced = take_old(throw(old_count));
+	mark(TRACE_SETTLING, session->replaced.number, session->replaced.id, 0);
+	mark(TRACE_REPLACED, session->replaced.number, next_number, 0);
+	spool_done(spool, session->replaced.id);
+}
+
+/* An old one has a state that says of the one just put that it is there. */
+static void
+tell_old(struct session *session)
+{
+	struct message *message = &old[throw(old_count)];
+
+	if (message->states == STATES_MAX)
+		return;
+	mark(TRACE_WITH, message->number, session->message.number,
+	     run_number * (STATES_MAX + 1) + message->states + 1);
+	add_state(message, true);
+}
+
 static void
 start_one(struct session *session)
 {
-	bool is_replacing;
+	bool is_replacing, is_telling;
 	size_t size = throw_size();
 
-	if (next_number > last_number || running >= SESSIONS)
+	if (next_number > last_number || running >= SESSIONS || is_broken)
 		return;
 	is_replacing = old_count > 4 && throw(10) == 0;
+	is_telling = old_count > 4 && throw(10) == 0;
 	session->replaced.number = 0;
-	if (is_replacing) {
-		if (size > LARGE_BYTES / 2)
-			size = 1024;
-		session->replaced = take_old(throw(old_count));
-		mark(TRACE_SETTLING, session->replaced.number,
-		     session->replaced.id, 0);
-		mark(TRACE_REPLACED, session->replaced.number, next_number, 0);
+	if ((is_replacing || is_telling) && size > LARGE_BYTES / 2)
+		size = 1024;
+	if (is_replacing || is_telling)
 		spool_group_begin(spool);
-		spool_done(spool, session->replaced.id);
-	}
+	if (is_replacing)
+		replace(session);
 	running++;
 	session->is_running = true;
 	submit(session, size);
-	if (is_replacing) {
+	if (is_telling)
+		tell_old(session);
+	if (is_replacing || is_telling) {
 		spool_group_end(spool);
 	} else if (throw(40) == 0) {
 		mark(TRACE_SETTLING, session->message.number,
@@ -311,8 +358,6 @@ on_found(void *owner, const struct spool_found *found)
 	if (at == NULL)
 		die("an envelope that nobody put");
 	message.number = strtoull(at + 7, NULL, 10);
-	for (at = found->states; *at != '\0'; at++)
-		message.states += *at == '\n';
 	keep(&message);
 }
 
@@ -335,7 +380,7 @@ static void
 on_broken(void *owner)
 {
 	(void)owner;
-	die("broken");
+	is_broken = true;
 }
 
 static void
@@ -345,17 +390,29 @@ on_closed(void *arg)
 	is_closed = true;
 }
 
+/* What the spool does each second, which is as long as a run. */
+static void
+hurry(uv_handle_t *handle, void *arg)
+{
+	uv_timer_t *timer = (uv_timer_t *)handle;
+
+	(void)arg;
+	if (handle->type == UV_TIMER && uv_timer_get_repeat(timer) == 1000)
+		(void)uv_timer_start(timer, timer->timer_cb, TICK_MS, TICK_MS);
+}
+
 static void
 run(void)
 {
 	struct spool_stats stats;
 
+	uv_walk(&loop, hurry, NULL);
 	while (!is_loaded)
 		(void)uv_run(&loop, UV_RUN_ONCE);
-	while (next_number <= last_number || running != 0) {
+	while ((next_number <= last_number && !is_broken) || running != 0) {
 		/* those whose put was given up begin anew from here */
 		for (unsigned i = 0; i < SESSIONS; i++)
-			if (!sessions[i].is_running)
+			if (!sessions[i].is_running && !is_broken)
 				start_one(&sessions[i]);
 		(void)uv_run(&loop, UV_RUN_ONCE);
 	}
@@ -398,7 +455,8 @@ main(int argc, char **argv)
 		opts.files_per_s = 1;
 	dice = 88172645463325252u ^
 	       (strtoull(argv[2], NULL, 10) * 0x9e3779b97f4a7c15u);
-	next_number = strtoull(argv[3], NULL, 10) * RUN_MESSAGES + 1;
+	run_number = (unsigned)strtoul(argv[3], NULL, 10);
+	next_number = (uint64_t)run_number * RUN_MESSAGES + 1;
 	last_number = next_number + strtoull(argv[4], NULL, 10) - 1;
 	dice ^= next_number << 20;
 	trace_fd = open(trace, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
@@ -412,5 +470,5 @@ main(int argc, char **argv)
 	run();
 	if (refused != 0)
 		printf("driver: %u puts were refused\n", refused);
-	return 0;
+	return is_broken ? 1 : 0;
 }

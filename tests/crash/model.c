@@ -38,6 +38,7 @@ struct node {
 	uint64_t inode;
 	bool is_folder;
 	/* file */
+	bool is_mail; /* it has or had a name below msg/ */
 	uint8_t *bytes;
 	size_t len;	  /* durable */
 	uint64_t *stamps; /* by sector: what was made durable last */
@@ -235,14 +236,58 @@ reserve(uint8_t **bytes, size_t have, size_t len)
 	memset(*bytes + have, 0, len - have);
 }
 
+/* A file that was cut and grows again has zeros there, and what was in limbo
+ * there is over. */
 static void
-make_durable(struct node *node, const struct change *change)
+make_size_durable(struct node *node, const struct change *change,
+		  size_t limbo_count)
+{
+	size_t size = (size_t)change->at;
+
+	reserve(&node->bytes, node->len, size);
+	if (size < node->len)
+		memset(node->bytes + size, 0, node->len - size);
+	node->len = size;
+	for (size_t i = 0; i < limbo_count; i++) {
+		struct change *limbo = &node->changes[i];
+
+		if (limbo->at >= size)
+			limbo->at = limbo->len = 0;
+		else if (limbo->at + limbo->len > size)
+			limbo->len = size - (size_t)limbo->at;
+	}
+}
+
+/* A sector is written as it is in memory, where it has also that of which an
+ * earlier sync failed. */
+static void
+take_limbo(struct node *node, size_t limbo_count, size_t first, size_t last)
+{
+	uint64_t from = (uint64_t)first * SECTOR;
+	uint64_t end = ((uint64_t)last + 1) * SECTOR;
+
+	if (end > node->len)
+		end = node->len;
+	for (size_t i = 0; i < limbo_count; i++) {
+		const struct change *limbo = &node->changes[i];
+		uint64_t at = limbo->at > from ? limbo->at : from;
+		uint64_t stop = limbo->at + limbo->len;
+
+		for (; at < stop && at < end; at++)
+			if (at / SECTOR >= node->sectors ||
+			    node->stamps[at / SECTOR] < limbo->seq)
+				node->bytes[at] = limbo->bytes[at - limbo->at];
+	}
+}
+
+/* limbo_count: of the changes before it that stay in limbo. */
+static void
+make_durable(struct node *node, const struct change *change, size_t limbo_count)
 {
 	size_t end = (size_t)change->at + change->len, first, last;
 
 	if (change->bytes == NULL) {
-		reserve(&node->bytes, node->len, (size_t)change->at);
-		node->len = (size_t)change->at;
+		make_size_durable(node, change, limbo_count);
 		return;
 	}
 	if (change->len == 0)
@@ -251,9 +296,10 @@ make_durable(struct node *node, const struct change *change)
 		reserve(&node->bytes, node->len, end);
 		node->len = end;
 	}
-	memcpy(node->bytes + change->at, change->bytes, change->len);
 	first = (size_t)change->at / SECTOR;
 	last = (end - 1) / SECTOR;
+	take_limbo(node, limbo_count, first, last);
+	memcpy(node->bytes + change->at, change->bytes, change->len);
 	if (last >= node->sectors) {
 		node->stamps = mem_resize(node->stamps, last + 1,
 					  sizeof(*node->stamps));
@@ -273,10 +319,10 @@ sync_file(struct node *node, uint64_t before, bool has_failed)
 	for (size_t i = 0; i < node->change_count; i++) {
 		struct change *change = &node->changes[i];
 
-		if (change->seq < before && has_failed)
+		if (change->seq < before && has_failed && change->bytes != NULL)
 			change->is_limbo = true;
-		if (change->seq < before && !change->is_limbo)
-			make_durable(node, change);
+		if (change->seq < before && !change->is_limbo && !has_failed)
+			make_durable(node, change, kept);
 		else
 			node->changes[kept++] = *change;
 	}
@@ -334,7 +380,9 @@ end_sync(struct model *model, const struct trace_event *event)
 		die("a sync ends that never began");
 	if (sync->inode == 0) {
 		for (size_t i = 0; i < model->count; i++)
-			sync_node(model->nodes[i], sync->seq, has_failed);
+			if (!has_failed || model->nodes[i]->is_mail)
+				sync_node(model->nodes[i], sync->seq,
+					  has_failed);
 	} else {
 		node = model_node(model, sync->inode);
 		/* the spool's own folder was there before */
@@ -358,11 +406,18 @@ model_covers(struct model *model, const struct trace_event *event,
 	return true;
 }
 
+static bool
+is_mail(const char *path)
+{
+	return strncmp(path, "msg/", 4) == 0;
+}
+
 void
 model_apply(struct model *model, const struct trace_event *event,
 	    const uint8_t *bytes, uint64_t seq)
 {
 	const char *path = (const char *)bytes, *to;
+	struct node *node;
 	struct name *from;
 
 	switch ((enum trace_type)event->type) {
@@ -374,10 +429,9 @@ model_apply(struct model *model, const struct trace_event *event,
 		return;
 	case TRACE_CREATE:
 	case TRACE_MKDIR:
-		(void)set_name(find_name(model, path),
-			       add_node(model, event->a,
-					event->type == TRACE_MKDIR),
-			       seq);
+		node = add_node(model, event->a, event->type == TRACE_MKDIR);
+		node->is_mail = is_mail(path);
+		(void)set_name(find_name(model, path), node, seq);
 		return;
 	case TRACE_UNLINK:
 		(void)set_name(find_name(model, path), NULL, seq);
@@ -385,7 +439,10 @@ model_apply(struct model *model, const struct trace_event *event,
 	case TRACE_RENAME:
 		to = path + strlen(path) + 1;
 		from = find_name(model, path);
-		(void)set_name(find_name(model, to), target(from), seq);
+		node = target(from);
+		if (node != NULL && is_mail(to))
+			node->is_mail = true;
+		(void)set_name(find_name(model, to), node, seq);
 		set_name(from, NULL, seq)->needs = find_name(model, to);
 		return;
 	case TRACE_SYNC_BEGIN:
@@ -404,6 +461,7 @@ model_apply(struct model *model, const struct trace_event *event,
 	case TRACE_STATE:
 	case TRACE_REPLACED:
 	case TRACE_ID:
+	case TRACE_WITH:
 		return;
 	}
 	die("an event of no known type");

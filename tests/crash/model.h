@@ -7,8 +7,21 @@
  * sector of 512 bytes has any of the contents it had since it was durable,
  * a file any of its sizes, and each name stands for any of the files it
  * stood for, whatever became of the file's content and of other names. A
- * rename never loses both names. After a failed sync what it should have
- * covered may be on the disk or not, and no later sync changes that.
+ * rename never loses both names.
+ *
+ * After a failed sync of a file the bytes that it should have covered may be
+ * on the disk or not, and no later sync changes that: Linux marks the pages
+ * clean and writes them again only if they are written to again, which a
+ * later write to the same sector does, with all that the sector then holds.
+ * A size that such bytes brought is as open as they are (XFS waits for them
+ * with it, ext4 does not). What is the file system's own, names and files
+ * that were cut, is another matter: its journal commits that with a later
+ * sync, or takes no more changes at all, so a later sync that succeeds covers
+ * it.
+ *
+ * A failed syncfs is taken for one that met bad pages of message files, below
+ * msg/: a bad page of any other file would make that file's own sync fail,
+ * too, because the kernel tells of it by each descriptor.
  */
 #ifndef OSTLER_TESTS_CRASH_MODEL_H
 #define OSTLER_TESTS_CRASH_MODEL_H

@@ -163,6 +163,8 @@ forget_dones(struct run *run, const struct trace_event *event)
 	struct trace_event as_if = *event;
 	size_t kept = 0;
 
+	if (event->a == 0)
+		return; /* of message files, by what model.h says */
 	as_if.c = 0;
 	for (size_t i = 0; i < expected->done_count; i++) {
 		struct done *done = &expected->dones[i];
@@ -206,8 +208,17 @@ note_event(struct run *run, const struct trace_event *event,
 		get_message(expected, event->a)->successor = 0;
 		return;
 	case TRACE_STATE:
-		get_message(expected, event->a)->states |= (uint64_t)1
-							   << event->c;
+		if (event->c >= TRACE_STATES)
+			die("a state of too high a number");
+		get_message(expected, event->a)->states[event->c / 64] |=
+			(uint64_t)1 << event->c % 64;
+		return;
+	case TRACE_WITH:
+		if (event->c >= TRACE_STATES)
+			die("a state of too high a number");
+		get_message(expected, event->b)->with = event->a;
+		get_message(expected, event->b)->with_state =
+			(unsigned)event->c;
 		return;
 	case TRACE_REPLACED:
 		get_message(expected, event->a)->successor = event->b;

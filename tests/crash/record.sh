@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Records three runs of the spool in one folder: the first is killed, in the
-# second some syncs fail before it is killed too, the third ends well.
+# Records four runs of the spool in one folder: the first is killed, in the
+# second some syncs of the log fail before it is killed too, in the third some
+# of files and folders, the fourth ends well.
 #
 #	record.sh TOOLS SEED FOLDER [MESSAGES]
 #
@@ -28,10 +29,13 @@ run() { # run NUMBER [VARIABLE=VALUE...]
 }
 : >"$folder/log"
 
-run 0 OSTLER_CRASH_KILL=$((200 + seed * 331 % 500)) 2>/dev/null
-run 1 OSTLER_CRASH_KILL=$((250 + seed * 173 % 400)) \
+run 0 OSTLER_CRASH_KILL=$((300 + seed * 331 % 700)) 2>/dev/null
+run 1 OSTLER_CRASH_KILL=$((350 + seed * 173 % 600)) \
 	OSTLER_CRASH_FAIL=$((10 + seed * 7 % 30)) 2>/dev/null
-run 2
+run 2 OSTLER_CRASH_KILL=$((400 + seed * 257 % 900)) \
+	OSTLER_CRASH_FAIL=$((20 + seed * 11 % 90)) \
+	OSTLER_CRASH_FAIL_FILES=$((12 + seed * 23 % 60)) 2>/dev/null
+run 3
 code=$?
 [ "$code" = 0 ] || {
 	echo "the last run ended with $code:"

@@ -7,9 +7,13 @@
  *	OSTLER_CRASH_DIR    the folder, as realpath(3) tells it
  *	OSTLER_CRASH_TRACE  where the events go
  *	OSTLER_CRASH_KILL   the program is killed after so many events, behind
- *the next write, which is thus not synced OSTLER_CRASH_FAIL   every so manieth
- *fdatasync fails with EIO and, as with a real disk, the one after it works
- *again although nothing was written
+ *	                    the next write, which is thus not synced
+ *	OSTLER_CRASH_FAIL   every so manieth fdatasync fails with EIO and, as
+ *	                    with a real disk, the one after it works again
+ *	                    although nothing was written
+ *	OSTLER_CRASH_FAIL_FILES
+ *	                    the same for fsync and syncfs: of message files,
+ *	                    folders, log/ and new segments
  *
  * Changes happen under a lock together with their event; a sync is two
  * events, and what happens between them it need not have covered. The kill
@@ -41,8 +45,23 @@ static char folder[PATH_MAX];
 static size_t folder_len;
 static dev_t device;
 static bool has_device;
-static long events_left = -1, syncs_left, sync_period;
+/* Every period-th one fails. */
+struct failing {
+	long left, period;
+};
+
+static long events_left = -1;
+static struct failing datasyncs, syncs;
 static uint64_t sync_count;
+
+static void
+set_failing(struct failing *failing, const char *name)
+{
+	const char *text = getenv(name);
+
+	if (text != NULL)
+		failing->left = failing->period = strtol(text, NULL, 10);
+}
 
 __attribute__((constructor)) static void
 start(void)
@@ -50,7 +69,6 @@ start(void)
 	const char *dir = getenv("OSTLER_CRASH_DIR");
 	const char *trace = getenv("OSTLER_CRASH_TRACE");
 	const char *kill_after = getenv("OSTLER_CRASH_KILL");
-	const char *fail_after = getenv("OSTLER_CRASH_FAIL");
 
 	if (dir == NULL || trace == NULL || strlen(dir) >= sizeof(folder))
 		return;
@@ -58,8 +76,8 @@ start(void)
 	memcpy(folder, dir, folder_len + 1);
 	if (kill_after != NULL)
 		events_left = strtol(kill_after, NULL, 10);
-	if (fail_after != NULL)
-		syncs_left = sync_period = strtol(fail_after, NULL, 10);
+	set_failing(&datasyncs, "OSTLER_CRASH_FAIL");
+	set_failing(&syncs, "OSTLER_CRASH_FAIL_FILES");
 	trace_fd =
 		(int)syscall(SYS_openat, AT_FDCWD, trace,
 			     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -430,6 +448,16 @@ rename(const char *from, const char *to)
 
 /* --------------------------------------------------------------- syncing */
 
+/* With the lock held. */
+static bool
+is_failing_now(struct failing *failing)
+{
+	if (failing->period <= 0 || --failing->left != 0)
+		return false;
+	failing->left = failing->period;
+	return true;
+}
+
 static int
 do_sync(int fd, long number)
 {
@@ -445,9 +473,7 @@ do_sync(int fd, long number)
 	pthread_mutex_lock(&lock);
 	which = ++sync_count;
 	is_failing =
-		number == SYS_fdatasync && sync_period > 0 && --syncs_left == 0;
-	if (is_failing)
-		syncs_left = sync_period;
+		is_failing_now(number == SYS_fdatasync ? &datasyncs : &syncs);
 	event = event_of(TRACE_SYNC_BEGIN, 0, inode, which);
 	put_event(&event, NULL, 0);
 	pthread_mutex_unlock(&lock);

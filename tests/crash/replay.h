@@ -22,7 +22,7 @@ enum finding {
 	GARBAGE,     /* there, and not what anybody submitted */
 	RESURRECTED, /* there, though settled durably */
 	DOUBLED,     /* one message under two ids, or with its successor */
-	HALF,	     /* of two that were replaced at once neither is there */
+	HALF,	     /* of what happened at once one part is there */
 	STATE_LOST,  /* a promised state line is missing */
 	ID_AGAIN,    /* an id is given out for the second time */
 	NOT_OPENED,  /* the spool refuses to start */
@@ -36,7 +36,9 @@ struct message {
 	uint64_t number, id;
 	uint64_t successor; /* 0: none */
 	uint64_t replaces;  /* what it came instead of, 0: nothing */
-	uint64_t states;    /* bits: those promised */
+	uint64_t with;	    /* whose state came with it, 0: nobody's */
+	unsigned with_state;
+	uint64_t states[TRACE_STATES / 64]; /* bits: those promised */
 	bool is_submitted, is_acked, is_settling;
 };
 
@@ -49,6 +51,7 @@ struct done {
 struct found {
 	uint64_t id, number, body_bytes;
 	char *envelope, *states;
+	uint64_t has[TRACE_STATES / 64]; /* bits: its states */
 };
 
 /* Numbers to slots; 0 is no key. */

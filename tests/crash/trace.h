@@ -11,7 +11,10 @@
 #ifndef OSTLER_TESTS_CRASH_TRACE_H
 #define OSTLER_TESTS_CRASH_TRACE_H
 
+#include <inttypes.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #define TRACE_MAGIC 0x4543415254534f00u
 
@@ -34,6 +37,8 @@ enum trace_type {
 	TRACE_REPLACED,	      /* b: number of the message that comes into
 				 being by the same step in which a goes */
 	TRACE_ID,	      /* b: an id that was given out */
+	TRACE_WITH,	      /* b: number of the message that comes into
+				 being by the same step as state c of a */
 };
 
 struct trace_event {
@@ -66,6 +71,27 @@ trace_byte(uint64_t number, uint64_t at)
 	if (column == 62)
 		return '\r';
 	return (uint8_t)('A' + (number * 7 + at / 64 + column) % 26);
+}
+
+/*
+ * State number c of message a, without \n: few are as long as some sectors.
+ * Numbers of one message rise, and are below TRACE_STATES.
+ */
+#define TRACE_STATES   512u
+#define TRACE_LINE     "state "
+#define TRACE_LINE_MAX 1024
+
+static inline size_t
+trace_line(uint64_t a, unsigned c, char to[TRACE_LINE_MAX])
+{
+	uint64_t dice = a * 37 + (uint64_t)c * 101;
+	size_t len = (size_t)snprintf(to, TRACE_LINE_MAX,
+				      TRACE_LINE "%u of %" PRIu64 " ", c, a);
+	size_t more = dice % 13 == 0 ? 200 + dice % 700 : dice % 40;
+
+	memset(to + len, '.', more);
+	to[len + more] = '\0';
+	return len + more;
 }
 
 #endif

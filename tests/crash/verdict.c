@@ -217,20 +217,55 @@ content_of(const uint8_t *body, uint64_t len)
 
 /* -------------------------------------------------------------- checking */
 
+/* The number of a state line that ours makes, 0: it is another. */
+static unsigned
+state_of(uint64_t number, const char *line, size_t len)
+{
+	char as[TRACE_LINE_MAX];
+	unsigned long state = strtoul(line + strlen(TRACE_LINE), NULL, 10);
+
+	if (state == 0 || state >= TRACE_STATES ||
+	    trace_line(number, (unsigned)state, as) != len ||
+	    memcmp(line, as, len) != 0)
+		return 0;
+	return (unsigned)state;
+}
+
+static bool
+has_bit(const uint64_t *bits, unsigned which)
+{
+	return (bits[which / 64] >> which % 64 & 1) != 0;
+}
+
+/* Each promised one is there, none is there twice, in their order. */
 static void
 check_states(struct run *run, const struct message *message,
-	     const struct found *found)
+	     struct found *found)
 {
-	char line[64];
+	const char *line = found->states, *end;
+	unsigned last = 0;
 
-	for (unsigned i = 1; i < 64; i++) {
-		if ((message->states >> i & 1) == 0)
+	for (; *line != '\0'; line = end + 1) {
+		unsigned state;
+
+		end = strchr(line, '\n');
+		/* the states that a relay writes are its own */
+		if (strncmp(line, TRACE_LINE, strlen(TRACE_LINE)) != 0)
 			continue;
-		(void)snprintf(line, sizeof(line), "state %u of %llu\n", i,
-			       (unsigned long long)message->number);
-		if (strstr(found->states, line) == NULL)
-			tell(run, STATE_LOST, message->number, found->id, "");
+		state = state_of(message->number, line, (size_t)(end - line));
+		if (state == 0)
+			tell(run, GARBAGE, message->number, found->id,
+			     "in a state");
+		else if (state <= last)
+			tell(run, DOUBLED, message->number, found->id,
+			     "by a state, or in disorder");
+		else
+			found->has[state / 64] |= (uint64_t)1 << state % 64;
+		last = state;
 	}
+	for (unsigned i = 0; i < TRACE_STATES; i++)
+		if (has_bit(message->states, i) && !has_bit(found->has, i))
+			tell(run, STATE_LOST, message->number, found->id, "");
 }
 
 static bool
@@ -287,6 +322,23 @@ check_found(struct run *run, struct found *found)
 	check_states(run, message, found);
 }
 
+/* A message and the state of another that tells of it: both or neither. */
+static void
+check_with(struct run *run, const struct table *there,
+	   const struct message *message)
+{
+	const size_t *other = table_find(there, message->with);
+	bool is_there = table_find(there, message->number) != NULL;
+	bool is_told;
+
+	if (message->with == 0 || other == NULL)
+		return;
+	is_told = has_bit(run->found[*other].has, message->with_state);
+	if (is_told != is_there && (is_there || !message->is_settling))
+		tell(run, HALF, message->number, message->id,
+		     is_there ? "without its state" : "its state alone");
+}
+
 static void
 check_all(struct run *run)
 {
@@ -302,7 +354,7 @@ check_all(struct run *run)
 			continue;
 		if (table_find(&there, found->number) != NULL)
 			tell(run, DOUBLED, found->number, found->id, "");
-		table_set(&there, found->number, 1);
+		table_set(&there, found->number, i);
 		message = find_message(expected, found->number);
 		if (message != NULL && message->replaces != 0)
 			table_set(&replaced, message->replaces, 1);
@@ -316,6 +368,7 @@ check_all(struct run *run)
 		bool is_there = table_find(&there, message->number) != NULL;
 		bool has_next = table_find(&replaced, message->number) != NULL;
 
+		check_with(run, &there, message);
 		if (!message->is_acked)
 			continue;
 		if (!is_there && !message->is_settling)
