@@ -69,6 +69,7 @@ START_TEST(what_would_be_said_is_asked_without_charge)
 	struct caps *caps = caps_new();
 	struct caps_sender from = sender("anna", "192.0.2.7");
 	struct caps_answer would, said;
+	unsigned taken = 0;
 
 	for (unsigned i = 0; i < 40; i++) {
 		for (unsigned again = 0; again < 3; again++)
@@ -76,12 +77,14 @@ START_TEST(what_would_be_said_is_asked_without_charge)
 				   &would);
 		said = message(caps, "anna", "192.0.2.7", 1000);
 		ck_assert_int_eq(would.is_taken, said.is_taken);
+		taken += said.is_taken;
 		/* the one that pauses is not foreseen */
 		if (!said.is_paused_by_this && !said.is_taken) {
 			ck_assert_str_eq(would.rule, said.rule);
 			ck_assert_str_eq(would.status.text, said.status.text);
 		}
 	}
+	ck_assert_uint_eq(taken, 10);
 	ck_assert_str_eq(would.rule, "login-paused");
 	caps_would(caps, &ten_an_hour, &from, false, 1000, &would);
 	ck_assert_str_eq(would.rule, "login-paused");
@@ -111,8 +114,13 @@ START_TEST(clients_are_counted_by_address_and_a_64)
 	/* what the client may not send is not charged to the login */
 	for (unsigned i = 0; i < 5; i++)
 		ck_assert(!message(caps, "anna", clients[0], 1000).is_taken);
-	for (unsigned i = 0; i < 10; i++)
+	for (unsigned i = 0; i < 5; i++)
 		ck_assert(message(caps, "anna", NULL, 1000).is_taken);
+	/* nor given back to it twice */
+	ck_assert(!message(caps, "anna", clients[0], 1000).is_taken);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert(message(caps, "anna", NULL, 1000).is_taken);
+	ck_assert(!message(caps, "anna", NULL, 1000).is_taken);
 	caps_free(caps);
 }
 END_TEST
@@ -145,6 +153,16 @@ START_TEST(what_came_to_nothing_is_given_back)
 		ck_assert(recipient(caps, "anna", 1000).is_taken);
 		caps_give_back(caps, &ten_an_hour, &from, 2);
 	}
+	/* no more than that */
+	for (unsigned i = 0; i < 9; i++)
+		ck_assert(message(caps, "anna", "192.0.2.7", 1000).is_taken);
+	caps_give_back(caps, &ten_an_hour, &from, 0);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert(message(caps, "anna", "192.0.2.7", 1000).is_taken);
+	ck_assert(!message(caps, "anna", NULL, 1000).is_taken);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert(message(caps, "bert", "192.0.2.7", 1000).is_taken);
+	ck_assert(!message(caps, "bert", "192.0.2.7", 1000).is_taken);
 	caps_free(caps);
 }
 END_TEST
@@ -188,6 +206,53 @@ START_TEST(a_login_far_over_its_cap_is_paused_until_that_is_lifted)
 }
 END_TEST
 
+static const struct {
+	struct units_rate messages, recipients;
+	unsigned asked_messages, asked_recipients; /* the last is too much */
+} far_over[] = {
+	{{2, 60}, {0, 0}, 361, 0},	/* as many as in an hour */
+	{{10, 3600}, {0, 0}, 31, 1000}, /* of these there is no cap */
+	{{0, 0}, {10, 3600}, 1000, 31},
+	{{10, 7200}, {0, 0}, 31, 0}, /* all of it may come within one */
+};
+
+START_TEST(far_over_is_three_times_what_an_hour_allows)
+{
+	const struct caps_rates rates = {
+		.messages_per_user = far_over[_i].messages,
+		.recipients_per_user = far_over[_i].recipients,
+	};
+	unsigned messages = far_over[_i].asked_messages;
+	unsigned recipients = far_over[_i].asked_recipients;
+	bool is_by_message = rates.messages_per_user.count != 0;
+	struct caps_sender from = sender("anna", NULL);
+	/* as the clock says it, not near its beginning */
+	uint64_t now_ms = 1000 * HOUR;
+	struct caps *caps = caps_new();
+	struct caps_answer answer;
+
+	for (unsigned i = 0; i < (is_by_message ? recipients : messages); i++) {
+		if (is_by_message)
+			caps_recipient(caps, &rates, &from, now_ms, &answer);
+		else
+			caps_message(caps, &rates, &from, now_ms, &answer);
+		ck_assert(answer.is_taken);
+	}
+	for (unsigned i = (is_by_message ? messages : recipients); i > 0; i--) {
+		if (is_by_message)
+			caps_message(caps, &rates, &from, now_ms, &answer);
+		else
+			caps_recipient(caps, &rates, &from, now_ms, &answer);
+		ck_assert_int_eq(answer.is_paused_by_this, i == 1);
+	}
+	caps_would(caps, &rates, &from, true, now_ms, &answer);
+	ck_assert_str_eq(answer.rule, "login-paused");
+	caps_would(caps, &rates, &from, false, now_ms, &answer);
+	ck_assert_str_eq(answer.rule, "login-paused");
+	caps_free(caps);
+}
+END_TEST
+
 START_TEST(the_hour_of_a_pause_begins_anew)
 {
 	struct caps *caps = caps_new();
@@ -227,6 +292,8 @@ UNIT_MAIN("caps", {
 	tcase_add_test(tc, what_came_to_nothing_is_given_back);
 	tcase_add_test(tc,
 		       a_login_far_over_its_cap_is_paused_until_that_is_lifted);
+	tcase_add_loop_test(tc, far_over_is_three_times_what_an_hour_allows, 0,
+			    (int)COUNT(far_over));
 	tcase_add_test(tc, the_hour_of_a_pause_begins_anew);
 	tcase_add_test(tc, no_cap_counts_nothing);
 })
