@@ -8,6 +8,7 @@
 
 #include "lib/str.h"
 #include "queue/deliver/delivery.h"
+#include "queue/faults.h"
 #include "queue/route/route.h"
 #include "tests/unit/deliverer_fake.h"
 #include "tests/unit/dns_fake.h"
@@ -93,6 +94,7 @@ struct delivery {
 
 static struct {
 	const char *denies, *down; /* names of hosts */
+	bool wants_a_name;	   /* of our address, and denies for that */
 	struct buf log;		   /* host of each attempt */
 	char report[REPORT_MAX];
 	unsigned reports;
@@ -119,6 +121,19 @@ delivery_free(struct delivery *delivery)
 	list_remove(&delivery->later.link);
 	free(delivery->recipients);
 	free(delivery);
+}
+
+static void
+refuse(struct outcome *out)
+{
+	const char *code = peer.wants_a_name ? "5.7.25" : "5.7.1";
+	const char *text = peer.wants_a_name
+				   ? "cannot find your reverse hostname"
+				   : "relay access denied";
+
+	out->kind = OUTCOME_FAILED;
+	status_set(&out->status, 550, code, "%s", text);
+	(void)snprintf(out->reply, sizeof(out->reply), "550 %s %s", code, text);
 }
 
 /* host NULL: there is no route. Local parts "ok..." are taken anywhere. */
@@ -150,11 +165,7 @@ delivery_end(struct delivery *delivery, const struct route *route,
 			route_view(route, name, &out->ip, &out->mx);
 		}
 		if (is_among(peer.denies, name) && strncmp(to, "ok", 2) != 0) {
-			out->kind = OUTCOME_FAILED;
-			status_set(&out->status, 550, "5.7.1",
-				   "relay access denied");
-			(void)snprintf(out->reply, sizeof(out->reply),
-				       "550 5.7.1 relay access denied");
+			refuse(out);
 		} else {
 			out->kind = OUTCOME_DELIVERED;
 			status_set(&out->status, 250, "2.0.0", "taken");
@@ -443,6 +454,70 @@ START_TEST(we_are_no_new_answer_where_we_are_a_backup_ourselves)
 }
 END_TEST
 
+START_TEST(a_report_tells_the_best_three_hosts_of_dns_now)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	dns.mx = "10 old.test 20 b.test 30 c.test 40 d.test";
+	dns.ttl_s = 7200;
+	SEND_ALL(&world, "bob@far.test");
+	attempts_are("old.test report ");
+	report_has("DNS says now: 10 old.test [192.0.2.111], 20 b.test "
+		   "[192.0.2.98], 30 c.test [192.0.2.99], ... (TTL 2h)");
+	ck_assert_ptr_null(strstr(peer.report, "40 d.test"));
+	world_done(&world);
+}
+END_TEST
+
+START_TEST(a_report_tells_no_more_hosts_than_dns_has_now)
+{
+	struct world world;
+
+	world_init(&world);
+	peer.denies = "old.test";
+	dns.ttl_s = 7200;
+	SEND_ALL(&world, "bob@far.test");
+	attempts_are("old.test report ");
+	report_has("DNS says now: 10 old.test [192.0.2.111] (TTL 2h)");
+	world_done(&world);
+}
+END_TEST
+
+/* No matter of DNS about the domain, and nothing its sender can mend. */
+START_TEST(who_wants_a_name_for_our_address_is_given_time)
+{
+	struct world world;
+	struct faults *faults;
+
+	world_init(&world);
+	faults = queue_faults(world.queue);
+	peer.denies = "old.test";
+	peer.wants_a_name = true;
+	SEND_ALL(&world, "ok@far.test", "bob@far.test", "eve@far.test");
+	attempts_are("old.test ");
+	ck_assert_uint_eq(dns.asked, 1);
+	ck_assert_uint_eq(stats_of(&world).delivered, 1);
+	ck_assert_uint_eq(stats_of(&world).bounced, 0);
+	ck_assert_uint_eq(faults->count, 1);
+	ck_assert_int_eq(faults->list[0].kind, FAULT_NAME);
+
+	/* whoever takes our mail again shows that it is over */
+	SEND_ALL(&world, "ok@far.test");
+	ck_assert_uint_eq(faults->count, 0);
+	for (unsigned i = 0; i < 3; i++)
+		advance(&world, 1101);
+	attempts_are("old.test old.test old.test old.test ");
+	ck_assert_uint_eq(stats_of(&world).bounced, 0);
+	advance(&world, 1101);
+	attempts_are("old.test report ");
+	ck_assert_uint_eq(stats_of(&world).bounced, 2);
+	report_has("cannot find your reverse hostname");
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(what_a_resolver_kept_is_left_behind)
 {
 	struct world world;
@@ -586,10 +661,14 @@ END_TEST
 START_TEST(a_smarthost_gets_the_time_of_grace)
 {
 	struct world world;
+	struct faults *faults;
 
 	world_init(&world);
+	faults = queue_faults(world.queue);
 	peer.denies = "smart";
 	SEND_ALL(&world, "bob@smart.test");
+	ck_assert_uint_eq(faults->count, 1);
+	ck_assert_int_eq(faults->list[0].kind, FAULT_LOGIN);
 	advance(&world, 1200);
 	advance(&world, 1200);
 	attempts_are("smart smart smart ");
@@ -599,6 +678,8 @@ START_TEST(a_smarthost_gets_the_time_of_grace)
 	report_has("is the smarthost of route out, which has no user to log in "
 		   "with.");
 	ck_assert_uint_eq(dns.fake->count, 0);
+	SEND_ALL(&world, "ok@smart.test");
+	ck_assert_uint_eq(faults->count, 0);
 	world_done(&world);
 }
 END_TEST
@@ -697,6 +778,9 @@ UNIT_MAIN("queue_denied", tcase_add_test(tc, a_new_answer_is_tried_at_once);
 			 the_same_answer_is_asked_for_once_more_after_its_ttl);
 	  tcase_add_test(tc,
 			 we_are_no_new_answer_where_we_are_a_backup_ourselves);
+	  tcase_add_test(tc, a_report_tells_the_best_three_hosts_of_dns_now);
+	  tcase_add_test(tc, a_report_tells_no_more_hosts_than_dns_has_now);
+	  tcase_add_test(tc, who_wants_a_name_for_our_address_is_given_time);
 	  tcase_add_test(tc, what_a_resolver_kept_is_left_behind);
 	  tcase_add_test(tc, a_ttl_of_more_than_an_hour_is_not_waited_for);
 	  tcase_add_test(tc, a_restart_keeps_what_was_tried_and_when_to_ask);
