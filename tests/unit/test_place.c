@@ -178,8 +178,6 @@ START_TEST(what_root_makes_can_be_given_away)
 	struct box box;
 	int fd;
 
-	if (geteuid() != 0) /* cannot give anything away */
-		return;
 	box_open(&box);
 	fd = place_socket(box.path, 0600, &owner, &err);
 	ck_assert_msg(fd >= 0, "%s", err.text);
@@ -255,5 +253,8 @@ UNIT_MAIN("place",
 	  tcase_add_test(tc, what_is_no_socket_stays);
 	  tcase_add_test(tc, a_path_that_cannot_be_is_told);
 	  tcase_add_test(tc, a_folder_is_made_once_and_then_left_alone);
-	  tcase_add_test(tc, what_root_makes_can_be_given_away);
+	  /* others cannot give anything away */
+	  if (geteuid() == 0)
+		  tcase_add_test(tc, what_root_makes_can_be_given_away);
+	  else puts("skipped: what_root_makes_can_be_given_away needs root");
 	  tcase_add_test(tc, a_link_that_comes_in_between_leads_nowhere);)

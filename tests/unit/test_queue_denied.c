@@ -518,6 +518,31 @@ START_TEST(who_wants_a_name_for_our_address_is_given_time)
 }
 END_TEST
 
+/* One domain's servers may be down; those of all are ours. */
+START_TEST(dns_that_fails_for_all_is_a_fault_until_it_answers)
+{
+	struct world world;
+	struct faults *faults;
+	char to[32];
+
+	world_init(&world);
+	faults = queue_faults(world.queue);
+	dns.is_failing = true;
+	for (unsigned i = 0; i < FAULT_DNS_DOMAINS; i++) {
+		ck_assert_uint_eq(faults->count, 0);
+		(void)snprintf(to, sizeof(to), "bob@far%u.test", i);
+		SEND_ALL(&world, to);
+	}
+	ck_assert_uint_eq(faults->count, 1);
+	ck_assert_int_eq(faults->list[0].kind, FAULT_DNS);
+	ck_assert_str_eq(faults->list[0].where, "");
+	dns.is_failing = false;
+	SEND_ALL(&world, "bob@near.test");
+	ck_assert_uint_eq(faults->count, 0);
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(what_a_resolver_kept_is_left_behind)
 {
 	struct world world;
@@ -781,6 +806,8 @@ UNIT_MAIN("queue_denied", tcase_add_test(tc, a_new_answer_is_tried_at_once);
 	  tcase_add_test(tc, a_report_tells_the_best_three_hosts_of_dns_now);
 	  tcase_add_test(tc, a_report_tells_no_more_hosts_than_dns_has_now);
 	  tcase_add_test(tc, who_wants_a_name_for_our_address_is_given_time);
+	  tcase_add_test(tc,
+			 dns_that_fails_for_all_is_a_fault_until_it_answers);
 	  tcase_add_test(tc, what_a_resolver_kept_is_left_behind);
 	  tcase_add_test(tc, a_ttl_of_more_than_an_hour_is_not_waited_for);
 	  tcase_add_test(tc, a_restart_keeps_what_was_tried_and_when_to_ask);

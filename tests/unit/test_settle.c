@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/mem.h"
+#include "queue/digest.h"
 #include "queue/settle.h"
 
 #define SENDER "author@example.org"
@@ -191,6 +192,72 @@ START_TEST(what_an_outcome_means_follows_from_rules_and_age)
 }
 END_TEST
 
+static const struct {
+	const char *sender, *listener;
+	enum said said;
+	enum settle_digest digest;
+} digests[] = {
+	{SENDER, DIGEST_LISTENER, NEVER, DIGEST_NOTHING},
+	{SENDER, NULL, TAKEN, DIGEST_NOTHING},
+	{"", NULL, NEVER, DIGEST_FAILURE},
+	{"", "mx", NEVER, DIGEST_FAILURE},
+	{"", "mx", TAKEN, DIGEST_NOTHING},
+	{"", "mx", LATER, DIGEST_NOTHING},
+	{"", DIGEST_LISTENER, NEVER, DIGEST_LOST},
+	{"", DIGEST_LISTENER, TAKEN, DIGEST_DELIVERED},
+};
+
+START_TEST(what_nobody_can_be_told_of_goes_into_the_digest)
+{
+	struct envelope envelope;
+	struct outcome outcome;
+	struct settlement got;
+	struct settle_input input = {
+		.envelope = &envelope,
+		.outcome = &outcome,
+		.random = MIDDLE,
+	};
+
+	envelope_make(digests[_i].sender, &envelope);
+	if (digests[_i].listener != NULL)
+		envelope.listener = mem_strdup(digests[_i].listener);
+	input.now_ms = envelope.received_ms + 1000;
+	outcome_make(digests[_i].said, &outcome);
+	settle_decide(&rules, &input, &got);
+	ck_assert_int_eq(got.digest, digests[_i].digest);
+	envelope_done(&envelope);
+}
+END_TEST
+
+static const struct {
+	enum cause cause;
+	bool is_own_fault, is_past;
+} graces[] = {
+	{CAUSE_AUTH_FAILED, true, true},
+	{CAUSE_AUTH_NOT_OFFERED, true, true},
+	{CAUSE_CONFIGURATION, true, true},
+	{CAUSE_AUTH_FAILED, false, false},
+	/* waiting may mend these */
+	{CAUSE_REPLY, true, false},
+	{CAUSE_SELF_IN_MX, true, false},
+	{CAUSE_CONNECT_REFUSED, true, false},
+};
+
+START_TEST(what_waiting_does_not_mend_ends_with_the_time_of_grace)
+{
+	struct outcome outcome;
+	uint64_t end_ms = 1000000 + rules.grace_s * 1000;
+
+	outcome_make(OWN_LATER, &outcome);
+	outcome.cause = graces[_i].cause;
+	outcome.is_own_fault = graces[_i].is_own_fault;
+	ck_assert(!settle_is_past_grace(&rules, &outcome, 1000000, end_ms - 1));
+	ck_assert_int_eq(settle_is_past_grace(&rules, &outcome, 1000000,
+					      end_ms),
+			 graces[_i].is_past);
+}
+END_TEST
+
 START_TEST(a_recipient_remembers_what_was_said)
 {
 	struct envelope envelope;
@@ -227,11 +294,17 @@ START_TEST(a_recipient_remembers_what_was_said)
 	ck_assert_str_eq(recipient->last_reply, "4.4.1 nobody is there");
 	ck_assert_ptr_null(recipient->last_host);
 
+	/* a reply without a text */
+	outcome_make(LATER, &outcome);
+	settle_decide(&rules, &input, &got);
+	settle_apply(&got, recipient);
+	ck_assert_str_eq(recipient->last_reply, "4.2.0 later");
+
 	outcome_make(TAKEN, &outcome);
 	settle_decide(&rules, &input, &got);
 	settle_apply(&got, recipient);
 	ck_assert_int_eq(recipient->state, RCPT_DELIVERED);
-	ck_assert_uint_eq(recipient->attempts, 3);
+	ck_assert_uint_eq(recipient->attempts, 4);
 	ck_assert_ptr_null(recipient->category);
 	envelope_done(&envelope);
 }
@@ -369,6 +442,12 @@ UNIT_MAIN("settle",
 			      0, (int)COUNT(cases));
 	  tcase_add_test(
 		  tc, an_operator_gives_up_at_once_whatever_was_thought_before);
+	  tcase_add_loop_test(tc,
+			      what_nobody_can_be_told_of_goes_into_the_digest,
+			      0, (int)COUNT(digests));
+	  tcase_add_loop_test(
+		  tc, what_waiting_does_not_mend_ends_with_the_time_of_grace, 0,
+		  (int)COUNT(graces));
 	  tcase_add_test(tc, a_recipient_remembers_what_was_said);
 	  tcase_add_loop_test(tc,
 			      a_refusal_to_relay_is_settled_by_what_dns_said, 0,

@@ -417,6 +417,9 @@ START_TEST(two_failed_syncs_in_a_row_end_accepting)
 	ck_assert_int_eq(box_put(&box, 2, 100, &other), -EIO);
 	ck_assert(box.is_broken);
 	ck_assert(spool_is_broken(box.spool));
+	/* said once that a commit failed, and what follows from the second */
+	ck_assert_uint_eq(box.errors, 2);
+	ck_assert_ptr_nonnull(strstr(box.last_report, "two commits in a row"));
 	disk_use(NULL);
 	/* broken it stays, and what is held can still be read */
 	ck_assert_int_eq(box_put(&box, 2, 100, &other), -EIO);
@@ -455,6 +458,90 @@ START_TEST(after_one_failed_sync_the_next_batch_goes_elsewhere)
 }
 END_TEST
 
+/* One call fails when asked for, and no other. */
+static void
+fail_once(enum call call)
+{
+	failing = call;
+	failing_errno = EIO;
+	fail_count = 1;
+	atomic_store(&calls_failed, 0);
+	atomic_store(&calls_left, 0);
+	disk_use(&faulty);
+}
+
+/* Whoever is not told of a failure cannot ask again. */
+START_TEST(what_nobody_waits_for_is_written_again_after_a_failed_sync)
+{
+	struct spool_stats stats;
+	uint64_t tried, settled, other;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 100, &tried), 0);
+	ck_assert_int_eq(box_put(&box, 2, 100, &settled), 0);
+	fail_once(FDATASYNC);
+	spool_state(box.spool, tried, "tried", NULL, NULL);
+	spool_done(box.spool, settled);
+	while (atomic_load(&calls_failed) == 0)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	/* this one comes behind them */
+	while (box_put(&box, 3, 100, &other) != 0)
+		;
+	spool_stats(box.spool, &stats);
+	ck_assert_uint_eq(stats.sync_errors, 1);
+	ck_assert_uint_eq(stats.messages, 2);
+	ck_assert_uint_eq(box.errors, 1);
+	ck_assert_ptr_nonnull(strstr(box.last_report, "a commit failed"));
+	ck_assert(!box.is_broken);
+	box_close(&box);
+	disk_use(NULL);
+	box_open(&box);
+	ck_assert_uint_eq(box.found_count, 2);
+	ck_assert_str_eq(box_find(&box, tried)->states, "tried\n");
+	ck_assert_ptr_nonnull(box_find(&box, other));
+	box_close(&box);
+}
+END_TEST
+
+/* A bounce and the end of what bounced: neither, or both. */
+START_TEST(of_a_group_whose_sync_failed_nothing_has_happened)
+{
+	struct box_saved saved = {false, 0};
+	struct spool_stats before, after;
+	struct box_put put;
+	uint64_t ids[2];
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 100, &ids[0]), 0);
+	ck_assert_int_eq(box_put(&box, 2, 20000, &ids[1]), 0);
+	spool_stats(box.spool, &before);
+	fail_once(FDATASYNC);
+	spool_group_begin(box.spool);
+	box_start(&box, &put, 3, 100);
+	spool_state(box.spool, ids[0], "failed", box_on_saved, &saved);
+	spool_done(box.spool, ids[0]);
+	spool_done(box.spool, ids[1]);
+	spool_group_end(box.spool);
+	box_wait(&box, &put.is_over);
+	box_wait(&box, &saved.is_over);
+	ck_assert_int_eq(put.status, -EIO);
+	ck_assert_int_eq(saved.status, -EIO);
+	disk_use(NULL);
+	spool_stats(box.spool, &after);
+	ck_assert_uint_eq(after.messages, before.messages);
+	ck_assert_uint_eq(after.in_files, before.in_files);
+	ck_assert_int_eq(box_check_body(&box, ids[0], 1, 100), 0);
+	ck_assert_int_eq(box_check_body(&box, ids[1], 2, 20000), 0);
+	/* and it may happen yet */
+	spool_done(box.spool, ids[1]);
+	box_close(&box);
+	box_open(&box);
+	ck_assert_uint_eq(box.found_count, 1);
+	ck_assert_str_eq(box_find(&box, ids[0])->states, "");
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_failing",
 	  tcase_add_checked_fixture(tc, world_setup, world_teardown);
 	  tcase_set_timeout(tc, 600);
@@ -464,6 +551,10 @@ UNIT_MAIN("spool_failing",
 			      0, CALLS *(int)COUNT(faults));
 	  tcase_add_loop_test(tc, no_failing_call_of_a_start_loses_anything, 0,
 			      CALLS * 2);
+	  tcase_add_test(
+		  tc,
+		  what_nobody_waits_for_is_written_again_after_a_failed_sync);
+	  tcase_add_test(tc, of_a_group_whose_sync_failed_nothing_has_happened);
 	  tcase_add_test(tc, two_failed_syncs_in_a_row_end_accepting);
 	  tcase_add_test(tc,
 			 after_one_failed_sync_the_next_batch_goes_elsewhere);)
