@@ -200,15 +200,21 @@ listener_start(struct listener *listener, struct err *err)
 }
 
 static struct listener *
-listener_find(struct listeners *all, const char *address)
+listener_find(struct listeners *all, const char *name,
+	      const struct listener_address *at, const char *address)
 {
+	bool is_any_port = at->unix_path == NULL && at->port == 0;
 	struct list *node;
 
 	list_each (node, &all->list) {
 		struct listener *listener =
 			container_of(node, struct listener, link);
 
-		if (strcmp(listener->address, address) == 0)
+		if (strcmp(listener->address, address) != 0)
+			continue;
+		/* several may ask for any port, and each gets its own */
+		if (!is_any_port ||
+		    (!listener->is_wanted && strcmp(listener->name, name) == 0))
 			return listener;
 	}
 	return NULL;
@@ -240,7 +246,7 @@ listeners_want(struct listeners *all, const char *name,
 	       const struct listener_address *at, struct err *err)
 {
 	char *text = listener_text(at);
-	struct listener *listener = listener_find(all, text);
+	struct listener *listener = listener_find(all, name, at, text);
 	int rc;
 
 	if (listener != NULL) {

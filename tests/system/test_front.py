@@ -439,6 +439,29 @@ def test_port_0_is_logged_as_what_it_became(relay):
         assert talk.ehlo().code == 250
 
 
+def test_every_port_0_gets_a_port_of_its_own(relay):
+    """Also two at one address, as the mail server of tests has them."""
+    host = relay.mx[0]
+    relay.listeners["mx"]["address"] = [host + ":0", host + ":0"]
+    relay.listeners["submission"]["address"] = [host + ":0"]
+    relay.start()
+
+    def ports():
+        return sorted((row["listener"], row["address"])
+                      for row in relay.status()["listeners"]
+                      if row["listener"] in ("mx", "submission"))
+    before = ports()
+    assert [name for name, _ in before] == ["mx", "mx", "submission"]
+    assert len({address for _, address in before}) == 3
+    for name, address in before:
+        with Talk((host, int(address.split(":")[1]))) as talk:
+            talk.ehlo()
+            assert talk.say("MAIL FROM:<a@far.example>").code == (
+                530 if name == "submission" else 250)
+    assert relay.reload().code == 0  # and keeps it
+    assert ports() == before
+
+
 # -------------------------------------------------------------------- PROXY
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
