@@ -703,7 +703,7 @@ grow(struct spool *spool, const struct need *need)
 		else if (need->wanted != 0)
 			spool->is_full = true;
 		spool->is_retry = false;
-	} else if (need->free_count == 0 &&
+	} else if ((need->free_count == 0 || need->wanted != 0) &&
 		   (spool->is_late || spool->is_loading) &&
 		   !may_grow(spool, size, true)) {
 		/* commits wait for a retiring, but not for a disaster */

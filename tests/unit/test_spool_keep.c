@@ -250,10 +250,48 @@ START_TEST(an_empty_log_takes_mail_however_small_it_is)
 }
 END_TEST
 
+/* What is settled in one turn needs a segment larger than any, which the hard
+ * limit forbids, however many small ones are free. */
+START_TEST(a_full_log_is_closed_while_a_large_segment_is_wanted)
+{
+	enum { HARD = 8, MANY = 2000, AT_ONCE = 100 };
+	static uint64_t ids[MANY];
+	static struct box_put puts[AT_ONCE];
+
+	box.opts.segments_soft = 4;
+	box.opts.segments_hard = HARD;
+	box.opts.ahead_bytes = 0; /* as usual: more than a segment has */
+	box_open(&box);
+	for (unsigned i = 0; i < MANY; i += AT_ONCE) {
+		for (unsigned n = 0; n < AT_ONCE; n++)
+			box_start(&box, &puts[n], i + n, 100 + 30 * (size_t)_i);
+		for (unsigned n = 0; n < AT_ONCE; n++) {
+			box_wait(&box, &puts[n].is_over);
+			ck_assert_int_eq(puts[n].status, 0);
+			ids[i + n] = puts[n].id;
+		}
+	}
+	/* the log is as large as it may be */
+	while (box.spool->log_bytes < HARD * 65536 && !box.spool->is_full)
+		(void)box_put(&box, 0, EACH, &ids[0]);
+	for (unsigned i = 0; i < MANY; i++)
+		spool_done(box.spool, ids[i]);
+	box_close(&box);
+	/* what could not be noted was delivered, and is delivered again */
+	box_open(&box);
+	ck_assert_uint_le(box.found_count, MANY + HARD * A_SEGMENT);
+	ck_assert_uint_eq(box.errors, 0);
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 300);
 	  tcase_add_loop_test(tc, an_empty_log_takes_mail_however_small_it_is,
 			      0, (int)COUNT(small_logs));
+	  tcase_add_loop_test(
+		  tc, a_full_log_is_closed_while_a_large_segment_is_wanted, 0,
+		  3);
 	  tcase_add_test(tc, segments_are_not_made_and_dropped_in_turn);
 	  tcase_add_test(tc,
 			 a_segment_that_cannot_be_removed_is_not_in_the_way);
