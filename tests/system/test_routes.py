@@ -173,8 +173,11 @@ def test_mail_leaves_from_the_address_it_should(relay, far):
     assert far.wait()[0].peer == source
 
 
-def test_a_connection_carries_no_more_than_it_may(relay, far):
-    relay.set("queue", idle_connection="10s")
+def test_a_connection_carries_no_more_than_it_may(relay, names, far):
+    # nor less because its records end
+    names.negative_ttl = 600
+    names.domain("far.example", far.host, ttl=600)
+    relay.set("queue", idle_connection="10m")
     relay.route("out", for_=["*"], connections=1, messages_per_connection=3)
     relay.start()
     hand_in(relay, "bob@far.example", count=9)
