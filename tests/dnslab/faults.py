@@ -18,7 +18,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from lab.base import free_port
+from lab.base import PATIENCE, free_port
 
 BEHAVIOURS = {}
 
@@ -503,7 +503,7 @@ class Faults:
 
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine,
-                                                self.loop).result(30)
+                                                self.loop).result(PATIENCE)
 
     async def _open(self):
         loop = asyncio.get_running_loop()

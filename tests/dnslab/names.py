@@ -8,7 +8,7 @@ import dns.exception
 import dns.message
 import dns.query
 
-from lab.base import end_process, free_port, wait_for
+from lab.base import PATIENCE, end_process, free_port, wait_for
 from lab.need import need_program
 
 #: What names live in, and whether its records are signed. Unbound trusts the
@@ -144,7 +144,8 @@ zone:
     def key(self, zone):
         """The zone's DNSKEY record, as text."""
         question = dns.message.make_query(zone, "DNSKEY")
-        answer = dns.query.udp(question, self.ip, port=self.port, timeout=5)
+        answer = dns.query.udp(question, self.ip, port=self.port,
+                               timeout=PATIENCE)
         [key] = [record for records in answer.answer for record in records
                  if record.flags == 257]
         return key.to_text()

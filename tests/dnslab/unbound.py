@@ -11,7 +11,7 @@ import dns.flags
 import dns.message
 import dns.query
 
-from lab.base import end_process, free_port, wait_for
+from lab.base import PATIENCE, end_process, free_port, wait_for
 from lab.need import need_program
 
 
@@ -94,7 +94,7 @@ server:
             end_process(self.process)
         self.process = None
 
-    def ask(self, name, kind, class_="IN", seconds=2):
+    def ask(self, name, kind, class_="IN", seconds=PATIENCE):
         """Its answer, which it then keeps; None: none came."""
         assert self.process.poll() is None, "unbound has ended: " + \
             (self.folder / "unbound.log").read_text()

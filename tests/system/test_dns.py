@@ -14,7 +14,7 @@ import pytest
 
 from dnslab import Faults, Names, Unbound
 from dnslab.faults import BEHAVIOURS
-from lab.base import awake, free_port, wait_for
+from lab.base import PATIENCE, awake, free_port, wait_for
 from lab.need import need_built
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ class Asker:
     def stop(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(PATIENCE) == 0
 
 
 @pytest.fixture

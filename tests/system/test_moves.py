@@ -50,7 +50,8 @@ class World:
         names.mx("far.example", "old.example", ttl=mx_ttl)
 
     def move(self):
-        """The time when the zone had changed."""
+        """The time when the zone had changed; .moved: before it did."""
+        self.moved = awake()
         self.names.mx("far.example", "new.example", ttl=self.ttl)
         return awake()
 
@@ -88,7 +89,7 @@ def test_a_thousand_retries_follow_an_mx_that_moves(world):
     got = [mail.recipients[0] for mail in new.mails]
     assert len(got) == len(set(got)) == 1000
     assert not old.mails
-    assert min(new.starts) > changed - 0.5
+    assert min(new.starts) > world.moved
 
 
 def test_an_open_connection_is_not_used_when_the_route_has_moved(world):
@@ -149,6 +150,7 @@ def test_in_an_outage_mail_waits_and_goes_nowhere(
         make_relay, names, counter, make_sink):
     world = World(make_relay(counter), names, make_sink)
     relay, old, new = world.relay, world.old, world.new
+    relay.set("resolver", timeout="1s")
     relay.start()
     hand_in(relay, "bob@far.example")
     old.wait()

@@ -112,7 +112,7 @@ def test_opensmtpd_gets_every_octet(relay, names, folder, make_sink):
         contents = list(mails.cases(attachment=4 << 20).values())
         hand_in(relay, contents, "bob@far.example")
         relay.wait_empty()
-        came = behind.wait(len(contents), 60)
+        came = behind.wait(len(contents))
         compare(contents, [mail.content for mail in came])
     finally:
         smtpd.stop()

@@ -20,7 +20,7 @@ def certificate_of(relay):
     import hashlib
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(relay.submissions, 20) as plain, \
+    with socket.create_connection(relay.submissions, PATIENCE) as plain, \
             context.wrap_socket(plain) as secure:
         return hashlib.sha256(secure.getpeercert(True)).hexdigest()
 

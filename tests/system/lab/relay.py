@@ -77,10 +77,12 @@ class Relay:
             "tls": {"certificate": certificate.chain, "key": certificate.key},
             "auth": {"database": folder / "sasldb2"},
             "relay": {},
+            # a busy machine may keep its name server waiting; one that is
+            # not there is noticed at once
             "resolver": {"private_targets": True, "client_names": False,
                          "servers": [names.server if names is not None
                                      else "127.0.0.1:%d" % free_port()],
-                         "timeout": "1s", "attempts": 2},
+                         "timeout": "10s", "attempts": 2},
             "queue": {"retry": ["1s"], "idle_connection": "1s",
                       "connect_timeout": "5s"},
         }

@@ -9,7 +9,7 @@ import time
 
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from .base import awake, wait_for
+from .base import PATIENCE, awake, wait_for
 
 Mail = collections.namedtuple(
     "Mail", "sender recipients content at awake_at options is_tls login peer")
@@ -26,7 +26,7 @@ class Reactor:
 
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine,
-                                                self.loop).result(30)
+                                                self.loop).result(PATIENCE)
 
     def stop(self):
         async def cancel_all():

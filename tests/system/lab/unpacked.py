@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from .base import is_open, wait_for
+from .base import PATIENCE, is_open, wait_for
 from .need import need_namespaces, need_root
 
 
@@ -85,7 +85,7 @@ mount --bind {self.folder}/group /etc/group
         if self.process.poll() is None:
             for child in children.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
 
 
 class Exim(_Unpacked):
@@ -147,7 +147,7 @@ exec {binary} -C {conf} -bdf""")
 
     def wait(self, count):
         wait_for(lambda: len(self.mails()) >= count,
-                 f"Exim's mail {count}", 60)
+                 f"Exim's mail {count}")
         return self.mails()
 
 
