@@ -322,6 +322,161 @@ START_TEST(codes_and_commands_decide_where_the_text_is_silent)
 }
 END_TEST
 
+static const struct {
+	const char *code, *category;
+} codes[] = {
+	{"0.0", "other"},
+	{"1.0", "bad-mailbox"},
+	{"1.1", "bad-mailbox"},
+	{"1.2", "bad-domain"},
+	{"1.3", "bad-mailbox"},
+	{"1.4", "bad-mailbox"},
+	{"1.5", "other"},
+	{"1.6", "inactive-mailbox"},
+	{"1.7", "policy-related"},
+	{"1.8", "policy-related"},
+	{"1.9", "other"},
+	{"1.10", "bad-domain"},
+	{"1.11", "none"},
+	{"2.0", "bad-mailbox"},
+	{"2.1", "inactive-mailbox"},
+	{"2.2", "quota-issues"},
+	{"2.3", "content-related"},
+	{"2.4", "bad-configuration"},
+	{"2.5", "none"},
+	{"3.0", "other"},
+	{"3.1", "quota-issues"},
+	{"3.2", "other"},
+	{"3.3", "protocol-errors"},
+	{"3.4", "content-related"},
+	{"3.5", "bad-configuration"},
+	{"4.0", "other"},
+	{"4.1", "no-answer-from-host"},
+	{"4.2", "bad-connection"},
+	{"4.3", "routing-errors"},
+	{"4.4", "routing-errors"},
+	{"4.5", "other"},
+	{"4.6", "routing-errors"},
+	{"4.7", "message-expired"},
+	{"5.0", "protocol-errors"},
+	{"5.1", "protocol-errors"},
+	{"5.2", "protocol-errors"},
+	{"5.3", "policy-related"},
+	{"5.4", "protocol-errors"},
+	{"5.6", "protocol-errors"},
+	{"6.0", "content-related"},
+	{"6.6", "content-related"},
+	{"6.7", "protocol-errors"},
+	{"6.8", "protocol-errors"},
+	{"6.9", "content-related"},
+	{"6.10", "protocol-errors"},
+	{"7.0", "policy-related"},
+	{"7.1", "policy-related"},
+	{"7.7", "policy-related"},
+	{"7.8", "relaying-issues"},
+	{"7.9", "policy-related"},
+	{"7.13", "inactive-mailbox"},
+	{"7.17", "inactive-mailbox"},
+	{"7.18", "bad-domain"},
+	{"7.25", "policy-related"},
+	{"8.0", "none"},
+	/* without an enhanced one */
+	{"452", "quota-issues"},
+	{"500", "protocol-errors"},
+	{"501", "protocol-errors"},
+	{"502", "protocol-errors"},
+	{"503", "protocol-errors"},
+	{"504", "protocol-errors"},
+	{"521", "bad-domain"},
+	{"530", "relaying-issues"},
+	{"535", "relaying-issues"},
+	{"550", "bad-mailbox"},
+	{"551", "relaying-issues"},
+	{"552", "quota-issues"},
+	{"553", "bad-mailbox"},
+	{"555", "protocol-errors"},
+	{"556", "bad-domain"},
+	/* these say no more than that it failed */
+	{"421", "none"},
+	{"450", "none"},
+	{"451", "none"},
+	{"454", "none"},
+	{"554", "none"},
+};
+
+START_TEST(a_code_alone_has_the_category_of_what_must_change)
+{
+	for (size_t i = 0; i < COUNT(codes); i++) {
+		unsigned subject, detail;
+		enum category category;
+		const char *got = "none";
+		bool is_known;
+
+		if (sscanf(codes[i].code, "%u.%u", &subject, &detail) == 2)
+			is_known = category_by_enhanced(subject, detail,
+							&category);
+		else
+			is_known = category_by_code(subject, &category);
+		if (is_known)
+			got = category_name(category);
+		ck_assert_msg(strcmp(got, codes[i].category) == 0, "%s: %s",
+			      codes[i].code, got);
+	}
+}
+END_TEST
+
+static const struct {
+	enum cause cause;
+	const char *category;
+} causes[] = {
+	{CAUSE_DNS_NO_DOMAIN, "bad-domain"},
+	{CAUSE_DNS_NO_ADDRESS, "bad-domain"},
+	{CAUSE_DNS_NULL_MX, "bad-domain"},
+	{CAUSE_DNS_BAD_MX, "routing-errors"},
+	{CAUSE_DNS_FAILED, "routing-errors"},
+	{CAUSE_DNS_BOGUS, "routing-errors"},
+	{CAUSE_SELF_IN_MX, "routing-errors"},
+	{CAUSE_PRIVATE_TARGET, "routing-errors"},
+	{CAUSE_LOOP, "routing-errors"},
+	{CAUSE_CONNECT_REFUSED, "bad-connection"},
+	{CAUSE_CONNECT_UNREACHABLE, "bad-connection"},
+	{CAUSE_CONNECTION_LOST, "bad-connection"},
+	{CAUSE_CONNECT_TIMEOUT, "no-answer-from-host"},
+	{CAUSE_REPLY_TIMEOUT, "no-answer-from-host"},
+	{CAUSE_REPLY_GARBLED, "protocol-errors"},
+	{CAUSE_NO_8BITMIME, "protocol-errors"},
+	{CAUSE_NO_SMTPUTF8, "protocol-errors"},
+	{CAUSE_HOST_BUSY, "policy-related"},
+	{CAUSE_TLS_REQUIRED, "policy-related"},
+	{CAUSE_TLS_POLICY, "policy-related"},
+	{CAUSE_OPERATOR, "policy-related"},
+	{CAUSE_AUTH_NOT_OFFERED, "relaying-issues"},
+	{CAUSE_AUTH_FAILED, "relaying-issues"},
+	{CAUSE_TOO_BIG, "content-related"},
+	{CAUSE_LOCAL_QUOTA, "quota-issues"},
+	{CAUSE_LOCAL_ADDRESS, "bad-mailbox"},
+	{CAUSE_EXPIRED, "message-expired"},
+	{CAUSE_TLS_FAILED, "bad-configuration"},
+	{CAUSE_DANE_LOOKUP, "bad-configuration"},
+	{CAUSE_DANE_FAILED, "bad-configuration"},
+	{CAUSE_STS_FAILED, "bad-configuration"},
+	{CAUSE_LOCAL_FILE, "bad-configuration"},
+	{CAUSE_SPOOL, "bad-configuration"},
+	{CAUSE_CONFIGURATION, "bad-configuration"},
+};
+
+START_TEST(what_we_found_out_ourselves_has_its_category)
+{
+	for (size_t i = 0; i < COUNT(causes); i++) {
+		const char *got =
+			category_name(category_by_cause(causes[i].cause));
+
+		ck_assert_msg(strcmp(got, causes[i].category) == 0, "%s: %s",
+			      cause_name(causes[i].cause), got);
+	}
+}
+END_TEST
+
 START_TEST(every_cause_has_its_category_whatever_the_text_says)
 {
 	struct classifier *classifier = classifier_builtin();
@@ -476,6 +631,8 @@ UNIT_MAIN(
 	tcase_add_loop_test(tc,
 			    codes_and_commands_decide_where_the_text_is_silent,
 			    0, (int)COUNT(silents));
+	tcase_add_test(tc, a_code_alone_has_the_category_of_what_must_change);
+	tcase_add_test(tc, what_we_found_out_ourselves_has_its_category);
 	tcase_add_test(tc, every_cause_has_its_category_whatever_the_text_says);
 	tcase_add_loop_test(tc, a_failure_of_ours_is_nobody_else_s_to_mend, 0,
 			    (int)COUNT(of_ours));

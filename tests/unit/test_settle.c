@@ -310,6 +310,91 @@ START_TEST(a_recipient_remembers_what_was_said)
 }
 END_TEST
 
+START_TEST(only_the_warning_of_a_delay_counts_as_one)
+{
+	static const enum dsn_kind kinds[] = {DSN_FAILED, DSN_DELIVERED,
+					      DSN_RELAYED, DSN_DELAYED};
+	struct envelope envelope;
+	struct outcome outcome;
+	struct recipient *recipient;
+	struct settlement got = {.outcome = &outcome};
+
+	envelope_make(SENDER, &envelope);
+	recipient = &envelope.recipients[0];
+	outcome_make(LATER, &outcome);
+	got.report = DSN_DELAYED; /* but nobody wants it */
+	settle_apply(&got, recipient);
+	ck_assert(!recipient->is_warned);
+	got.has_report = true;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		got.report = kinds[i];
+		settle_apply(&got, recipient);
+		ck_assert_int_eq(recipient->is_warned, kinds[i] == DSN_DELAYED);
+	}
+	envelope_done(&envelope);
+}
+END_TEST
+
+/* Categories of the attempts, of which the last is what is settled. */
+static const struct {
+	unsigned count;
+	enum category each[4];
+	bool is_each_time;
+} ends[] = {
+	{1, {CATEGORY_QUOTA_ISSUES}, false}, /* not said of a single one */
+	{2, {CATEGORY_QUOTA_ISSUES, CATEGORY_QUOTA_ISSUES}, true},
+	{2, {CATEGORY_QUOTA_ISSUES, CATEGORY_BAD_CONNECTION}, false},
+	{4,
+	 {CATEGORY_QUOTA_ISSUES, CATEGORY_QUOTA_ISSUES, CATEGORY_QUOTA_ISSUES,
+	  CATEGORY_QUOTA_ISSUES},
+	 true},
+	/* another one among them is remembered */
+	{4,
+	 {CATEGORY_QUOTA_ISSUES, CATEGORY_BAD_CONNECTION, CATEGORY_QUOTA_ISSUES,
+	  CATEGORY_QUOTA_ISSUES},
+	 false},
+};
+
+START_TEST(it_ended_alike_each_time_only_if_it_did)
+{
+	unsigned last = ends[_i].count - 1;
+	struct envelope envelope;
+	struct outcome outcome;
+	struct settlement got = {.outcome = &outcome, .state = RCPT_QUEUED};
+
+	envelope_make(SENDER, &envelope);
+	outcome_make(LATER, &outcome);
+	for (unsigned i = 0; i < last; i++) {
+		got.classification.category = ends[_i].each[i];
+		settle_apply(&got, &envelope.recipients[0]);
+	}
+	got.classification.category = ends[_i].each[last];
+	got.classification.advice = "rate-limited";
+	settle_each_time(&envelope.recipients[0], &got.classification, &got);
+	ck_assert_int_eq(got.is_each_time, ends[_i].is_each_time);
+	if (got.is_each_time) {
+		ck_assert_int_eq(got.each_time.category, ends[_i].each[last]);
+		ck_assert_ptr_null(got.each_time.advice);
+	}
+	envelope_done(&envelope);
+}
+END_TEST
+
+START_TEST(an_order_is_no_attempt)
+{
+	struct envelope envelope;
+	struct outcome outcome;
+	struct settlement got = {.outcome = &outcome, .state = RCPT_FAILED};
+
+	envelope_make(SENDER, &envelope);
+	outcome_own(&outcome, CAUSE_OPERATOR, PHASE_NONE, "given up");
+	settle_apply(&got, &envelope.recipients[0]);
+	ck_assert_uint_eq(envelope.recipients[0].attempts, 0);
+	ck_assert_int_eq(envelope.recipients[0].state, RCPT_FAILED);
+	envelope_done(&envelope);
+}
+END_TEST
+
 static const struct {
 	enum denied_action action;
 	bool is_own_fault;
@@ -449,6 +534,10 @@ UNIT_MAIN("settle",
 		  tc, what_waiting_does_not_mend_ends_with_the_time_of_grace, 0,
 		  (int)COUNT(graces));
 	  tcase_add_test(tc, a_recipient_remembers_what_was_said);
+	  tcase_add_test(tc, only_the_warning_of_a_delay_counts_as_one);
+	  tcase_add_loop_test(tc, it_ended_alike_each_time_only_if_it_did, 0,
+			      (int)COUNT(ends));
+	  tcase_add_test(tc, an_order_is_no_attempt);
 	  tcase_add_loop_test(tc,
 			      a_refusal_to_relay_is_settled_by_what_dns_said, 0,
 			      (int)COUNT(denials));
