@@ -248,6 +248,34 @@ START_TEST(servers_may_become_fewer_meanwhile)
 }
 END_TEST
 
+START_TEST(a_server_that_did_not_answer_either_is_not_preferred)
+{
+	start(2);
+	asker.attempts = 2;
+	step("timeout");
+	step("timeout");
+	ck_assert_str_eq(ending, "timeout at 100");
+	dns_exchange_start(&exchange, &asker, "b.example", DNS_MX, on_end);
+	ck_assert_uint_eq(fake->sent[2].server, 0);
+	dns_exchange_cancel(&exchange);
+	free(fake);
+}
+END_TEST
+
+START_TEST(packets_are_counted_and_those_by_tcp_apart)
+{
+	start(1);
+	ck_assert_uint_eq(asker.packets, 1);
+	ck_assert_uint_eq(asker.tcp_packets, 0);
+	step("% tc\n");
+	ck_assert(fake->sent[1].is_tcp);
+	ck_assert_uint_eq(asker.packets, 2);
+	ck_assert_uint_eq(asker.tcp_packets, 1);
+	dns_exchange_cancel(&exchange);
+	free(fake);
+}
+END_TEST
+
 UNIT_MAIN("dns_exchange",
 	  tcase_add_loop_test(tc, a_question_is_asked_until_it_is_answered, 0,
 			      (int)COUNT(cases));
@@ -256,4 +284,7 @@ UNIT_MAIN("dns_exchange",
 			 an_answer_in_another_case_is_asked_for_again_by_tcp);
 	  tcase_add_test(tc,
 			 the_server_that_answered_is_asked_first_for_a_minute);
-	  tcase_add_test(tc, servers_may_become_fewer_meanwhile);)
+	  tcase_add_test(tc, servers_may_become_fewer_meanwhile);
+	  tcase_add_test(tc,
+			 a_server_that_did_not_answer_either_is_not_preferred);
+	  tcase_add_test(tc, packets_are_counted_and_those_by_tcp_apart);)
