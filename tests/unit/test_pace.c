@@ -128,6 +128,30 @@ START_TEST(the_table_is_bounded_and_drops_the_oldest_complaint)
 }
 END_TEST
 
+START_TEST(a_complaint_is_kept_while_there_are_free_places)
+{
+	struct pace *pace = mem_zalloc(sizeof(*pace));
+	const struct ip slow = host_ip(1), other = host_ip(2);
+	unsigned count = 0;
+
+	enter(pace, &slow, 6, 1000);
+	ck_assert_uint_eq(pace_slow_down(pace, &slow, PORT, "450 slow down",
+					 1000),
+			  3);
+	for (unsigned i = 0; i < 6; i++)
+		pace_leave(pace, &slow, PORT);
+	enter(pace, &other, 1, 1000);
+	/* who never complained is not held to anything by what he takes */
+	pace_take(pace, &other, PORT);
+	ck_assert_uint_eq(room(pace, &other, 1000), 100);
+	enter(pace, &slow, 2, 1000);
+	ck_assert_uint_eq(pace_room(pace, &slow, PORT, 1000), 1);
+	pace_each(pace, 1000, count_host, &count);
+	ck_assert_uint_eq(count, 1);
+	free(pace);
+}
+END_TEST
+
 START_TEST(who_was_not_counted_says_so)
 {
 	struct pace *pace = mem_zalloc(sizeof(*pace));
@@ -184,6 +208,10 @@ static const struct {
 	{true, 454, NULL, "454 throttled"},
 	{false, 450, "4.7.1", "450 4.7.1 greylisted, come back later"},
 	{false, 452, "4.5.3", "452 4.5.3 too many recipients"},
+	{false, 451, "4.3.1", "451 4.3.1 mail system full"},
+	{false, 450, "4.2.2", "450 4.2.2 the box is full"},
+	{false, 451, "4.4.2", "451 4.4.2 bad connection"},
+	{false, 451, "4.3.5", "451 4.3.5 it is not configured well"},
 	{false, 451, NULL, "451 local error"},
 	{false, 450, NULL, "450"},
 	{false, 550, "5.7.1", "550 5.7.1 too many connections"},
@@ -209,6 +237,7 @@ UNIT_MAIN(
 	"pace",
 	tcase_add_test(tc, a_host_that_asks_gets_half_and_earns_the_rest_again);
 	tcase_add_test(tc, the_table_is_bounded_and_drops_the_oldest_complaint);
+	tcase_add_test(tc, a_complaint_is_kept_while_there_are_free_places);
 	tcase_add_test(tc, who_was_not_counted_says_so);
 	tcase_add_test(tc, hosts_that_nobody_uses_are_forgotten);
 	tcase_add_loop_test(tc,

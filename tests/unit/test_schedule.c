@@ -406,6 +406,61 @@ START_TEST(a_leg_moves_to_another_destination)
 }
 END_TEST
 
+/* As a queue that is read at the start does it. */
+START_TEST(a_leg_that_waits_for_its_time_has_a_destination_already)
+{
+	struct bench bench;
+	struct leg *leg, *started[4];
+	char keys[64];
+
+	bench_init(&bench, 100);
+	leg = bench_leg(&bench);
+	schedule_attach(&bench.schedule, leg, "x", &remote);
+	ck_assert_str_eq(leg->destination->key, "x");
+	leg->is_down = true;
+	schedule_wait(&bench.schedule, leg, 90000);
+	/* and may get another while it waits */
+	schedule_attach(&bench.schedule, leg, "y", &remote);
+	ck_assert_str_eq(leg->destination->key, "y");
+	ck_assert_uint_eq(leg->destination->legs, 1);
+	/* that the old one answers is nothing to it */
+	offer(&bench, "x", &remote, 1);
+	ck_assert_uint_eq(start_all(&bench, started, keys, sizeof(keys)), 1);
+	schedule_answered(&bench.schedule, started[0]->destination);
+	ck_assert_ptr_null(schedule_due(&bench.schedule));
+	bench_done(&bench);
+}
+END_TEST
+
+START_TEST(those_that_were_tried_are_counted_in_each_state)
+{
+	struct bench bench;
+	struct schedule *schedule = &bench.schedule;
+	struct leg *leg, *fresh;
+
+	bench_init(&bench, 100);
+	leg = bench_leg(&bench);
+	fresh = bench_leg(&bench);
+	schedule_set_attempts(schedule, leg, 3); /* before it is in any */
+	schedule_wait(schedule, leg, 90000);
+	schedule_wait(schedule, fresh, 90000);
+	ck_assert_uint_eq(schedule->counts[LEG_QUEUED], 2);
+	ck_assert_uint_eq(schedule->tried[LEG_QUEUED], 1);
+	schedule_set_attempts(schedule, fresh, 1);
+	ck_assert_uint_eq(schedule->counts[LEG_QUEUED], 2);
+	ck_assert_uint_eq(schedule->tried[LEG_QUEUED], 2);
+	schedule_offer(schedule, leg, "x", &remote);
+	ck_assert_uint_eq(schedule->tried[LEG_QUEUED], 1);
+	ck_assert_uint_eq(schedule->tried[LEG_WAITING], 1);
+	schedule_hold(schedule, fresh);
+	ck_assert_uint_eq(schedule->tried[LEG_QUEUED], 0);
+	ck_assert_uint_eq(schedule->tried[LEG_HELD], 1);
+	bench_done(&bench);
+	for (size_t i = 0; i < LEG_STATES; i++)
+		ck_assert_uint_eq(schedule->tried[i], 0);
+}
+END_TEST
+
 START_TEST(a_leg_moves_to_the_one_that_was_to_be_forgotten_next)
 {
 	struct bench bench;
@@ -551,6 +606,9 @@ UNIT_MAIN(
 	tcase_add_test(tc, a_rate_is_remembered_when_nothing_waits_any_more);
 	tcase_add_test(tc, destinations_without_legs_are_forgotten);
 	tcase_add_test(tc, a_leg_moves_to_another_destination);
+	tcase_add_test(tc,
+		       a_leg_that_waits_for_its_time_has_a_destination_already);
+	tcase_add_test(tc, those_that_were_tried_are_counted_in_each_state);
 	tcase_add_test(tc,
 		       a_leg_moves_to_the_one_that_was_to_be_forgotten_next);
 	tcase_add_test(tc,
