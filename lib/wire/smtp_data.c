@@ -26,6 +26,7 @@ static inline void
 survey_block(struct survey *survey, const uint8_t *bytes, size_t len)
 {
 	uint8_t any = 0, nuls = 0, crs = 0, lfs = 0, crlfs = 0;
+	const uint8_t *before = bytes - 1;
 
 	for (size_t i = 0; i < len; i++) {
 		uint8_t is_lf = bytes[i] == '\n';
@@ -34,7 +35,7 @@ survey_block(struct survey *survey, const uint8_t *bytes, size_t len)
 		nuls = (uint8_t)(nuls + (bytes[i] == '\0'));
 		crs = (uint8_t)(crs + (bytes[i] == '\r'));
 		lfs = (uint8_t)(lfs + is_lf);
-		crlfs = (uint8_t)(crlfs + (is_lf & (bytes[i - 1] == '\r')));
+		crlfs = (uint8_t)(crlfs + (is_lf & (before[i] == '\r')));
 	}
 	survey->any |= any;
 	survey->has_nul |= nuls != 0;
