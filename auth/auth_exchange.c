@@ -192,6 +192,22 @@ scram_has_bad_name(struct str text)
 	return false;
 }
 
+/* Blanks alone are no name for the library; and by a slip of its own none is
+ * what stands behind as many blanks as it has characters. */
+static bool
+login_has_bad_name(struct str text)
+{
+	static const char blanks[] = " \t\n\v\f\r";
+	size_t front, len = strnlen(text.at, text.len);
+
+	if (len != text.len || len > AUTH_NAME_MAX)
+		return true;
+	front = strspn(text.at, blanks); /* a NUL stands behind text */
+	while (len > front && strchr(blanks, text.at[len - 1]) != NULL)
+		len--;
+	return len == front || len - front == front;
+}
+
 /*
  * A name that nobody has, in the first message that has names. The plugins of
  * libsasl2 forget to free the message, password and all, when the library does
@@ -202,7 +218,6 @@ static bool
 exchange_has_bad_name(struct auth_exchange *exchange, struct str text)
 {
 	const char *mechanism = exchange->mechanism;
-	size_t name = strnlen(text.at, text.len);
 
 	if (exchange->has_name)
 		return false;
@@ -212,9 +227,7 @@ exchange_has_bad_name(struct auth_exchange *exchange, struct str text)
 		return false;
 	exchange->has_name = true;
 	if (strcasecmp(mechanism, "LOGIN") == 0)
-		/* blank for the library; a NUL stands behind text */
-		return strspn(text.at, " \t\n\v\f\r") == name ||
-		       name != text.len || name > AUTH_NAME_MAX;
+		return login_has_bad_name(text);
 	if (strcasecmp(mechanism, "PLAIN") == 0)
 		return plain_has_bad_name(text);
 	return str_starts_nocase(str_of(mechanism), "SCRAM-") &&
