@@ -2,20 +2,31 @@
 #include "server/config_report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/mem.h"
+
+/* What stands in a file, or is its name, must not begin a line of its own. */
+static void
+clean(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
 
 static void
 report_add(const struct config_report *report, struct buf *to, const char *at,
 	   const char *format, va_list args)
 {
-	char text[2048];
+	char text[2048], *place = mem_strdup(at != NULL ? at : report->file);
 
 	(void)vsnprintf(text, sizeof(text), format, args);
-	/* a value from the file must not begin a line of its own */
-	for (char *c = text; *c != '\0'; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	clean(text);
+	clean(place);
 	/* what no longer fits has enough before it to read */
-	(void)buf_addf(to, "%s: %s\n", at != NULL ? at : report->file, text);
+	(void)buf_addf(to, "%s: %s\n", place, text);
+	free(place);
 }
 
 void

@@ -349,6 +349,17 @@ START_TEST(loops_of_aliases_are_found)
 }
 END_TEST
 
+START_TEST(the_name_of_a_file_begins_no_line_of_its_own)
+{
+	enter();
+	put("a\nb.conf", "nonsense = 1\n");
+	ck_assert_ptr_null(load(H "include(\"a\nb.conf\")\n"));
+	ck_assert_msg(strncmp(buf_text(&errors), "a?b.conf:1: ", 12) == 0, "%s",
+		      buf_text(&errors));
+	leave();
+}
+END_TEST
+
 START_TEST(includes_that_include_themselves_end)
 {
 	enter();
@@ -488,6 +499,7 @@ UNIT_MAIN("config_errors",
 	  tcase_add_test(tc,
 			 a_demand_for_policies_that_cannot_be_read_is_an_error);
 	  tcase_add_test(tc, loops_of_aliases_are_found);
+	  tcase_add_test(tc, the_name_of_a_file_begins_no_line_of_its_own);
 	  tcase_add_test(tc, includes_that_include_themselves_end);
 	  tcase_add_test(tc, all_errors_come_at_once);
 	  tcase_add_test(tc, a_file_that_is_not_there_is_an_error_of_its_name);
