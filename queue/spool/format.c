@@ -78,10 +78,10 @@ spool_id_parse(const char *text, uint64_t *out)
 			c = (char)(c - 'a' + 'A');
 		digit = c != '\0' ? strchr(digits, c) : NULL;
 		if (digit == NULL || (i == 0 && digit - digits > 15))
-			return false;
+			return false; /* more than 64 bits */
 		id = id << 5 | (uint64_t)(digit - digits);
 	}
-	if (text[SPOOL_ID_MAX - 1] != '\0' || id == 0)
+	if (text[SPOOL_ID_MAX - 1] != '\0' || id == 0 || id > FORMAT_ID_MAX)
 		return false;
 	*out = id;
 	return true;
@@ -122,7 +122,9 @@ batch_decode(const uint8_t from[BATCH_HEADER], uint64_t tag, size_t limit,
 	out->used = get32(from + 52);
 	return out->bytes % FORMAT_BLOCK == 0 && out->bytes <= limit &&
 	       out->used >= BATCH_HEADER && out->used <= out->bytes &&
-	       out->segno != 0 && out->head != 0 && out->head <= out->segno;
+	       out->segno != 0 && out->head != 0 && out->head <= out->segno &&
+	       out->segno <= FORMAT_COUNT_MAX && out->seq <= FORMAT_COUNT_MAX &&
+	       out->ids <= FORMAT_COUNT_MAX;
 }
 
 bool
@@ -191,6 +193,7 @@ record_header_holds(const uint8_t from[RECORD_HEADER],
 	if (type < RECORD_MSG || type > RECORD_DONE ||
 	    get16(from + 2) > RECORD_MORE || get32(from + 32) != 0 ||
 	    get32(from + 16) > get32(from + 4) ||
+	    get64(from + 8) > FORMAT_ID_MAX ||
 	    get32(from + RECORD_HEADER - 4) != record_crc(from, place))
 		return false;
 	*out_id = get64(from + 8);
@@ -215,7 +218,7 @@ record_decode(const uint8_t *from, size_t len, const struct record_place *place,
 	out->text_crc = get32(from + 24);
 	out->body_crc = get32(from + 28);
 	if (type < RECORD_MSG || type > RECORD_DONE || out->id == 0 ||
-	    out->text_bytes > out->payload ||
+	    out->id > FORMAT_ID_MAX || out->text_bytes > out->payload ||
 	    out->text_bytes > len - RECORD_HEADER)
 		return RECORD_BAD;
 	if (place != NULL &&

@@ -13,14 +13,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORMAT_VERSION	 1
-#define FORMAT_BLOCK	 4096u /* batches start at multiples of it */
-#define BATCH_HEADER	 64u
-#define RECORD_HEADER	 40u
-#define RECORD_ALIGN	 8u
-#define FORMAT_TEXT_MAX	 (4u << 20) /* of an envelope or a state line */
-#define FILE_HEAD_MAX	 160	    /* bytes of a file's first line */
-#define FILE_LINE_SUFFIX 32	    /* of a state line, besides its text */
+#define FORMAT_VERSION	1
+#define FORMAT_BLOCK	4096u /* batches start at multiples of it */
+#define BATCH_HEADER	64u
+#define RECORD_HEADER	40u
+#define RECORD_ALIGN	8u
+#define FORMAT_TEXT_MAX (4u << 20) /* of an envelope or a state line */
+/* Larger ones are damage: those that follow, and what a start leaves out, are
+ * numbers still. */
+#define FORMAT_ID_MAX	 ((UINT64_C(1) << 62) - 1) /* identifiers */
+#define FORMAT_COUNT_MAX ((UINT64_C(1) << 63) - 1) /* segno, seq, ids */
+#define FILE_HEAD_MAX	 160 /* bytes of a file's first line */
+#define FILE_LINE_SUFFIX 32  /* of a state line, besides its text */
 #define VERSION_LINE_MAX 80
 
 struct batch_head {

@@ -2,12 +2,13 @@
 #include <dirent.h>
 #include <sys/file.h>
 
+#include "queue/spool/format.h"
 #include "tests/unit/spool_world.h"
 
 START_TEST(ids_are_text_and_back)
 {
 	static const uint64_t ids[] = {1, 31, 32, 0x123456789abcdefu,
-				       UINT64_MAX};
+				       FORMAT_ID_MAX};
 	char text[SPOOL_ID_MAX];
 	uint64_t id;
 
@@ -22,6 +23,9 @@ START_TEST(ids_are_text_and_back)
 	ck_assert(!spool_id_parse("00000000000011", &id));
 	ck_assert(!spool_id_parse("000000000000U", &id));
 	ck_assert(!spool_id_parse("G000000000000", &id));
+	/* nothing could follow it */
+	ck_assert(!spool_id_parse("FZZZZZZZZZZZZ", &id));
+	ck_assert(!spool_id_parse("4000000000000", &id));
 }
 END_TEST
 
