@@ -229,6 +229,24 @@ load_whole(struct check *check, uint64_t id, struct file_text *out,
 	return rc;
 }
 
+/*
+ * Of a damaged log it is not known which states are gone; those that its file
+ * has are not. Then what the log has is added to the file.
+ */
+static bool
+file_counts(struct check *check, struct entry *entry)
+{
+	struct file_text text;
+	const char *kind;
+
+	if (!check->is_log_damaged ||
+	    load_whole(check, entry->id, &text, &kind) < 0)
+		return false;
+	file_text_done(&text);
+	entry->flags |= ENTRY_IN_FILE;
+	return true;
+}
+
 static int
 check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 {
@@ -247,7 +265,8 @@ check_file(struct check *check, uint64_t id, unsigned *above, struct err *err)
 			   "it is settled, and goes at the next start");
 		return 0;
 	}
-	if (entry != NULL && (entry->flags & ENTRY_IN_FILE) == 0) {
+	if (entry != NULL && (entry->flags & ENTRY_IN_FILE) == 0 &&
+	    !file_counts(check, entry)) {
 		check_tell(check, CHECK_NOTE, "both", shown, id, "",
 			   "the log has it as well, which counts");
 		return 0;

@@ -150,57 +150,123 @@ struct salvage {
 	uint64_t max_seq; /* of records that hold */
 };
 
-/*
- * One record at a place where it may stand. Returns how far to go on: what
- * follows a record that does not hold can be anywhere.
- */
-static uint32_t
-salvage_one(struct salvage *salvage, uint32_t at,
-	    const struct record_place *place)
+/* Records that belong together, from at on: is_good when all of them hold. */
+struct salvage_unit {
+	uint32_t end;
+	bool is_good;
+};
+
+static struct salvage_unit
+find_unit(const struct salvage *salvage, uint32_t at,
+	  const struct record_place *place)
 {
-	const uint8_t *from = salvage->bytes + at;
-	uint32_t left = salvage->len - at;
-	char name[SPOOL_ID_MAX];
-	struct record_head record;
+	struct salvage_unit unit = {at, true};
+	struct record_head record = {.flags = RECORD_MORE};
 	uint64_t id;
 
-	if (!record_header_holds(from, place, &id))
-		return 0;
-	if (place->seq > salvage->max_seq)
-		salvage->max_seq = place->seq;
-	switch (record_decode(from, left, place, true, &record)) {
-	case RECORD_GOOD:
-		recover_apply(&salvage->check->recovery, salvage->segment,
-			      &record, salvage->at + at);
-		salvage->kept++;
-		return (uint32_t)record_bytes(&record);
-	case RECORD_BAD_BODY:
-	case RECORD_BAD:
-		break;
+	while ((record.flags & RECORD_MORE) != 0) {
+		const uint8_t *from = salvage->bytes + unit.end;
+		uint32_t left = salvage->len - unit.end;
+
+		if (left < RECORD_HEADER ||
+		    !record_header_holds(from, place, &id)) {
+			unit.is_good = false;
+			return unit;
+		}
+		if (record_decode(from, left, place, true, &record) !=
+		    RECORD_GOOD)
+			unit.is_good = false;
+		if (record_bytes(&record) > left) {
+			unit.end += RECORD_ALIGN;
+			unit.is_good = false;
+			return unit;
+		}
+		unit.end += (uint32_t)record_bytes(&record);
 	}
+	return unit;
+}
+
+/* Where a record does not count, and why. */
+static void
+tell_lost(struct salvage *salvage, uint32_t at, uint64_t id, bool is_damaged)
+{
+	char name[SPOOL_ID_MAX];
+
 	salvage->lost++;
 	check_tell(salvage->check, CHECK_DAMAGE, "record", salvage->file, id,
 		   salvage->check->outer->is_repair ? "set aside with its batch"
 						    : "",
-		   "message %s: a record of it at %u is damaged",
-		   spool_id_format(id, name), salvage->at + at);
-	return RECORD_ALIGN;
+		   "message %s: a record of it at %u %s",
+		   spool_id_format(id, name), salvage->at + at,
+		   is_damaged ? "is damaged"
+			      : "belongs together with one that is damaged");
 }
 
-/* Looks for records of a batch whose header, or some record, is gone: the
- * checksum of each ties it to its batch. */
+/*
+ * As at a start: where one of those that belong together is lost, only the
+ * messages count. A message is not settled whose report is lost.
+ */
+static void
+apply_unit(struct salvage *salvage, uint32_t at,
+	   const struct salvage_unit *unit, const struct record_place *place)
+{
+	while (at < unit->end) {
+		const uint8_t *from = salvage->bytes + at;
+		uint32_t left = salvage->len - at;
+		struct record_head record;
+		uint64_t id = 0;
+		bool is_good = record_decode(from, left, place, true,
+					     &record) == RECORD_GOOD;
+
+		(void)record_header_holds(from, place, &id); /* find_unit saw */
+		if (is_good && (unit->is_good || record.type == RECORD_MSG)) {
+			recover_apply(&salvage->check->recovery,
+				      salvage->segment, &record,
+				      salvage->at + at);
+			salvage->kept++;
+		} else {
+			tell_lost(salvage, at, id, !is_good);
+		}
+		if (record_bytes(&record) > left)
+			return;
+		at += (uint32_t)record_bytes(&record);
+	}
+}
+
+/*
+ * Looks for records of a batch whose header, or some record, is gone: the
+ * checksum of each ties it to its batch. Behind a gap within a batch stands
+ * what may belong to a record that is lost.
+ */
 static void
 salvage_place(struct salvage *salvage, const struct record_place *places,
 	      size_t count)
 {
-	uint32_t at = 0;
+	uint32_t at = 0, end = 0; /* of the last unit */
+	uint64_t seq = 0;	  /* of its batch */
 
 	while (at + RECORD_HEADER <= salvage->len) {
-		uint32_t step = 0;
+		const struct record_place *place = NULL;
+		struct salvage_unit unit;
+		uint64_t id;
 
-		for (size_t i = 0; i < count && step == 0; i++)
-			step = salvage_one(salvage, at, &places[i]);
-		at += step != 0 ? step : RECORD_ALIGN;
+		for (size_t i = 0; i < count && place == NULL; i++)
+			if (record_header_holds(salvage->bytes + at, &places[i],
+						&id))
+				place = &places[i];
+		if (place == NULL) {
+			at += RECORD_ALIGN;
+			continue;
+		}
+		unit = find_unit(salvage, at, place);
+		if (place->seq == seq ? at != end
+				      : at % FORMAT_BLOCK != BATCH_HEADER)
+			unit.is_good = false;
+		apply_unit(salvage, at, &unit, place);
+		seq = place->seq;
+		if (seq > salvage->max_seq)
+			salvage->max_seq = seq;
+		at = end = unit.end;
 	}
 }
 

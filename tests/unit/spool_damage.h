@@ -105,21 +105,28 @@ open_and_look(bool may_return)
 
 /* ------------------------------------------------------------- damaging */
 
-/* Where a small message's record begins in the log: its file in path. */
+/* Where the record begins in the log that has the text: its file in path. */
+static size_t
+record_with(const char *text)
+{
+	for (unsigned slot = 1; slot < 10; slot++) {
+		off_t at = find_in_segment(slot, text, strlen(text));
+
+		if (at >= 0)
+			return (size_t)at - RECORD_HEADER;
+	}
+	ck_abort_msg("it is not in the log");
+	return 0;
+}
+
+/* The same of a small message. */
 static size_t
 record_of(unsigned which)
 {
 	char envelope[64];
 
 	box_envelope(which, envelope);
-	for (unsigned slot = 1; slot < 10; slot++) {
-		off_t at = find_in_segment(slot, envelope, strlen(envelope));
-
-		if (at >= 0)
-			return (size_t)at - RECORD_HEADER;
-	}
-	ck_abort_msg("the message is not in the log");
-	return 0;
+	return record_with(envelope);
 }
 
 static void

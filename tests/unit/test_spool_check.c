@@ -239,6 +239,74 @@ START_TEST(state_lines_that_hold_are_kept)
 }
 END_TEST
 
+START_TEST(a_message_is_not_settled_whose_report_is_damaged)
+{
+	struct box_put report;
+	struct said said;
+	uint64_t later;
+	size_t at;
+
+	box_open(&box);
+	spool_group_begin(box.spool);
+	box_start(&box, &report, 50, 300);
+	spool_done(box.spool, ids[0]);
+	spool_group_end(box.spool);
+	box_wait(&box, &report.is_over);
+	ck_assert_int_eq(report.status, 0);
+	ck_assert_int_eq(box_put(&box, 51, 300, &later), 0);
+	box_close(&box);
+	at = record_of(50);
+	flip(path, at + RECORD_HEADER + 200);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_str_eq(said.kinds,
+			 "record damage|record damage|batch damage|");
+	box_open(&box);
+	ck_assert_ptr_null(box_find(&box, report.id));
+	ck_assert_ptr_nonnull(box_find(&box, ids[0]));
+	ck_assert_ptr_nonnull(box_find(&box, later));
+	box_close(&box);
+}
+END_TEST
+
+/* A start was cut short behind the file of a message and before its segment
+ * was given up; then the log is damaged. */
+START_TEST(states_of_a_file_stay_when_the_log_has_lost_them)
+{
+	char envelope[64], line[64];
+	uint8_t body[200];
+	size_t len = file_state_encode(ids[0], 1, "tried once", 10, line);
+	struct files files = {.fd = open(in_spool("msg"), O_RDONLY)};
+	struct log_text text = {.text = envelope, .body = body};
+	struct said said;
+	size_t at;
+	int fd;
+
+	box_envelope(0, envelope);
+	box_body(0, body, sizeof(body));
+	ck_assert_uint_eq(size_of(0), sizeof(body));
+	text.record = (struct record_head){
+		.id = ids[0],
+		.text_bytes = (uint32_t)strlen(envelope),
+		.payload = (uint32_t)(strlen(envelope) + sizeof(body)),
+		.body_crc = crc32c(0, body, sizeof(body)),
+	};
+	fd = files_write(&files, &text, line, len);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	close(files.fd);
+	at = record_with("tried once");
+	flip(path, at + RECORD_HEADER);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_str_eq(said.kinds, "record damage|batch damage|");
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, ids[0])->states, "tried once\n");
+	box_close(&box);
+	ck_assert_uint_eq(open_and_look(false), EVERY);
+}
+END_TEST
+
 START_TEST(a_spool_in_use_is_left_alone)
 {
 	struct said said;
@@ -424,6 +492,8 @@ UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, world_teardown);
 			      0, (int)COUNT(kinds));
 	  tcase_add_test(tc, states_survive_a_repair);
 	  tcase_add_test(tc, state_lines_that_hold_are_kept);
+	  tcase_add_test(tc, a_message_is_not_settled_whose_report_is_damaged);
+	  tcase_add_test(tc, states_of_a_file_stay_when_the_log_has_lost_them);
 	  tcase_add_test(tc, a_spool_in_use_is_left_alone);
 	  tcase_add_test(tc, a_folder_that_is_no_spool_is_refused);
 	  tcase_add_loop_test(tc, random_flips_cost_only_the_messages_they_hit,
