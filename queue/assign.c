@@ -84,7 +84,9 @@ legs_settle(struct message *message, struct leg *keep)
 		}
 		leg_take_sum(queue, leg, &sum);
 		if (leg->state == LEG_NEW)
-			leg_wait(queue, leg, sum.next_ms);
+			leg_wait(queue, leg,
+				 message->entry->is_urged ? queue_wall_ms(queue)
+							  : sum.next_ms);
 	}
 }
 

@@ -105,6 +105,7 @@ run_routed(struct run *run)
 	schedule_drop(&queue->schedule, leg);
 	message->entry->is_rerouted = false;
 	message_assign(message, NULL);
+	message->entry->is_urged = false;
 	message_keep_on(message);
 	queue_kick(queue);
 	queue_close_step(queue);

@@ -210,6 +210,8 @@ void entry_end(struct queue *queue, struct entry *entry);
 void entry_remove(struct queue *queue, struct entry *entry);
 /* Puts a leg where it belongs when its time has come. */
 void leg_route(struct queue *queue, struct leg *leg);
+/* Whether that is where the envelope is read, and no next hop. */
+bool leg_awaits_routing(const struct leg *leg);
 void limits_of(const struct next_hop *hop, struct destination_limits *out);
 /* As it was stored: the last @ parts it. */
 void addr_stored(const char *text, struct addr *out);

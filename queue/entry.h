@@ -86,6 +86,7 @@ struct entry {
 	bool is_redirected; /* its envelope has to be read to know the next hop
 			     */
 	bool is_rerouted;   /* and has not been since that became so */
+	bool is_urged;	    /* to be tried as soon as its next hops are known */
 	struct leg leg;	    /* the first one */
 	char inline_text[];
 };

@@ -102,6 +102,18 @@ addr_stored(const char *text, struct addr *out)
 	out->is_utf8 = !str_is_ascii(str_from(out->text, out->local_len));
 }
 
+bool
+leg_awaits_routing(const struct leg *leg)
+{
+	const struct entry *entry = leg->entry;
+
+	if (entry->is_bouncing || entry->is_rerouted)
+		return !entry->is_bouncing;
+	if (leg->destination != NULL)
+		return strcmp(leg->destination->key, KEY_ROUTING) == 0;
+	return entry->recipients_left != 1 || entry->is_redirected;
+}
+
 void
 leg_route(struct queue *queue, struct leg *leg)
 {

@@ -97,6 +97,8 @@ order_retry(struct queue *queue, struct entry *entry)
 			continue;
 		if (leg->destination != NULL)
 			schedule_believe(&queue->schedule, leg->destination);
+		if (leg_awaits_routing(leg))
+			entry->is_urged = true;
 		if (leg->state == LEG_QUEUED) {
 			leg->is_down = false;
 			schedule_wait(&queue->schedule, leg,

@@ -48,6 +48,24 @@ START_TEST(retry_does_not_wait_for_the_schedule)
 }
 END_TEST
 
+START_TEST(retry_is_obeyed_before_the_next_hops_are_known_again)
+{
+	struct world world;
+
+	world_init(&world);
+	SEND(&world, AUTHOR, "later1@a.test", "later1@b.test");
+	settle_down(&world);
+	ck_assert_uint_eq(peer.started, 2);
+	world_reopen(&world);
+	settle_down(&world);
+	ck_assert_uint_eq(peer.started, 2);
+	ck_assert_uint_eq(apply(&world, QUEUE_RETRY, &all), 1);
+	run_until(&world, is_empty);
+	ck_assert_uint_eq(peer.started, 4);
+	world_done(&world);
+}
+END_TEST
+
 START_TEST(retry_of_a_category_takes_what_waits_for_it_and_nothing_else)
 {
 	static const struct queue_filter down = {.category = "bad-connection"};
@@ -489,6 +507,8 @@ UNIT_MAIN(
 	"queue_orders",
 	tcase_add_test(tc, what_is_held_stays_until_it_is_released);
 	tcase_add_test(tc, retry_does_not_wait_for_the_schedule);
+	tcase_add_test(tc,
+		       retry_is_obeyed_before_the_next_hops_are_known_again);
 	tcase_add_test(tc, what_is_removed_is_gone_and_nobody_is_told);
 	tcase_add_test(tc, what_is_bounced_goes_back_to_the_sender);
 	tcase_add_test(tc, what_is_bounced_is_so_after_a_restart);
