@@ -25,7 +25,7 @@
 #define SEGMENTS_HARD	256
 #define LARGE_BYTES	(256u << 10)
 #define FILES_PER_S	64
-#define MEMORY_BYTES	(64u << 20)
+#define MEMORY_BYTES	(32u << 20)
 #define AHEAD_BYTES	(160u << 10)
 #define FIRST_PART	64 /* a first segment is this part of a full one */
 #define FIRST_COUNT	3u /* to come up with: one in use, two in hand */

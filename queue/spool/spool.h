@@ -42,7 +42,7 @@ struct spool_opts {
 	unsigned files_per_s;	/* made of old mail as long as there is room to
 				   copy it within the log; 0: 64 */
 	size_t memory_bytes;	/* bodies kept until the first attempt ended;
-				   0: 64 MiB */
+				   0: 32 MiB */
 	size_t ahead_bytes;	/* of a turn's records: once there is so much,
 				   it is written while the turn goes on, and
 				   the rest by parts of twice that; 0: 160 KiB */
