@@ -62,10 +62,24 @@ add_entry(struct config *config, char *name, char *value, const char *at)
 				      .at = mem_strdup(at)};
 }
 
-/* What the daemon uses where nothing, or less, was written. */
-static const char *
-effective(const struct config *config, const struct key *key)
+/* On unix sockets alone the default is another one than the key's. */
+static bool
+is_in_the_clear(const struct config *config, const char *listener)
 {
+	for (size_t i = 0; i < config->listener_count; i++)
+		if (strcmp(config->listeners[i].name, listener) == 0)
+			return config->listeners[i].tls == LISTENER_TLS_NONE;
+	return false;
+}
+
+/* What the daemon uses where nothing, or less, was written. title: of the
+ * section, or NULL. */
+static const char *
+effective(const struct config *config, const struct key *key, const char *title)
+{
+	if (strcmp(key->section, "listener") == 0 && title != NULL &&
+	    strcmp(key->name, "tls") == 0 && is_in_the_clear(config, title))
+		return "none";
 	if (key->section[0] != '\0')
 		return NULL;
 	if (strcmp(key->name, "hostname") == 0)
@@ -91,7 +105,7 @@ add_section_entries(struct config *config, struct config_values *values,
 		if (strcmp(key->section, section->name) != 0)
 			continue;
 		list = values_of_key(values, section, key);
-		value = effective(config, key);
+		value = effective(config, key, title);
 		at = list.count != 0 ? list.at[0].at : NULL;
 		if (at == NULL && section->scan != NULL) {
 			const struct scan_item *item =

@@ -269,6 +269,25 @@ START_TEST(entries_say_where_values_come_from_and_hide_secrets)
 }
 END_TEST
 
+START_TEST(entries_say_which_tls_a_listener_has_that_tells_none)
+{
+	struct config *config;
+
+	enter();
+	config = load_good(
+		H "listener \"u\" { role = submission address = unix:/s }\n"
+		  "listener \"m\" { role = mx address = \"127.0.0.1:25\" }\n"
+		  "listener \"b\" { role = mx\n"
+		  " address = {\"unix:/b\", \"127.0.0.1:26\"} }\n");
+	ck_assert_str_eq(entry(config, "listener.u.tls"), "none");
+	ck_assert_ptr_null(entry_at(config, "listener.u.tls"));
+	ck_assert_str_eq(entry(config, "listener.m.tls"), "starttls");
+	ck_assert_str_eq(entry(config, "listener.b.tls"), "starttls");
+	config_unref(config);
+	leave();
+}
+END_TEST
+
 START_TEST(the_policy_is_the_configuration)
 {
 	struct policy_facts facts = {.role = POLICY_MX};
@@ -574,6 +593,8 @@ UNIT_MAIN("config",
 		  includes_and_paths_are_relative_to_the_file_that_names_them);
 	  tcase_add_test(tc,
 			 entries_say_where_values_come_from_and_hide_secrets);
+	  tcase_add_test(tc,
+			 entries_say_which_tls_a_listener_has_that_tells_none);
 	  tcase_add_test(tc, the_policy_is_the_configuration);
 	  tcase_add_loop_test(tc, what_works_and_is_doubtful_is_a_warning, 0,
 			      (int)COUNT(doubtful));
