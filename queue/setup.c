@@ -221,6 +221,7 @@ queue_configure(struct queue *queue, const struct queue_opts *opts,
 
 	queue->policy = policy_ref(policy);
 	queue_take_opts(queue, opts);
+	spool_set_free(queue->spool, opts->spool_free);
 	schedule_set_connections(&queue->schedule, connections_of(opts));
 	sts_configure(queue->sts,
 		      &(struct sts_opts){

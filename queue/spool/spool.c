@@ -420,6 +420,13 @@ spool_is_short(const struct spool *spool)
 	return spool->is_short || spool->is_full || spool->cannot_move;
 }
 
+void
+spool_set_free(struct spool *spool, uint64_t bytes)
+{
+	spool->opts.free_bytes = bytes;
+	spool->is_short = spool->disk_free < bytes;
+}
+
 bool
 spool_is_broken(const struct spool *spool)
 {

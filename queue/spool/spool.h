@@ -86,6 +86,8 @@ void spool_close(struct spool *spool, void (*on_closed)(void *arg), void *arg);
 
 /* Less free disk than wished: answer 452, go on delivering. */
 bool spool_is_short(const struct spool *spool);
+/* Wishes for so many bytes from now on, as spool_opts.free_bytes did. */
+void spool_set_free(struct spool *spool, uint64_t bytes);
 /* No more commits are possible. */
 bool spool_is_broken(const struct spool *spool);
 

@@ -149,6 +149,25 @@ def test_what_is_about_one_address_is_nobodys_fault(relay, far):
     assert not faults(relay)
 
 
+def test_a_reload_moves_the_floor_of_the_disk(relay, far):
+    """The relay that answers 452 is told at once that it need not."""
+    relay.set("limits", spool_free="1000G")
+    relay.start()
+
+    def mail():
+        with Talk(relay.mx) as talk:
+            talk.ehlo()
+            return talk.say("MAIL FROM:<anna@local.example>")
+    if mail().code != 452:
+        pytest.skip("the disk has more than 1000 GiB free")
+    relay.set("limits", spool_free="1M")
+    assert relay.reload().code == 0
+    assert mail().code == 250
+    relay.set("limits", spool_free="1000G")
+    assert relay.reload().code == 0
+    assert mail().code == 452
+
+
 def test_dns_that_answers_nobody(relay, far, names, alerts):
     relay.start()
     names.stop()
