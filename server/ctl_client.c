@@ -23,22 +23,32 @@
  * recipients and attempts. */
 #define CTL_ROW_MAX ((size_t)4 << 30)
 
-int
-ctl_config(struct ctl *ctl)
+static int
+read_config(struct ctl *ctl, struct buf *errors)
 {
-	struct buf errors, warnings;
+	struct buf warnings;
 	int rc;
 
 	if (ctl->config != NULL)
 		return EXIT_DONE;
-	buf_init(&errors, 1u << 20);
 	buf_init(&warnings, 1u << 20);
-	rc = config_load(ctl->config_file, &ctl->config, &errors, &warnings);
-	if (rc < 0)
-		(void)fputs(buf_text(&errors), stderr);
-	buf_done(&errors);
+	rc = config_load(ctl->config_file, &ctl->config, errors, &warnings);
 	buf_done(&warnings);
 	return rc < 0 ? EXIT_CONFIG : EXIT_DONE;
+}
+
+int
+ctl_config(struct ctl *ctl)
+{
+	struct buf errors;
+	int rc;
+
+	buf_init(&errors, 1u << 20);
+	rc = read_config(ctl, &errors);
+	if (rc != EXIT_DONE)
+		(void)fputs(buf_text(&errors), stderr);
+	buf_done(&errors);
+	return rc;
 }
 
 void
@@ -186,12 +196,18 @@ ctl_ask(struct ctl *ctl, const char *command, json_t *args, ctl_row_fn *on_row,
 	void *arg)
 {
 	char *guess = NULL;
+	struct buf errors;
 	int fd, rc, got;
 
-	rc = ctl_config(ctl);
+	buf_init(&errors, 1u << 20);
+	rc = read_config(ctl, &errors);
 	if (rc != EXIT_DONE)
 		guess = ctl_guess_socket(ctl->config_file);
 	fd = ctl_connect(rc == EXIT_DONE ? ctl->config->control_socket : guess);
+	/* who reloads hears them from the daemon */
+	if (rc != EXIT_DONE && (fd < 0 || strcmp(command, "reload") != 0))
+		(void)fputs(buf_text(&errors), stderr);
+	buf_done(&errors);
 	if (fd == -2)
 		(void)fprintf(stderr,
 			      "ostlerctl: '%s' may be used by root and the "
