@@ -91,12 +91,32 @@ reload_run(struct work_job *job)
 			       reload->change_count - RELOAD_CHANGES_SHOWN);
 }
 
+static void
+warn_fixed(const char *name)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_WARN, "reload");
+	log_textf(&line, "reason",
+		  "'%s' was changed; it takes effect at the next start", name);
+	log_end(&line);
+}
+
+static bool
+are_equal(char *const *a, char *const *b)
+{
+	while (a != NULL && *a != NULL && b != NULL && *b != NULL &&
+	       strcmp(*a, *b) == 0) {
+		a++;
+		b++;
+	}
+	return (a == NULL || *a == NULL) && (b == NULL || *b == NULL);
+}
+
 /* What a running process cannot change; said, not silently ignored. */
 static void
 reload_warn_fixed(const struct config *old, const struct config *new)
 {
-	static const char format[] =
-		"'%s' was changed; it takes effect at the next start";
 	struct {
 		const char *name, *old, *new;
 	} fixed[] = {
@@ -107,15 +127,12 @@ reload_warn_fixed(const struct config *old, const struct config *new)
 		{"auth.realm", old->auth.realm, new->auth.realm},
 	};
 
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
-		struct log_line line;
-
-		if (strcmp(fixed[i].old, fixed[i].new) == 0)
-			continue;
-		log_begin(&line, LOG_LEVEL_WARN, "reload");
-		log_textf(&line, "reason", format, fixed[i].name);
-		log_end(&line);
-	}
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		if (strcmp(fixed[i].old, fixed[i].new) != 0)
+			warn_fixed(fixed[i].name);
+	/* libsasl2 is told of them once */
+	if (!are_equal(old->auth.options, new->auth.options))
+		warn_fixed("auth.options");
 }
 
 static void

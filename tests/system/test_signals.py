@@ -25,6 +25,23 @@ def certificate_of(relay):
         return hashlib.sha256(secure.getpeercert(True)).hexdigest()
 
 
+def test_what_a_reload_cannot_change_is_told(relay):
+    relay.start()
+    relay.set("auth", options=["log_level=2"], realm="elsewhere")
+    assert relay.reload().code == 0
+    for name in ("auth.realm", "auth.options"):
+        relay.wait_event("reload", reason=f"'{name}' was changed; it takes "
+                         "effect at the next start")
+    assert len(relay.events("reload")) == 3
+
+
+def test_an_error_is_told_once(relay):
+    relay.start()
+    relay.set("limits", spool_free="much")
+    answer = relay.reload()
+    assert answer.code != 0 and answer.err.count('"much"') == 1, answer.err
+
+
 def test_hup_takes_a_new_domain_and_cuts_nobody(relay):
     relay.start()
     with Talk(relay.mx) as inside, Talk(relay.mx) as idle:
