@@ -2,6 +2,7 @@
 /* The spool while calls to the disk fail, and after that. */
 #include <stdatomic.h>
 
+#include "queue/spool/internal.h"
 #include "tests/unit/spool_world.h"
 
 enum call {
@@ -542,6 +543,78 @@ START_TEST(of_a_group_whose_sync_failed_nothing_has_happened)
 }
 END_TEST
 
+/* Mail passes by the one message that is to become a file. */
+static void
+pass_by(unsigned seed)
+{
+	uint64_t id;
+
+	if (box_put(&box, seed, 12000, &id) == 0)
+		spool_done(box.spool, id);
+	else
+		keep_tick(box.spool);
+	(void)uv_run(&box.loop, UV_RUN_NOWAIT);
+}
+
+static uint64_t
+fail_moves(int error)
+{
+	uint64_t old;
+
+	box.opts.segments_soft = 3;
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, 12000, &old), 0);
+	fail_once(SYNCFS);
+	failing_errno = error;
+	fail_count = 1000000;
+	return old;
+}
+
+START_TEST(two_failures_to_make_files_in_a_row_end_accepting)
+{
+	uint64_t old = fail_moves(EIO);
+
+	for (unsigned i = 0; !box.is_broken; i++) {
+		ck_assert_uint_lt(i, 2000);
+		pass_by(i);
+	}
+	ck_assert_uint_eq(calls_failed, 2);
+	box_close(&box);
+	disk_use(NULL);
+	box_open(&box);
+	ck_assert_int_eq(box_check_body(&box, old, 1, 12000), 0);
+	box_close(&box);
+}
+END_TEST
+
+START_TEST(without_room_for_files_old_mail_stays_until_there_is_some)
+{
+	struct spool_stats stats;
+	uint64_t old = fail_moves(ENOSPC);
+
+	for (unsigned i = 0; atomic_load(&calls_failed) < 5; i++) {
+		ck_assert_uint_lt(i, 2000);
+		pass_by(i);
+	}
+	ck_assert(!box.is_broken);
+	/* said once, and perhaps that the log is full */
+	ck_assert_uint_ge(box.errors, 1);
+	ck_assert_uint_le(box.errors, 2);
+	ck_assert_int_eq(box_check_body(&box, old, 1, 12000), 0);
+	disk_use(NULL);
+	for (unsigned i = 0; i < 2000; i++) {
+		pass_by(i);
+		spool_stats(box.spool, &stats);
+		if (stats.in_files == 1 && !box.spool->cannot_move)
+			break;
+	}
+	ck_assert_uint_eq(stats.in_files, 1);
+	ck_assert(!box.spool->cannot_move);
+	ck_assert_int_eq(box_check_body(&box, old, 1, 12000), 0);
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_failing",
 	  tcase_add_checked_fixture(tc, world_setup, world_teardown);
 	  tcase_set_timeout(tc, 600);
@@ -556,5 +629,9 @@ UNIT_MAIN("spool_failing",
 		  what_nobody_waits_for_is_written_again_after_a_failed_sync);
 	  tcase_add_test(tc, of_a_group_whose_sync_failed_nothing_has_happened);
 	  tcase_add_test(tc, two_failed_syncs_in_a_row_end_accepting);
+	  tcase_add_test(tc, two_failures_to_make_files_in_a_row_end_accepting);
+	  tcase_add_test(
+		  tc,
+		  without_room_for_files_old_mail_stays_until_there_is_some);
 	  tcase_add_test(tc,
 			 after_one_failed_sync_the_next_batch_goes_elsewhere);)
