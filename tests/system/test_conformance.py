@@ -8,6 +8,7 @@ import socket
 
 import pytest
 
+from lab.need import need_less_free
 from lab.talk import Closed, Talk
 
 MAIL = ("MAIL FROM:<a@else.example>", 250)
@@ -315,7 +316,9 @@ def test_every_reply_that_people_rely_on_word_for_word(relay, authority,
                                   "login: 1 in 1h are taken, try again in ")
 
 
-def test_replies_of_a_relay_in_trouble_word_for_word(relay, authority):
+def test_replies_of_a_relay_in_trouble_word_for_word(relay, authority,
+                                                     folder):
+    need_less_free(folder, 1000)
     relay.set("limits", errors=2, connections_per_client=2,
               spool_free="1000G")
     relay.set("auth", options=["pwcheck_method=saslauthd",

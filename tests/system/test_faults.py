@@ -10,6 +10,7 @@ import pytest
 
 from lab import mails
 from lab.base import wait_for
+from lab.need import need_less_free
 from lab.talk import Talk
 
 
@@ -257,7 +258,8 @@ def test_a_certificate_that_has_ended(relay, authority, folder):
     wait_for(lambda: not faults(relay), "the end of it")
 
 
-def test_a_disk_that_is_full(relay, alerts):
+def test_a_disk_that_is_full(relay, alerts, folder):
+    need_less_free(folder, 1000)
     relay.set("limits", spool_free="1000G")
     relay.start()
     fault = wait_for(lambda: faults(relay).get("disk"), "the fault")

@@ -12,6 +12,7 @@ import pytest
 
 from lab import mails, relay as relay_module
 from lab.base import PATIENCE, awake, loopback, wait_for
+from lab.need import need_files
 from lab.talk import Closed, Talk
 
 
@@ -621,6 +622,7 @@ def test_proxied_clients_are_counted_each_by_its_own_address(proxied):
 
 def test_a_thousand_clients_are_counted_each_by_its_own_address(proxied):
     """Among as many, each is found again when it comes and when it goes."""
+    need_files(4096)
     proxied.set("limits", connections=2000, connections_per_client=1)
     proxied.start()
 

@@ -7,6 +7,7 @@ the test fails, or a test that never runs would look like one that passes."""
 
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 
@@ -47,6 +48,21 @@ def need_module(words, package, **options):
     done = subprocess.run(words, capture_output=True, text=True, **options)
     if done.returncode != 0:
         _lack(f"{words[0]} finds not all of its modules", package)
+
+
+def need_less_free(folder, gibibytes):
+    """A disk may be larger than spool_free can say."""
+    if shutil.disk_usage(folder).free >= gibibytes << 30:
+        pytest.skip(f"{gibibytes} GiB are free here")
+
+
+def need_files(count):
+    """So many open ones, for us and for what we start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip(f"no more than {hard} files may be open here")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def need_namespaces(*kinds):
