@@ -50,6 +50,37 @@ START_TEST(a_fault_is_told_at_its_begin_each_hour_and_at_its_end)
 }
 END_TEST
 
+START_TEST(what_was_seen_last_longest_ago_makes_room)
+{
+	struct faults faults = {0};
+	char where[16];
+
+	for (unsigned i = 0; i < FAULTS_MAX; i++) {
+		(void)snprintf(where, sizeof(where), "w%u", i);
+		faults_met(&faults, FAULT_ROUTE, where, "", 1000 + i);
+	}
+	/* all but two of them go on */
+	for (unsigned i = 0; i < FAULTS_MAX; i++) {
+		(void)snprintf(where, sizeof(where), "w%u", i);
+		if (i != 5 && i != 9)
+			faults_met(&faults, FAULT_ROUTE, where, "", 5000);
+	}
+	faults_met(&faults, FAULT_ROUTE, "new", "", 6000);
+	ck_assert_uint_eq(faults.count, FAULTS_MAX);
+	for (size_t i = 0; i < faults.count; i++)
+		ck_assert_str_ne(faults.list[i].where, "w5");
+	ck_assert_str_eq(faults.list[5].where, "w6");
+	ck_assert_str_eq(faults.list[8].where, "w9");
+	ck_assert_str_eq(faults.list[FAULTS_MAX - 1].where, "new");
+	/* of a kind all may end at once, and no others */
+	faults_met(&faults, FAULT_LOGIN, "smtp:a:25", "", 7000);
+	faults_over(&faults, FAULT_ROUTE, NULL, 8000);
+	ck_assert_uint_eq(faults.count, 1);
+	ck_assert_int_eq(faults.list[0].kind, FAULT_LOGIN);
+	faults_done(&faults);
+}
+END_TEST
+
 START_TEST(the_table_is_bounded)
 {
 	struct faults faults = {0};
@@ -183,6 +214,7 @@ UNIT_MAIN("faults",
 	  tcase_add_test(tc,
 			 a_fault_is_told_at_its_begin_each_hour_and_at_its_end);
 	  tcase_add_test(tc, the_table_is_bounded);
+	  tcase_add_test(tc, what_was_seen_last_longest_ago_makes_room);
 	  tcase_add_test(tc, where_it_is_may_be_longer_than_what_is_kept);
 	  tcase_add_test(tc, dns_is_our_fault_when_no_domain_has_an_answer);
 	  tcase_add_loop_test(tc, only_what_is_ours_is_a_fault_of_ours, 0,

@@ -92,9 +92,11 @@ START_TEST(an_outcome_can_be_made_final_and_back)
 	outcome_own(&outcome, CAUSE_TLS_FAILED, PHASE_TLS, "expired");
 	outcome_set_permanent(&outcome, true);
 	ck_assert_str_eq(status_enhanced(&outcome.status, enhanced), "5.7.5");
+	ck_assert_uint_eq(outcome.status.code, 554);
 	outcome_set_permanent(&outcome, false);
 	ck_assert_int_eq((int)outcome.kind, OUTCOME_DEFERRED);
 	ck_assert_str_eq(status_enhanced(&outcome.status, enhanced), "4.7.5");
+	ck_assert_uint_eq(outcome.status.code, 451);
 
 	outcome.cause = CAUSE_REPLY;
 	status_set(&outcome.status, 554, "5.7.1", "go away");

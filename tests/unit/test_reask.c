@@ -126,6 +126,33 @@ questions(void)
 	return count;
 }
 
+/* What is known of the host may be as old as what is known of the domain. */
+START_TEST(the_domain_and_its_host_are_asked_about_again)
+{
+	struct caller first = {0}, again = {0};
+	unsigned types[3] = {0};
+
+	start();
+	ask("far.test", &first);
+	serve();
+	ck_assert_uint_eq(first.calls, 1);
+	fake->now_ms += REASK_EACH_MS; /* all records live for longer */
+	ck_assert_uint_eq(fake->count, 3);
+	ask("far.test", &again);
+	serve();
+	ck_assert_uint_eq(again.calls, 1);
+	ck_assert_uint_eq(again.made_ms, fake->now_ms);
+	for (size_t i = 3; i < fake->count; i++) {
+		types[0] += fake->sent[i].type == DNS_MX;
+		types[1] += fake->sent[i].type == DNS_A;
+		types[2] += fake->sent[i].type == DNS_AAAA;
+	}
+	for (size_t i = 0; i < COUNT(types); i++)
+		ck_assert_uint_eq(types[i], 1);
+	stop();
+}
+END_TEST
+
 START_TEST(a_domain_is_asked_about_once_in_half_a_minute)
 {
 	struct caller first = {0}, second = {0}, third = {0};
@@ -292,6 +319,7 @@ START_TEST(too_many_domains_are_not_asked_about)
 END_TEST
 
 UNIT_MAIN("reask",
+	  tcase_add_test(tc, the_domain_and_its_host_are_asked_about_again);
 	  tcase_add_test(tc, a_domain_is_asked_about_once_in_half_a_minute);
 	  tcase_add_test(tc, an_answer_in_the_cache_is_not_good_enough);
 	  tcase_add_test(tc, without_an_answer_the_old_data_are_gone);
