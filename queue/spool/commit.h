@@ -26,6 +26,14 @@
 
 struct spool_put;
 
+/* Where the file of a segment that could not be read in full is. */
+enum segment_place {
+	SEGMENT_IN_LOG,
+	SEGMENT_LEAVING, /* a worker renames it; head waits */
+	SEGMENT_ASIDE,	 /* durably in corrupt/ */
+	SEGMENT_STUCK,	 /* it could not be renamed; head goes on */
+};
+
 /* One file of the log. */
 struct segment {
 	struct list link; /* free: committer's list; used: the loop's */
@@ -38,6 +46,7 @@ struct segment {
 			    again, but set aside */
 
 	/* loop thread */
+	enum segment_place place;
 	bool is_used;	       /* on the loop's list */
 	bool has_unlinks;      /* holds DONE records whose unlink may not be
 				  durable */

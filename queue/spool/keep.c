@@ -229,6 +229,8 @@ run_drop(struct work_job *job)
 	struct keep_job *keep = container_of(job, struct keep_job, job);
 	char name[SEGMENT_NAME_MAX];
 
+	if (keep->segment->place == SEGMENT_ASIDE)
+		return;
 	if (keep->segment->is_unread) {
 		keep->status = set_aside(&keep->spool->door, keep->segment);
 		return;
@@ -238,30 +240,36 @@ run_drop(struct work_job *job)
 }
 
 static void
-tell_dropped(struct spool *spool, const struct segment *segment, int status)
+tell_set_aside(struct spool *spool, const struct segment *segment)
 {
 	char name[SEGMENT_NAME_MAX], aside[ASIDE_NAME_MAX];
 
+	spool->stats.corrupt++;
+	spool_report(spool, true, segment_name(segment->slot, name),
+		     "it could not be read in full: set aside as corrupt/%s",
+		     aside_name(segment, aside));
+}
+
+static void
+tell_dropped(struct spool *spool, const struct segment *segment, int status)
+{
+	char name[SEGMENT_NAME_MAX];
+
+	if (segment->place == SEGMENT_ASIDE)
+		return; /* it was told then */
 	(void)segment_name(segment->slot, name);
-	if (!segment->is_unread) {
-		if (status < 0)
-			spool_report(spool, true, name,
-				     "it is not needed any more, and cannot be "
-				     "removed: %s",
-				     strerror(-status));
-		return;
-	}
-	if (status < 0) {
+	if (status == 0 && segment->is_unread)
+		tell_set_aside(spool, segment);
+	else if (status < 0 && segment->is_unread)
 		spool_report(spool, true, name,
 			     "it cannot be read in full, and not be set "
 			     "aside: %s",
 			     strerror(-status));
-		return;
-	}
-	spool->stats.corrupt++;
-	spool_report(spool, true, name,
-		     "it could not be read in full: set aside as corrupt/%s",
-		     aside_name(segment, aside));
+	else if (status < 0)
+		spool_report(spool, true, name,
+			     "it is not needed any more, and cannot be "
+			     "removed: %s",
+			     strerror(-status));
 }
 
 static void
@@ -284,6 +292,42 @@ drop(struct spool *spool, struct segment *segment)
 	segment->is_dropped = true;
 	if (segment->readers == 0)
 		start_job(spool, run_drop, on_dropped, &keep);
+}
+
+static void
+run_leave(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+
+	keep->status = set_aside(&keep->spool->door, keep->segment);
+}
+
+static void
+on_left(struct work_job *job)
+{
+	struct keep_job *keep = container_of(job, struct keep_job, job);
+	struct segment *segment = keep->segment;
+
+	/* a failure is told when it was dropped, before which it is tried
+	 * once more */
+	segment->place = keep->status < 0 ? SEGMENT_STUCK : SEGMENT_ASIDE;
+	if (keep->status == 0)
+		tell_set_aside(keep->spool, segment);
+	spool_go_on(keep->spool);
+}
+
+/*
+ * Before head passes it: a crash behind that would leave it in log/ as one
+ * that the next start is free to use. Without it, and with the old head, the
+ * log begins with the one behind it, which is as true.
+ */
+static void
+start_leave(struct spool *spool, struct segment *segment)
+{
+	struct keep_job keep = {.segment = segment};
+
+	segment->place = SEGMENT_LEAVING;
+	start_job(spool, run_leave, on_left, &keep);
 }
 
 void
@@ -342,8 +386,9 @@ first_used(const struct spool *spool)
 	return container_of(spool->used.next, struct segment, link);
 }
 
+/* Nothing in it is needed. */
 static bool
-is_passable(const struct spool *spool, const struct segment *segment)
+is_empty(const struct spool *spool, const struct segment *segment)
 {
 	if (MUTANT(COPY_BELIEVED) && spool->copying != NULL &&
 	    first_used(spool) == segment)
@@ -351,24 +396,38 @@ is_passable(const struct spool *spool, const struct segment *segment)
 	return segment->entries.count == 0 && !segment->has_unlinks;
 }
 
+static bool
+is_passable(const struct spool *spool, const struct segment *segment)
+{
+	return is_empty(spool, segment) &&
+	       (!segment->is_unread || segment->place == SEGMENT_ASIDE ||
+		segment->place == SEGMENT_STUCK);
+}
+
 /*
  * I3: head passes a segment only when nothing in it is needed: its messages
  * are settled durably or stand in synced files, and the unlinks that its
- * DONE records asked for are durable.
+ * DONE records asked for are durable. Starts what else has to happen before.
  */
 static uint64_t
-find_head(const struct spool *spool)
+find_head(struct spool *spool)
 {
 	struct list *node = spool->used.next;
+	struct segment *segment;
 
 	if (list_is_empty(&spool->used))
 		return spool->durable_head;
-	if (!spool->is_loading && !spool->is_retiring)
-		while (node->next != &spool->used &&
-		       is_passable(spool,
-				   container_of(node, struct segment, link)))
-			node = node->next;
-	return container_of(node, struct segment, link)->segno;
+	segment = container_of(node, struct segment, link);
+	if (spool->is_loading || spool->is_retiring)
+		return segment->segno;
+	while (node->next != &spool->used && is_passable(spool, segment)) {
+		node = node->next;
+		segment = container_of(node, struct segment, link);
+	}
+	if (node->next != &spool->used && is_empty(spool, segment) &&
+	    segment->place == SEGMENT_IN_LOG)
+		start_leave(spool, segment);
+	return segment->segno;
 }
 
 /* ------------------------------------------------------------ stragglers */
@@ -637,7 +696,7 @@ can_retire(const struct spool *spool, const struct need *need)
 	       !spool->is_late &&
 	       (spool->life == SPOOL_OPEN || need->wanted != 0) &&
 	       first_used(spool)->segno == spool->durable_head &&
-	       !is_passable(spool, first_used(spool));
+	       !is_empty(spool, first_used(spool));
 }
 
 static uint32_t
@@ -714,6 +773,15 @@ grow(struct spool *spool, const struct need *need)
 	}
 }
 
+/* Something is under way by which there may soon be a free segment. */
+static bool
+is_getting_room(const struct spool *spool)
+{
+	return spool->is_making || spool->is_retiring ||
+	       spool->copying != NULL ||
+	       (has_old(spool) && first_used(spool)->place == SEGMENT_LEAVING);
+}
+
 static void
 retire_or_grow(struct spool *spool, const struct need *need)
 {
@@ -729,8 +797,7 @@ retire_or_grow(struct spool *spool, const struct need *need)
 	else if (is_stuck && spool->copying != NULL && !spool->is_making)
 		committer_fail_copies(&spool->committer);
 	grow(spool, need);
-	if (need->wanted == 0 || !spool->is_full || spool->is_making ||
-	    spool->is_retiring || spool->copying != NULL)
+	if (need->wanted == 0 || !spool->is_full || is_getting_room(spool))
 		return;
 	/* nothing under way can help: sessions hear 452 now; unless a batch
 	 * that we do not know yet moved head */
