@@ -18,12 +18,13 @@
 #define NEW_BATCHES 2u /* one that is damaged some day is not the only one */
 
 /*
- * The pending states of a message as lines of its file, which are the
- * caller's, or NULL: one could not be read, as *out_rc says.
+ * The pending states of a message, those behind number after, as lines of its
+ * file, which are the caller's, or NULL: one could not be read, as *out_rc
+ * says.
  */
 static char *
-format_states(struct check *check, const struct entry *entry, size_t *out_len,
-	      int *out_rc)
+format_states(struct check *check, const struct entry *entry, uint32_t after,
+	      size_t *out_len, int *out_rc)
 {
 	size_t size = 1, len = 0;
 	char *lines;
@@ -36,6 +37,8 @@ format_states(struct check *check, const struct entry *entry, size_t *out_len,
 		const struct state_note *note = &entry->notes->each[i];
 		struct log_text text;
 
+		if (note->number <= after)
+			continue;
 		rc = files_read_record(
 			spool_segment(&check->spool, note->slot)->fd, note->at,
 			entry->id, RECORD_STATE, note->bytes, 0, false, &text);
@@ -54,10 +57,27 @@ format_states(struct check *check, const struct entry *entry, size_t *out_len,
 	return lines;
 }
 
+/* The number of the last state in a message's file; what an append that was cut
+ * short has left does not count. */
+static int
+last_in_file(struct check *check, const struct entry *entry, uint32_t *out)
+{
+	struct file_text text;
+	int rc = files_load(check->spool.files.fd, entry->id, &text);
+
+	if (rc < 0)
+		return rc;
+	file_text_trim(&text, entry_first_note(entry));
+	*out = text.last_state;
+	file_text_done(&text);
+	return 0;
+}
+
 static int
 move_out(struct check *check, const struct entry *entry)
 {
 	struct files *files = &check->spool.files;
+	uint32_t after = 0;
 	size_t len;
 	struct log_text text;
 	char *lines;
@@ -65,12 +85,18 @@ move_out(struct check *check, const struct entry *entry)
 
 	if ((entry->flags & ENTRY_IN_FILE) != 0 && entry->notes == NULL)
 		return 0;
-	lines = format_states(check, entry, &len, &rc);
+	/* what the file has stays, whatever the log has lost of it */
+	rc = (entry->flags & ENTRY_IN_FILE) != 0
+		     ? last_in_file(check, entry, &after)
+		     : 0;
+	if (rc < 0)
+		return rc;
+	lines = format_states(check, entry, after, &len, &rc);
 	if (lines == NULL)
 		return rc;
 	if ((entry->flags & ENTRY_IN_FILE) != 0) {
-		rc = files_append(files, entry->id, entry_first_note(entry),
-				  lines, len, NULL);
+		rc = files_append(files, entry->id, after + 1, lines, len,
+				  NULL);
 	} else {
 		rc = files_read_record(
 			spool_segment(&check->spool, entry->slot)->fd,

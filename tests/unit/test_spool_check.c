@@ -269,6 +269,29 @@ START_TEST(a_message_is_not_settled_whose_report_is_damaged)
 }
 END_TEST
 
+/* The log has lost the later of two, and the file has both. */
+START_TEST(states_behind_the_last_of_a_damaged_log_stay_in_the_file)
+{
+	char lines[128];
+	size_t len, at;
+	struct said said;
+
+	box_open(&box);
+	ck_assert_int_eq(box_state(&box, ids[SMALL], "again"), 0);
+	box_close(&box);
+	len = file_state_encode(ids[SMALL], 1, "tried", 5, lines);
+	len += file_state_encode(ids[SMALL], 2, "again", 5, lines + len);
+	append(file_of(ids[SMALL]), lines, len);
+	at = record_with("again");
+	flip(path, at + RECORD_HEADER);
+	check_spool(true, &said);
+	ck_assert_int_eq(said.rc, 0);
+	box_open(&box);
+	ck_assert_str_eq(box_find(&box, ids[SMALL])->states, "tried\nagain\n");
+	box_close(&box);
+}
+END_TEST
+
 /* A start was cut short behind the file of a message and before its segment
  * was given up; then the log is damaged. */
 START_TEST(states_of_a_file_stay_when_the_log_has_lost_them)
@@ -494,6 +517,8 @@ UNIT_MAIN("spool_check", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_add_test(tc, state_lines_that_hold_are_kept);
 	  tcase_add_test(tc, a_message_is_not_settled_whose_report_is_damaged);
 	  tcase_add_test(tc, states_of_a_file_stay_when_the_log_has_lost_them);
+	  tcase_add_test(
+		  tc, states_behind_the_last_of_a_damaged_log_stay_in_the_file);
 	  tcase_add_test(tc, a_spool_in_use_is_left_alone);
 	  tcase_add_test(tc, a_folder_that_is_no_spool_is_refused);
 	  tcase_add_loop_test(tc, random_flips_cost_only_the_messages_they_hit,
