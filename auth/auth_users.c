@@ -285,12 +285,10 @@ users_spawn_list(const struct auth_users *users, pid_t *out_pid,
 	return pipe_fd[0];
 }
 
-/* The NAME in "name@realm: property"; false when the line is none of ours. */
-static bool
-users_parse_line(const struct auth_users *users, struct str line,
-		 struct str *out)
+bool
+auth_users_name(const char *realm, struct str line, struct str *out)
 {
-	char *suffix = mem_printf("@%s", users->realm);
+	char *suffix = mem_printf("@%s", realm);
 	struct str name;
 	bool is_login;
 
@@ -375,7 +373,7 @@ auth_users_list(struct auth_users *users,
 		struct str name;
 
 		line[strcspn(line, "\n")] = '\0';
-		if (!users_parse_line(users, str_of(line), &name)) {
+		if (!auth_users_name(users->realm, str_of(line), &name)) {
 			users_note_failure(line, &why);
 			continue;
 		}

@@ -9,7 +9,10 @@
 #ifndef OSTLER_AUTH_AUTH_USERS_H
 #define OSTLER_AUTH_AUTH_USERS_H
 
+#include <stdbool.h>
+
 #include "lib/err.h"
+#include "lib/str.h"
 
 struct auth_users;
 
@@ -36,5 +39,9 @@ int auth_users_remove(struct auth_users *users, const char *name,
 int auth_users_list(struct auth_users *users,
 		    void (*each)(void *arg, const char *name), void *arg,
 		    struct err *err);
+
+/* NAME in a line "NAME@REALM: property" of what lists a sasldb; lent from the
+ * line, any octets. False: it tells of no login of ours. */
+bool auth_users_name(const char *realm, struct str line, struct str *out);
 
 #endif

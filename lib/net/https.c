@@ -200,28 +200,37 @@ read_all(struct https_fetch *fetch, int fd)
 	return false;
 }
 
-/* "good TYPE", "bad WHY" */
+bool
+https_said(struct str said, struct https_said *out)
+{
+	struct str line, word;
+
+	if (said.len == 0 ||
+	    memchr(said.at, '\n', said.len < HEAD_MAX ? said.len : HEAD_MAX) ==
+		    NULL ||
+	    !str_cut(&said, '\n', &line) || !str_cut(&line, ' ', &word) ||
+	    (!str_is(word, "good") && !str_is(word, "bad")))
+		return false;
+	*out = (struct https_said){str_is(word, "good"), line, said};
+	return true;
+}
+
 static void
 read_said(struct https_fetch *fetch)
 {
-	struct str rest = str_from((const char *)buf_bytes(&fetch->said),
-				   buf_len(&fetch->said));
-	struct str line, word;
+	struct https_said said;
 
-	if (rest.len == 0 ||
-	    memchr(rest.at, '\n', rest.len < HEAD_MAX ? rest.len : HEAD_MAX) ==
-		    NULL ||
-	    !str_cut(&rest, '\n', &line) || !str_cut(&line, ' ', &word) ||
-	    (!str_is(word, "good") && !str_is(word, "bad"))) {
+	if (!https_said(str_from((const char *)buf_bytes(&fetch->said),
+				 buf_len(&fetch->said)),
+			&said)) {
 		fail_ours(fetch, PROGRAM " said nothing of use");
 		return;
 	}
-	fetch->is_good = str_is(word, "good");
-	(void)str_copy(fetch->is_good ? fetch->type : fetch->why,
-		       fetch->is_good ? sizeof(fetch->type)
-				      : sizeof(fetch->why),
-		       line);
-	fetch->body = rest;
+	fetch->is_good = said.is_good;
+	(void)str_copy(said.is_good ? fetch->type : fetch->why,
+		       said.is_good ? sizeof(fetch->type) : sizeof(fetch->why),
+		       said.text);
+	fetch->body = said.body;
 }
 
 static void

@@ -57,6 +57,15 @@ int https_check(struct err *err);
  * before any document is asked for. */
 void https_use_program(const char *path);
 
+/* What the program printed: "good TYPE\n" and the document, "bad WHY\n". */
+struct https_said {
+	bool is_good;
+	struct str text; /* TYPE or WHY; lent from said, as is body */
+	struct str body;
+};
+/* False: neither. said: borrows; any octets */
+bool https_said(struct str said, struct https_said *out);
+
 /* Never calls back before it returns; once. request: borrows. */
 struct https_fetch *https_get(uv_loop_t *loop,
 			      const struct https_request *request,

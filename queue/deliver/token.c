@@ -182,15 +182,13 @@ is_token(struct str text)
 	return text.len != 0;
 }
 
-static void
-token_take(struct token *token, struct str text, uint64_t life_ms)
+static char *
+take(struct str text, uint64_t life_ms, uint64_t *out_life_ms)
 {
-	if (!is_token(text)) {
-		token_fail(token, "it printed no token");
-		return;
-	}
-	token->text = mem_dup(text.at, text.len);
-	token->until_ms = clock_boot_ms() + life_ms;
+	if (!is_token(text))
+		return NULL;
+	*out_life_ms = life_ms;
+	return mem_dup(text.at, text.len);
 }
 
 /* Each string in it is wiped where jansson keeps it: the token, and whatever
@@ -223,29 +221,42 @@ json_life_ms(const json_t *object)
 				  : (uint64_t)(seconds - EARLY_S) * 1000;
 }
 
-static void
-token_read(struct token *token)
+char *
+token_answer(struct str said, uint64_t *out_life_ms)
 {
-	struct str said = str_from((const char *)buf_bytes(&token->said),
-				   buf_len(&token->said));
 	struct str line;
 	const char *text;
 	json_t *object;
+	char *token;
 
 	if (said.len == 0 || said.at[0] != '{') {
 		if (!str_cut(&said, '\n', &line))
 			line = str_of("");
 		if (line.len != 0 && line.at[line.len - 1] == '\r')
 			line.len--;
-		token_take(token, line, PLAIN_MS);
-		return;
+		return take(line, PLAIN_MS, out_life_ms);
 	}
 	object = json_loadb(said.at, said.len, 0, NULL);
 	text = json_string_value(json_object_get(object, "access_token"));
-	token_take(token, str_of(text != NULL ? text : ""),
-		   json_life_ms(object));
+	token = take(str_of(text != NULL ? text : ""), json_life_ms(object),
+		     out_life_ms);
 	json_wipe(object);
 	json_decref(object);
+	return token;
+}
+
+static void
+token_read(struct token *token)
+{
+	struct str said = str_from((const char *)buf_bytes(&token->said),
+				   buf_len(&token->said));
+	uint64_t life_ms;
+
+	token->text = token_answer(said, &life_ms);
+	if (token->text == NULL)
+		token_fail(token, "it printed no token");
+	else
+		token->until_ms = clock_boot_ms() + life_ms;
 }
 
 /* ---------------------------------------------------------------- the run */

@@ -12,7 +12,10 @@
 #define OSTLER_QUEUE_DELIVER_TOKEN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
+
+#include "lib/str.h"
 
 #define TOKEN_COMMANDS_MAX 64	 /* different ones */
 #define TOKEN_MAX	   16384 /* octets that a command may print */
@@ -37,6 +40,15 @@ void tokens_cancel(struct token_wait *wait);
 
 /* A server refused it: the next who asks gets another. */
 void tokens_forget(struct tokens *tokens, const char *command);
+
+/*
+ * What a command printed. *out_life_ms says how long it may be used: 0 for no
+ * more than now.
+ *
+ * said  borrows; any octets
+ * Returns the token, to be freed by mem_free_secret; NULL: there is none.
+ */
+char *token_answer(struct str said, uint64_t *out_life_ms);
 
 /* Parts a command into words; NULL-terminated, the array is one allocation
  * with its words. NULL: a quote is not closed, or there is no word. */
