@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/mem.h"
@@ -234,19 +235,18 @@ on_scanned(void *arg, const struct spool_found *found)
 
 /* The daemon is down: the spool's own files say what is queued. */
 static int
-queue_scan(struct ctl *ctl, const json_t *args, uint64_t id,
+queue_scan(struct scan *scan,
 	   void (*each)(void *arg, const struct spool_found *found))
 {
-	struct scan scan = {.ctl = ctl, .args = args, .id = id};
 	struct err err = ERR_INIT;
 	int rc;
 
-	rc = spool_scan(ctl->config->spool, each, on_report, &scan, &err);
+	rc = spool_scan(scan->ctl->config->spool, each, on_report, scan, &err);
 	if (rc < 0) {
 		(void)fprintf(stderr, "ostlerctl: %s\n", err.text);
 		return rc == -EACCES ? EXIT_PERMISSION : EXIT_NO_DAEMON;
 	}
-	if (id != 0 && !scan.is_found) {
+	if (scan->id != 0 && !scan->is_found) {
 		(void)fprintf(stderr, "ostlerctl: no such message\n");
 		return EXIT_NO;
 	}
@@ -267,8 +267,9 @@ on_json_or_item(void *arg, const json_t *row)
 static int
 queue_list_command(struct ctl *ctl)
 {
-	struct scan scan = {.ctl = ctl};
 	json_t *args = json_object();
+	struct scan scan = {.ctl = ctl, .args = args};
+	bool is_watched = isatty(STDOUT_FILENO) == 1;
 	int rc = EXIT_USAGE;
 
 	if (ctl_options(ctl, filters, FILTERS, args)) {
@@ -280,8 +281,16 @@ queue_list_command(struct ctl *ctl)
 			rc = ctl_ask(ctl, "queue list", json_incref(args),
 				     on_json_or_item, &scan);
 	}
-	if (rc == -1)
-		rc = queue_scan(ctl, args, 0, on_scanned);
+	if (rc == -1) {
+		if (is_watched)
+			(void)fprintf(stderr,
+				      "ostlerctl: no daemon answers; this is "
+				      "what its spool holds\n");
+		rc = queue_scan(&scan, on_scanned);
+	}
+	/* a person is told what a program sees by nothing being there */
+	if (rc == EXIT_DONE && is_watched && !ctl->is_json && !scan.has_head)
+		(void)fprintf(stderr, "nothing waits\n");
 	json_decref(args);
 	return rc;
 }
@@ -409,7 +418,9 @@ queue_show_command(struct ctl *ctl)
 		rc = ctl_show(ctl, "queue show", args, NULL, NULL);
 	else
 		rc = ctl_ask(ctl, "queue show", args, print_envelope, NULL);
-	return rc == -1 ? queue_scan(ctl, NULL, id, on_scanned) : rc;
+	return rc == -1 ? queue_scan(&(struct scan){.ctl = ctl, .id = id},
+				     on_scanned)
+			: rc;
 }
 
 static void
@@ -445,7 +456,9 @@ queue_cat_command(struct ctl *ctl)
 	json_object_set_new(args, "id", json_string(ctl->argv[1]));
 	rc = ctl_ask(ctl, "queue cat", args,
 		     ctl->is_json ? on_json_row : on_cat_row, NULL);
-	return rc == -1 ? queue_scan(ctl, NULL, id, on_scanned_body) : rc;
+	return rc == -1 ? queue_scan(&(struct scan){.ctl = ctl, .id = id},
+				     on_scanned_body)
+			: rc;
 }
 
 /* ----------------------------------------------------------------- verbs */

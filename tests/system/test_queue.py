@@ -2,13 +2,17 @@
 """What the operator does to the queue and the logins."""
 
 import json
+import os
+import pty
 import re
 import socket
+import subprocess
 
 import pytest
 
 from lab import mails
 from lab.base import free_port, wait_for
+from lab.relay import ENVIRONMENT, OSTLERCTL
 from lab.talk import Closed, Talk
 
 
@@ -364,6 +368,28 @@ def test_the_queue_of_a_stopped_relay_can_be_listed(waiting):
     assert ids(waiting.queue()) == set(waiting.ids.values())
     assert ids(waiting.queue("--domain", "else.example")) == \
         {waiting.ids["carl"]}
+
+
+def on_terminal(relay, *words):
+    master, slave = pty.openpty()
+    done = subprocess.run([OSTLERCTL, "-c", relay.conf, *words], stdin=slave,
+                          stdout=slave, stderr=slave, env=ENVIRONMENT,
+                          timeout=300)
+    os.close(slave)
+    said = os.read(master, 65536).decode() if done.returncode == 0 else ""
+    os.close(master)
+    return said
+
+
+def test_a_person_is_told_that_nothing_waits_or_nobody_answers(relay):
+    relay.start()
+    assert on_terminal(relay, "queue") == "nothing waits\r\n"
+    answer = relay.ctl("queue")
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
+    relay.stop()
+    said = on_terminal(relay, "queue")
+    assert "no daemon answers" in said and said.endswith("nothing waits\r\n")
+    assert "no daemon" not in relay.ctl("queue").err
 
 
 def test_config_prints_what_is_used_and_hides_no_source(relay):
