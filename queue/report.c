@@ -45,22 +45,6 @@ report_tells(const struct report *report, const struct settlement *of)
 	return is_alike(report->first, of);
 }
 
-static const char *
-kind_name(enum dsn_kind kind)
-{
-	switch (kind) {
-	case DSN_FAILED:
-		return "failed";
-	case DSN_DELAYED:
-		return "delayed";
-	case DSN_DELIVERED:
-		return "delivered";
-	case DSN_RELAYED:
-		return "relayed";
-	}
-	return "";
-}
-
 static void
 log_report(const struct report *report, size_t recipients)
 {
@@ -72,7 +56,7 @@ log_report(const struct report *report, size_t recipients)
 	log_text(&line, "id", spool_id_format(report->put.spool.id, id));
 	log_text(&line, "of", spool_id_format(envelope->id, of));
 	log_text(&line, "to", envelope->sender);
-	log_text(&line, "kind", kind_name(report->first->report));
+	log_text(&line, "kind", dsn_kind_name(report->first->report));
 	log_number(&line, "recipients", (int64_t)recipients);
 	if (report->first->report == DSN_FAILED ||
 	    report->first->report == DSN_DELAYED) {

@@ -26,6 +26,9 @@ enum dsn_kind {
 	DSN_RELAYED,   /* Action: relayed to a host without DSN */
 };
 
+/* "failed": the word of the Action field (RFC 3464, 2.3.3). */
+const char *dsn_kind_name(enum dsn_kind kind);
+
 struct dsn_recipient {
 	const struct recipient *recipient;
 	const struct outcome *outcome; /* the last one */

@@ -316,8 +316,8 @@ put_status_code(const struct dsn_input *input,
 			       usual_code(recipient->classification.category));
 }
 
-static const char *
-action_name(enum dsn_kind kind)
+const char *
+dsn_kind_name(enum dsn_kind kind)
 {
 	switch (kind) {
 	case DSN_FAILED:
@@ -367,7 +367,7 @@ put_recipient(const struct dsn_input *input,
 	if (recipient->recipient->orcpt != NULL)
 		put_original_recipient(fields, recipient->recipient->orcpt);
 	put_address(fields, "Final-Recipient", recipient->recipient->address);
-	(void)buf_addf(out, "Action: %s\r\n", action_name(input->kind));
+	(void)buf_addf(out, "Action: %s\r\n", dsn_kind_name(input->kind));
 	put_status_code(input, recipient, out);
 	if (outcome->host[0] != '\0')
 		put_field(fields, "Remote-MTA", "dns; ", str_of(outcome->host));
