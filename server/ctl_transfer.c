@@ -402,6 +402,18 @@ put_message(struct import *import, struct envelope *envelope, int fd)
 	return import->status < 0 ? strerror(-import->status) : NULL;
 }
 
+/* As much as jansson asks for; by itself it would read each byte alone. */
+static size_t
+read_part(void *to, size_t size, void *arg)
+{
+	ssize_t got;
+
+	do
+		got = read(*(const int *)arg, to, size);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? (size_t)-1 : (size_t)got;
+}
+
 static const char *
 read_envelope(struct import *import, const char *name, struct envelope *out)
 {
@@ -418,7 +430,7 @@ read_envelope(struct import *import, const char *name, struct envelope *out)
 		(void)close(fd); /* read only */
 		return "it is no envelope";
 	}
-	row = json_loadfd(fd, 0, NULL);
+	row = json_load_callback(read_part, &fd, 0, NULL);
 	(void)close(fd); /* read only */
 	if (row == NULL)
 		return "it is no JSON";
