@@ -74,7 +74,7 @@ struct smtp_result {
 	bool is_own_fault;
 	bool has_dsn;
 	struct status status;
-	char *reply; /* owns; all lines for CAUSE_REPLY, else NULL */
+	char *reply; /* owns; all lines of a reply; NULL: there was none */
 };
 
 struct smtp_client *smtp_client_new(const struct smtp_client_opts *opts);
