@@ -37,7 +37,7 @@ parcel_clear(struct parcel *parcel)
 		body_unref(parcel->items[i].body);
 	parcel->arena_len = parcel->piece_count = parcel->item_count = 0;
 	parcel->bytes = 0;
-	parcel->is_urgent = parcel->is_copy = false;
+	parcel->is_urgent = parcel->is_copy = parcel->is_more = false;
 }
 
 void
@@ -124,6 +124,8 @@ parcel_add(struct parcel *parcel, const struct record_head *record,
 		.header_at = (uint32_t)(header - parcel->arena),
 		.at = (uint32_t)at,
 	};
+	if (record->type != RECORD_DONE)
+		parcel->is_more = true;
 	record_encode(record, header);
 	if (record->text_bytes != 0)
 		memcpy(header + RECORD_HEADER, text, record->text_bytes);
@@ -369,15 +371,22 @@ batch_write(struct committer *committer, struct batch *batch,
 
 /* ------------------------------------------------------------ the thread */
 
-/* Each segment keeps one block back, so that a batch that only moves head can
- * be written when there is no other segment, and thereby make one free. */
+/*
+ * Each segment keeps one block back, so that a batch that only moves head can
+ * be written when there is no other segment, and thereby make one free; and
+ * as long as there is no other, a part for DONE records alone, without which
+ * head could not move.
+ */
 static uint32_t
-room(const struct committer *committer)
+room(const struct committer *committer, bool is_more)
 {
 	uint32_t kept = committer->is_last ? 0 : FORMAT_BLOCK, left;
 
 	if (committer->current == NULL)
 		return 0;
+	if (is_more && kept != 0 && committer->free_count == 0 &&
+	    committer->offset != 0)
+		kept += committer->current->bytes / COMMIT_DONE_PART;
 	left = committer->current->bytes - committer->offset;
 	return left > kept ? left - kept : 0;
 }
@@ -436,17 +445,18 @@ write_unlocked(struct committer *committer, struct batch *batch,
 		committer->is_broken = true;
 }
 
+/* all: also what has only DONE records, which there may be room for. */
 static void
-fail_queue(struct committer *committer, int status)
+fail_queue(struct committer *committer, int status, bool all)
 {
 	struct batch *batch = batch_new(committer);
-	struct list *node;
+	struct list *node, *after;
 
 	committer->wanted = 0;
-	while (true) {
-		node = list_pop(&committer->queue);
-		if (node == NULL)
-			break;
+	list_each_safe (node, after, &committer->queue) {
+		if (!all && !container_of(node, struct parcel, link)->is_more)
+			continue;
+		list_remove(node);
 		list_push(&batch->parcels, node);
 	}
 	batch->status = status;
@@ -455,7 +465,7 @@ fail_queue(struct committer *committer, int status)
 
 /* Nothing free: says what is wanted, moves head if that can help, waits. */
 static void
-wait_for_segment(struct committer *committer, uint32_t need)
+wait_for_segment(struct committer *committer, uint32_t need, bool is_more)
 {
 	struct segment *current = committer->current;
 
@@ -473,7 +483,7 @@ wait_for_segment(struct committer *committer, uint32_t need)
 	}
 	if (committer->is_giving_up) {
 		committer->is_giving_up = false;
-		fail_queue(committer, -ENOSPC);
+		fail_queue(committer, -ENOSPC, !is_more);
 		return;
 	}
 	if (committer->wanted == 0)
@@ -494,7 +504,6 @@ collect(struct committer *committer, const struct batch *batch,
 	struct list *parcels)
 {
 	bool is_first = list_is_empty(&batch->parcels);
-	uint32_t fits = room(committer);
 	size_t bytes = batch->bytes;
 
 	while (!list_is_empty(&committer->queue)) {
@@ -502,7 +511,8 @@ collect(struct committer *committer, const struct batch *batch,
 		struct parcel *parcel = container_of(node, struct parcel, link);
 
 		if (!is_first && (bytes + parcel->bytes > BATCH_MAX ||
-				  batch_bytes(bytes + parcel->bytes) > fits))
+				  batch_bytes(bytes + parcel->bytes) >
+					  room(committer, parcel->is_more)))
 			return false;
 		is_first = false;
 		bytes += parcel->bytes;
@@ -567,6 +577,7 @@ run(void *arg)
 	pthread_mutex_lock(&committer->lock);
 	while (true) {
 		struct list *node = committer->queue.next;
+		const struct parcel *parcel;
 		uint32_t need;
 
 		if (node == &committer->queue) {
@@ -576,13 +587,14 @@ run(void *arg)
 			continue;
 		}
 		if (committer->is_broken) {
-			fail_queue(committer, -EIO);
+			fail_queue(committer, -EIO, true);
 			continue;
 		}
-		need = batch_bytes(
-			container_of(node, struct parcel, link)->bytes);
-		if (need > room(committer) && !rotate(committer, need)) {
-			wait_for_segment(committer, need);
+		parcel = container_of(node, struct parcel, link);
+		need = batch_bytes(parcel->bytes);
+		if (need > room(committer, parcel->is_more) &&
+		    !rotate(committer, need)) {
+			wait_for_segment(committer, need, parcel->is_more);
 			continue;
 		}
 		write_batch(committer);

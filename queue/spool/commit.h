@@ -87,7 +87,11 @@ struct parcel {
 	uint32_t start; /* set by the committer: offset in the segment */
 	bool is_urgent; /* somebody waits for it */
 	bool is_copy;	/* all of it: it may be taken back */
+	bool is_more;	/* than may use what is kept for DONE records */
 };
+
+/* Of the last segment there is, for DONE records alone. */
+#define COMMIT_DONE_PART 8u
 
 struct parcel *parcel_new(void);
 void parcel_free(struct parcel *parcel);

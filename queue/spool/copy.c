@@ -62,7 +62,8 @@ struct copying {
 	size_t bytes, chunk;
 	unsigned in_flight; /* records given away */
 	bool is_reading;
-	int status; /* the first failure */
+	bool is_scarce; /* to what is kept back for DONE records */
+	int status;	/* the first failure */
 };
 
 /* ------------------------------------------------------------------ plan */
@@ -107,22 +108,60 @@ may_copy(const struct entry *entry)
 	       has_all_notes(entry);
 }
 
+static uint64_t
+live_bytes(const struct spool *spool, const struct segment *segment)
+{
+	uint32_t handle = segment->entries.first;
+	uint64_t live = 0;
+
+	for (; handle != 0; handle = index_at(&spool->index, handle)->next)
+		if (spool_is_live(index_at(&spool->index, handle)))
+			live += entry_bytes(index_at(&spool->index, handle));
+	return live;
+}
+
+/*
+ * No file can be made of the oldest mail, while little is left in what stands
+ * behind it: less than half of all that is old, so copying all of it ends.
+ */
+static bool
+is_in_the_way(const struct spool *spool)
+{
+	uint64_t live = 0, bytes = 0;
+	struct list *node;
+
+	if (!spool->cannot_move)
+		return false;
+	for (node = spool->used.next; node != spool->used.prev;
+	     node = node->next) {
+		const struct segment *segment =
+			container_of(node, struct segment, link);
+
+		live += live_bytes(spool, segment);
+		bytes += segment->bytes;
+	}
+	return live <= bytes / 2;
+}
+
 bool
 copy_plan(struct spool *spool, struct segment *segment)
 {
-	uint64_t live = 0;
-	uint32_t handle = segment->entries.first;
+	uint64_t live;
+	bool is_scarce;
 
 	if (spool->life != SPOOL_OPEN || spool->is_broken ||
 	    spool->copies_nothing || segment->unread_tries != 0)
 		return false;
-	for (; handle != 0; handle = index_at(&spool->index, handle)->next)
-		live += entry_bytes(index_at(&spool->index, handle));
+	live = live_bytes(spool, segment);
 	/* else too little is won */
-	if (live > segment->bytes / 2)
+	if (live > segment->bytes / 2 && !is_in_the_way(spool))
+		return false;
+	is_scarce = full_is_scarce(spool);
+	if (is_scarce && live > full_room(spool))
 		return false;
 	spool->copying = mem_zalloc(sizeof(*spool->copying));
 	spool->copying->segment = segment;
+	spool->copying->is_scarce = is_scarce;
 	return true;
 }
 
@@ -281,6 +320,8 @@ on_read(struct work_job *work)
 		take_item(spool, parcel, job, &job->items[i]);
 	if (parcel->item_count != 0) {
 		parcel->is_copy = true;
+		if (spool->copying->is_scarce)
+			parcel->is_more = false;
 		spool_give_parcel(spool, parcel);
 	} else {
 		parcel_free(parcel);

@@ -124,6 +124,11 @@ struct spool {
 	uint64_t first_id;  /* of this run */
 	uint64_t put_bytes; /* in memory of unfinished puts */
 
+	uint64_t *settled; /* DONE records that wait, in a full log */
+	size_t settled_count, settled_size;
+	bool has_settled;    /* some were not looked at */
+	unsigned free_count; /* segments, as the committer said */
+
 	uint64_t *unlinks; /* to be given to the straggler */
 	size_t unlink_count, unlink_size;
 
@@ -208,6 +213,17 @@ void copy_start(struct spool *spool);
 void copy_saved(struct spool *spool, struct segment *segment,
 		const struct parcel *parcel, const struct parcel_item *item);
 void copy_failed(struct spool *spool, int status);
+
+/* full.c: what deliveries may still write when a log is full */
+/* No segment is free, and none can be made. */
+bool full_is_scarce(const struct spool *spool);
+/* Bytes that copies of the oldest segment's mail may take then. */
+size_t full_room(const struct spool *spool);
+/* This message is settled; its record waits. */
+void full_add(struct spool *spool, uint64_t id);
+/* Those records that are worth their blocks now; all, if the log is no longer
+ * full. To be given to the committer. */
+void full_give(struct spool *spool);
 
 /* large.c: a message streamed to a file */
 struct large;

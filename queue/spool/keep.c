@@ -589,8 +589,7 @@ end_move(struct spool *spool, const struct straggler_job *job,
 		return;
 	}
 	if (job->status < 0) {
-		/* maybe, and not settled before it is surely gone */
-		if (!move->is_append)
+		if (!move->is_append && move->may_have_file)
 			entry->flags |= ENTRY_HAS_FILE;
 		return;
 	}
@@ -651,9 +650,11 @@ keep_straggler(struct spool *spool, struct straggler_job *job)
 			segment->unread_tries++;
 		if (job->status == 0) {
 			segment->has_unlinks = false;
-			spool->cannot_move = false;
 			spool->move_failures = 0;
-			spool->move_told = 0;
+			if (job->move_count != 0) {
+				spool->cannot_move = false;
+				spool->move_told = 0;
+			}
 		} else {
 			tell_move_failure(spool, job->status);
 		}
@@ -828,7 +829,7 @@ free_passed(struct spool *spool, uint64_t *head)
 		list_remove(&segment->link);
 		recycle(spool, segment);
 	}
-	need.free_count = committer->free_count;
+	need.free_count = spool->free_count = committer->free_count;
 	need.wanted = committer->wanted;
 	need.is_stranded = committer->is_stranded;
 	/* it may have what it wants by now, or a head to write */
@@ -852,9 +853,9 @@ keep_go_on(struct spool *spool)
 		spool->free_extra++;
 	/* with nothing old left there will never be more */
 	if (need.free_count != 0 && need.wanted == 0 && !has_old(spool))
-		spool->is_full = false;
+		spool->is_full = spool->cannot_move = false;
 	if (need.free_count >= FREE_WANTED) {
-		spool->is_full = false;
+		spool->is_full = spool->cannot_move = false;
 		if (need.wanted == 0 &&
 		    need.free_count >= FREE_WANTED + spool->free_extra)
 			return;
@@ -865,7 +866,8 @@ keep_go_on(struct spool *spool)
 		spool->filling->is_urgent = true;
 	/* the one that was left a moment ago may come back by itself */
 	if (need.free_count != 0 && need.wanted == 0 && !spool->is_full &&
-	    spool->free_extra == 0 && !is_well_used(spool))
+	    spool->free_extra == 0 && !spool->cannot_move &&
+	    !is_well_used(spool))
 		return;
 	retire_or_grow(spool, &need);
 }
@@ -907,7 +909,9 @@ keep_tick(struct spool *spool)
 		spool->free_extra--;
 	start_job(spool, run_statvfs, on_statvfs, &keep);
 	spool->is_late = false;
-	spool->files_left = spool->opts.files_per_s;
+	/* without room for files all that may be is copied */
+	spool->files_left = spool->cannot_move ? 0 : spool->opts.files_per_s;
 	spool->is_retry = true;
+	spool->has_settled = spool->settled_count != 0;
 	spool_go_on(spool);
 }

@@ -59,6 +59,7 @@ spool_free(struct spool *spool)
 		segment_free(spool->slots[i]);
 	free(spool->slots);
 	free(spool->unlinks);
+	free(spool->settled);
 	assert(spool->copying == NULL);
 	committer_done(&spool->committer);
 	straggler_done(&spool->straggler);
@@ -98,7 +99,8 @@ finish_close(struct spool *spool)
 {
 	struct committer *committer = &spool->committer;
 
-	if (spool->filling->item_count != 0 || spool->filling->is_urgent)
+	if (spool->filling->item_count != 0 || spool->filling->is_urgent ||
+	    spool->settled_count != 0)
 		spool_give(spool, true);
 	if (spool->in_flight != 0) {
 		/* what was settled should be so at the next start, but

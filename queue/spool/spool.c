@@ -246,9 +246,11 @@ spool_give(struct spool *spool, bool all)
 	if (spool->filling->is_urgent ||
 	    ((all || spool->is_ahead) && spool->filling->item_count != 0))
 		close_parcel(spool);
+	if (spool->settled_count != 0 && (all || !full_is_scarce(spool)))
+		full_give(spool);
 	if (!list_is_empty(&spool->ready) || spool->is_ahead)
 		(void)uv_timer_stop(&spool->done_timer);
-	else if (spool->filling->item_count != 0 &&
+	else if ((spool->filling->item_count != 0 || spool->has_settled) &&
 		 !uv_is_active((uv_handle_t *)&spool->done_timer))
 		(void)uv_timer_start(&spool->done_timer, spool_on_done_timer,
 				     DONE_WAIT_MS, 0);
@@ -327,6 +329,10 @@ spool_add_done(struct spool *spool, uint64_t id)
 {
 	struct record_head record = {.type = RECORD_DONE, .id = id};
 
+	if (spool->group_depth == 0 && full_is_scarce(spool)) {
+		full_add(spool, id);
+		return;
+	}
 	(void)spool_add_record(spool, &record, NULL, NULL, false);
 }
 

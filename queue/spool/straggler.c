@@ -132,6 +132,7 @@ do_move(struct straggler *straggler, struct move *move,
 		straggler->is_dirty[files_folder(move->id)] = true;
 	if (sync_now && !MUTANT(FILE_UNSYNCED))
 		rc = disk_sync(fd);
+	straggler->has_failed_sync |= rc < 0;
 	(void)close(fd); /* what counts is the sync */
 	return rc;
 }
@@ -181,6 +182,31 @@ sync_folders(struct straggler *straggler)
 }
 
 /*
+ * The files begun by a retiring that failed. Where one may still be, now or
+ * after a crash, its message is not settled before it is surely gone; and
+ * after a failed sync nobody knows, because the next one says nothing.
+ */
+static void
+remove_files(struct straggler *straggler, struct straggler_job *job,
+	     size_t count)
+{
+	bool is_gone;
+
+	for (size_t i = 0; i < count; i++) {
+		struct move *move = &job->moves[i];
+
+		if (move->is_append)
+			continue;
+		move->may_have_file =
+			files_unlink(straggler->files, move->id) < 0;
+		straggler->is_dirty[files_folder(move->id)] = true;
+	}
+	is_gone = !straggler->has_failed_sync && sync_folders(straggler) == 0;
+	for (size_t i = 0; i < count; i++)
+		job->moves[i].may_have_file |= !is_gone;
+}
+
+/*
  * I3: head may pass a segment only after this returned 0 for it: every live
  * message of it stands in a synced file within a synced folder, pending
  * states are in their files, and every unlink asked for before is durable.
@@ -197,21 +223,23 @@ retire(struct straggler *straggler, struct straggler_job *job)
 	size_t done = 0;
 	int rc = 0;
 
+	straggler->has_failed_sync = false;
 	for (; rc == 0 && done < job->move_count; done++) {
 		if (atomic_load(&straggler->is_stopping))
 			rc = -ECANCELED;
 		else
 			rc = do_move(straggler, &job->moves[done], job, each);
 	}
-	if (rc == 0 && !each && !MUTANT(FILE_UNSYNCED))
-		rc = sync_all(straggler, job);
-	if (rc == 0)
-		rc = sync_folders(straggler);
-	if (rc == 0)
-		return 0;
-	for (size_t i = 0; i < done; i++)
-		if (!job->moves[i].is_append)
-			(void)files_unlink(straggler->files, job->moves[i].id);
+	if (rc == 0) {
+		if (!each && !MUTANT(FILE_UNSYNCED))
+			rc = sync_all(straggler, job);
+		if (rc == 0)
+			rc = sync_folders(straggler);
+		if (rc == 0)
+			return 0;
+		straggler->has_failed_sync = true;
+	}
+	remove_files(straggler, job, done);
 	return rc;
 }
 

@@ -34,6 +34,7 @@ struct move {
 	uint64_t body_bytes;
 	struct move_note *notes; /* owns */
 	size_t note_count;
+	bool may_have_file; /* after a failure: it cannot be ruled out */
 	int status; /* of reading: of this one alone. -EBADMSG: it is damaged,
 		       -ENOENT: there is no file, others: not for now */
 };
@@ -64,7 +65,8 @@ struct straggler {
 
 	/* thread's own: folders whose changes may not be durable */
 	bool is_dirty[FILES_FOLDERS];
-	uint64_t *failed; /* unlinks to be tried again before a retiring */
+	bool has_failed_sync; /* in the retiring at hand */
+	uint64_t *failed;     /* unlinks to be tried again before a retiring */
 	size_t failed_count;
 };
 
