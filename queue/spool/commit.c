@@ -674,6 +674,15 @@ committer_give(struct committer *committer, struct list *parcels,
 }
 
 void
+committer_give_first(struct committer *committer, struct parcel *parcel)
+{
+	pthread_mutex_lock(&committer->lock);
+	list_push_front(&committer->queue, &parcel->link);
+	pthread_cond_signal(&committer->wake);
+	pthread_mutex_unlock(&committer->lock);
+}
+
+void
 committer_fail_copies(struct committer *committer)
 {
 	struct batch *batch = mem_zalloc(sizeof(*batch));

@@ -63,6 +63,7 @@ struct parcel_item {
 	bool is_grouped;
 	bool is_aborted;
 	bool is_copy;	       /* of an older record of the same message */
+	bool is_again;	       /* DONE: of a file that cannot be removed */
 	struct body *body;     /* shares, or NULL */
 	struct spool_put *put; /* MSG; NULL: nobody waits */
 	void (*on_saved)(void *arg, int status);
@@ -170,6 +171,8 @@ void committer_done(struct committer *committer);
  */
 void committer_give(struct committer *committer, struct list *parcels,
 		    bool is_more_coming);
+/* Before all that waits: a segment may depend on it. parcel: takes. */
+void committer_give_first(struct committer *committer, struct parcel *parcel);
 /* Copies that wait for a segment come back with -ECANCELED. */
 void committer_fail_copies(struct committer *committer);
 void committer_add_segment(struct committer *committer,

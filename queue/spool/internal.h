@@ -129,6 +129,11 @@ struct spool {
 	bool has_settled;    /* some were not looked at */
 	unsigned free_count; /* segments, as the committer said */
 
+	/* Its DONE records that cannot go are written again; or NULL. */
+	struct segment *forwarding;
+	size_t forwards; /* so many of them are not durable yet */
+	bool has_failed_forward;
+
 	uint64_t *unlinks; /* to be given to the straggler */
 	size_t unlink_count, unlink_size;
 
@@ -191,6 +196,8 @@ void keep_go_on(struct spool *spool);
 void keep_first_seen(struct spool *spool, struct segment *segment);
 void keep_tick(struct spool *spool);
 void keep_straggler(struct spool *spool, struct straggler_job *job);
+/* A DONE record that was written again is durable, or was not taken. */
+void keep_forwarded(struct spool *spool, struct segment *segment, int status);
 /* What the disk does not give back now is left where it is, for some tries. */
 void keep_unread(struct spool *spool, struct segment *segment, uint64_t id,
 		 int status);

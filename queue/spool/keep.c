@@ -631,18 +631,75 @@ tell_move_failure(struct spool *spool, int status)
 	}
 }
 
+static void
+tell_stuck(struct spool *spool, const struct straggler_job *job)
+{
+	char name[FILES_NAME_MAX], path[FILES_NAME_MAX + 4], more[48] = "";
+
+	(void)snprintf(path, sizeof(path), "msg/%s",
+		       files_name(job->stuck_id, name));
+	if (job->newly_stuck > 1)
+		(void)snprintf(more, sizeof(more), " (and %zu more)",
+			       job->newly_stuck - 1);
+	spool_report(
+		spool, true, path,
+		"the message is settled, and its file%s cannot be removed: "
+		"%s; it is not sent again, and the removal is tried again",
+		more, strerror(-job->stuck_status));
+}
+
+/*
+ * I3: where the unlink is not to be had, its DONE record stands once more in a
+ * later segment before head passes the one it was in; else the file would be a
+ * message again.
+ */
+static void
+forward_done(struct spool *spool, const struct straggler_job *job)
+{
+	struct parcel *parcel;
+
+	if (job->stuck_count == 0)
+		return;
+	parcel = parcel_new();
+	job->segment->has_unlinks = true;
+	spool->forwarding = job->segment;
+	spool->forwards = job->stuck_count;
+	for (size_t i = 0; i < job->stuck_count; i++) {
+		struct record_head record = {.type = RECORD_DONE,
+					     .id = job->stuck[i]};
+
+		parcel_add(parcel, &record, NULL, NULL)->is_again = true;
+	}
+	spool->in_flight++;
+	committer_give_first(&spool->committer, parcel);
+}
+
+void
+keep_forwarded(struct spool *spool, struct segment *segment, int status)
+{
+	if (status < 0) {
+		spool->is_late = true; /* its segment is retired again */
+		spool->has_failed_forward = true;
+	} else {
+		segment->has_unlinks = true;
+	}
+	if (--spool->forwards != 0)
+		return;
+	if (!spool->has_failed_forward)
+		spool->forwarding->has_unlinks = false;
+	spool->has_failed_forward = false;
+	spool->forwarding = NULL;
+}
+
 void
 keep_straggler(struct spool *spool, struct straggler_job *job)
 {
 	struct segment *segment = job->segment;
 	unsigned given_up = 0;
 
-	if (segment == NULL) {
-		if (job->status < 0)
-			spool_report(spool, true, "msg",
-				     "a file cannot be removed: %s",
-				     strerror(-job->status));
-	} else {
+	if (job->newly_stuck != 0)
+		tell_stuck(spool, job);
+	if (segment != NULL) {
 		spool->is_retiring = false;
 		for (size_t i = 0; i < job->move_count; i++)
 			end_move(spool, job, &job->moves[i], &given_up);
@@ -650,6 +707,7 @@ keep_straggler(struct spool *spool, struct straggler_job *job)
 			segment->unread_tries++;
 		if (job->status == 0) {
 			segment->has_unlinks = false;
+			forward_done(spool, job);
 			spool->move_failures = 0;
 			if (job->move_count != 0) {
 				spool->cannot_move = false;
@@ -693,8 +751,8 @@ static bool
 can_retire(const struct spool *spool, const struct need *need)
 {
 	return has_old(spool) && !spool->is_retiring &&
-	       spool->copying == NULL && !spool->is_loading &&
-	       !spool->is_late &&
+	       spool->copying == NULL && spool->forwarding == NULL &&
+	       !spool->is_loading && !spool->is_late &&
 	       (spool->life == SPOOL_OPEN || need->wanted != 0) &&
 	       first_used(spool)->segno == spool->durable_head &&
 	       !is_empty(spool, first_used(spool));
@@ -779,7 +837,7 @@ static bool
 is_getting_room(const struct spool *spool)
 {
 	return spool->is_making || spool->is_retiring ||
-	       spool->copying != NULL ||
+	       spool->copying != NULL || spool->forwarding != NULL ||
 	       (has_old(spool) && first_used(spool)->place == SEGMENT_LEAVING);
 }
 

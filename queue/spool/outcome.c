@@ -112,7 +112,9 @@ item_failed(struct spool *spool, struct parcel *parcel,
 				       NULL, false);
 		return;
 	case RECORD_DONE:
-		if (handle == 0)
+		if (item->is_again)
+			keep_forwarded(spool, NULL, status);
+		if (item->is_again || handle == 0)
 			return;
 		if (!item->is_grouped && !spool->is_broken) {
 			spool_add_done(spool, record.id);
@@ -154,7 +156,10 @@ item_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
 			item->on_saved(item->arg, 0);
 		return;
 	case RECORD_DONE:
-		done_saved(spool, segment, item->record.id);
+		if (item->is_again)
+			keep_forwarded(spool, segment, 0);
+		else
+			done_saved(spool, segment, item->record.id);
 		return;
 	}
 }

@@ -24,6 +24,7 @@ straggler_job_free(struct straggler_job *job)
 		free(job->moves[i].notes);
 	free(job->moves);
 	free(job->unlinks);
+	free(job->stuck);
 	free(job);
 }
 
@@ -243,24 +244,25 @@ retire(struct straggler *straggler, struct straggler_job *job)
 	return rc;
 }
 
-static void
-unlink_one(struct straggler *straggler, struct straggler_job *job, uint64_t id)
+/* Returns what became of it; a failure is remembered. */
+static int
+unlink_one(struct straggler *straggler, uint64_t id)
 {
 	int rc = files_unlink(straggler->files, id);
 
 	if (!MUTANT(UNLINK_UNSYNCED))
 		straggler->is_dirty[files_folder(id)] = true;
 	if (rc == 0)
-		return;
-	job->status = rc;
+		return 0;
 	straggler->failed =
 		mem_resize(straggler->failed, straggler->failed_count + 1,
 			   sizeof(*straggler->failed));
 	straggler->failed[straggler->failed_count++] = id;
+	return rc;
 }
 
 static void
-run_job(struct straggler *straggler, struct straggler_job *job)
+unlink_again(struct straggler *straggler)
 {
 	uint64_t *again = straggler->failed;
 	size_t count = straggler->failed_count;
@@ -268,12 +270,40 @@ run_job(struct straggler *straggler, struct straggler_job *job)
 	straggler->failed = NULL;
 	straggler->failed_count = 0;
 	for (size_t i = 0; i < count; i++)
-		unlink_one(straggler, job, again[i]);
+		(void)unlink_one(straggler, again[i]); /* remembered */
 	free(again);
-	for (size_t i = 0; i < job->unlink_count; i++)
-		unlink_one(straggler, job, job->unlinks[i]);
-	if (job->segment != NULL && job->status == 0)
-		job->status = retire(straggler, job);
+}
+
+static void
+unlink_all(struct straggler *straggler, struct straggler_job *job)
+{
+	for (size_t i = 0; i < job->unlink_count; i++) {
+		int rc = unlink_one(straggler, job->unlinks[i]);
+
+		if (rc == 0)
+			continue;
+		if (job->newly_stuck++ == 0) {
+			job->stuck_id = job->unlinks[i];
+			job->stuck_status = rc;
+		}
+	}
+}
+
+static void
+run_job(struct straggler *straggler, struct straggler_job *job)
+{
+	if (job->segment != NULL)
+		unlink_again(straggler);
+	unlink_all(straggler, job);
+	if (job->segment == NULL)
+		return;
+	job->status = retire(straggler, job);
+	job->stuck_count = straggler->failed_count;
+	if (job->stuck_count != 0) {
+		job->stuck = mem_alloc(job->stuck_count * sizeof(*job->stuck));
+		memcpy(job->stuck, straggler->failed,
+		       job->stuck_count * sizeof(*job->stuck));
+	}
 }
 
 static void *

@@ -4,7 +4,7 @@
  *
  * Jobs run in the order given. When one is back without an error, all that
  * it and the jobs before it did is durable: files, their state lines, and
- * every unlink.
+ * every unlink but those of the files that cannot be removed.
  */
 #ifndef OSTLER_QUEUE_SPOOL_STRAGGLER_H
 #define OSTLER_QUEUE_SPOOL_STRAGGLER_H
@@ -46,7 +46,13 @@ struct straggler_job {
 	size_t move_count;
 	uint64_t *unlinks; /* owns: done before the moves */
 	size_t unlink_count;
-	bool is_last_try; /* states that cannot be read are left out */
+	uint64_t *stuck; /* owns: files that cannot be removed, once a retiring
+			    tried again */
+	size_t stuck_count;
+	size_t newly_stuck; /* of the unlinks of this job */
+	uint64_t stuck_id;  /* the first of them */
+	int stuck_status;   /* and why */
+	bool is_last_try;   /* states that cannot be read are left out */
 	int status;
 };
 void straggler_job_free(struct straggler_job *job);
