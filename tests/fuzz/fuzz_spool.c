@@ -84,6 +84,22 @@ struct drawing {
 	bool is_open; /* a batch is */
 };
 
+/* Of these the log says somewhere that they are settled: a repair may find it
+ * where a scan does not look. */
+static struct {
+	uint64_t ids[STEPS_MAX];
+	size_t count;
+} settled;
+
+static bool
+may_be_settled(uint64_t id)
+{
+	for (size_t i = 0; i < settled.count; i++)
+		if (settled.ids[i] == id)
+			return true;
+	return false;
+}
+
 static void
 seal_batch(struct drawing *drawing)
 {
@@ -128,7 +144,8 @@ end_segment(struct drawing *drawing)
 	drawing->last = 0;
 }
 
-/* Batches count by themselves unless the input says otherwise. */
+/* Batches count by themselves unless the input says otherwise; their seqs rise
+ * within a segment. */
 static void
 begin_batch(struct drawing *drawing, struct input *input)
 {
@@ -138,7 +155,7 @@ begin_batch(struct drawing *drawing, struct input *input)
 	seal_batch(drawing);
 	if (drawing->at + FORMAT_BLOCK > SEGMENT_MAX)
 		return;
-	head->seq = (how & 1) != 0 ? next(input) : head->seq + 1;
+	head->seq += (how & 1) != 0 ? 1u + next(input) : 1;
 	if ((how & 2) != 0)
 		head->head = next(input);
 	if ((how & 4) != 0)
@@ -197,6 +214,8 @@ put_record(struct drawing *drawing, struct input *input)
 		head.payload = head.text_bytes =
 			(uint32_t)fill_state(head.number, to + RECORD_HEADER);
 	}
+	if (head.type == RECORD_DONE)
+		settled.ids[settled.count++] = head.id;
 	head.text_crc = crc32c(0, to + RECORD_HEADER, head.text_bytes);
 	record_encode(&head, to);
 	record_seal(to, &place);
@@ -282,6 +301,7 @@ draw(struct input *input)
 	static struct drawing drawing;
 
 	memset(&drawing, 0, sizeof(drawing));
+	settled.count = 0;
 	drawing.head = (struct batch_head){.tag = TAG,
 					   .segno = 1,
 					   .head = 1,
@@ -440,7 +460,9 @@ check_kept(const struct listing *before, const struct listing *after)
 			continue;
 		while (k < after->count && after->at[k].id != one->id)
 			k++;
-		FUZZ_CHECK(k < after->count);
+		FUZZ_CHECK(k < after->count || may_be_settled(one->id));
+		if (k == after->count)
+			continue;
 		FUZZ_CHECK(after->at[k].text_crc == one->text_crc);
 		FUZZ_CHECK(has_states(after->at[k].states, one->states));
 		FUZZ_CHECK(after->at[k].body_crc == one->body_crc);
