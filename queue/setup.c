@@ -71,7 +71,7 @@ on_route(void *arg, uint64_t id, const char *next_hop,
 	log_text(&line, "via", next_hop);
 	name_hosts(route, hosts, sizeof(hosts));
 	if (hosts[0] != '\0')
-		log_text(&line, "hosts", hosts);
+		log_text(&line, route->mx_asked_ms != 0 ? "mx" : "host", hosts);
 	if (route->cause != CAUSE_REPLY)
 		log_text(&line, "reason", route->why);
 	else if (route->expires_ms > route->made_ms &&
