@@ -123,11 +123,14 @@ on_saved(void *arg, int status)
 	if (status == 0)
 		mark(TRACE_STATE, saving->number, saving->id, saving->state);
 	/* its number is not used again, and others come behind it */
-	for (unsigned i = 0; status < 0 && !is_broken && i < old_count; i++)
-		if (old[i].number == saving->number) {
+	for (unsigned i = 0; status < 0 && !is_broken && i < old_count; i++) {
+		if (old[i].number != saving->number)
+			continue;
+		/* so many that a crash may leave a part of them */
+		for (unsigned more = 2 + throw(6); more > 0; more--)
 			add_state(&old[i], true);
-			break;
-		}
+		break;
+	}
 	free(saving);
 }
 

@@ -31,7 +31,7 @@ try() { # try MUTANT: 0 if it is found
 		# one that cannot even end its run is noticed, too
 		"$here/record.sh" "$tools" "$seed" "$folder" >"$folder/out" ||
 			{ [ -s "$folder/trace" ] || return 1; }
-		"$tools/replay" -m -s "$seed" -n 800 -j 2 \
+		"$tools/replay" -m -s "$seed" -n 2400 -j 2 \
 			"$folder/trace" >"$folder/out" 2>&1
 		rc=$?
 		if [ "$rc" = 1 ]; then

@@ -87,7 +87,7 @@ trace_line(uint64_t a, unsigned c, char to[TRACE_LINE_MAX])
 	uint64_t dice = a * 37 + (uint64_t)c * 101;
 	size_t len = (size_t)snprintf(to, TRACE_LINE_MAX,
 				      TRACE_LINE "%u of %" PRIu64 " ", c, a);
-	size_t more = dice % 13 == 0 ? 200 + dice % 700 : dice % 40;
+	size_t more = dice % 5 == 0 ? 200 + dice % 700 : dice % 40;
 
 	memset(to + len, '.', more);
 	to[len + more] = '\0';
