@@ -95,9 +95,9 @@ struct spool {
 	bool copies_nothing;	 /* until the tick */
 	unsigned files_left;	 /* the same: made before any is copied */
 	bool is_broken;
-	bool is_marked; /* the last batch of a clean end was given */
-	bool is_last;	/* closing with a full log: its last block is used */
-	bool is_silent; /* the last failure was told already */
+	bool is_marked;	 /* the last batch of a clean end was given */
+	bool is_last;	 /* closing with a full log: its last block is used */
+	int commit_told; /* of the last failure; 0: none, or over */
 	unsigned move_failures;
 	int move_told;	    /* what they were the last time; 0: none, or over */
 	bool is_aside_told; /* that damaged mail cannot be set aside */

@@ -173,10 +173,10 @@ tell_failure(struct spool *spool, const struct batch *batch)
 	pthread_mutex_lock(&spool->committer.lock);
 	is_broken = spool->committer.is_broken;
 	pthread_mutex_unlock(&spool->committer.lock);
-	if (!spool->is_silent)
+	if (batch->status != spool->commit_told)
 		spool_report(spool, true, "log", "a commit failed: %s",
 			     strerror(-batch->status));
-	spool->is_silent = true;
+	spool->commit_told = batch->status;
 	if (is_broken && !spool->is_broken) {
 		spool->is_broken = true;
 		spool_report(spool, true, "log",
@@ -196,7 +196,9 @@ take_batch(struct spool *spool, struct batch *batch)
 	if (batch->status == 0) {
 		spool->stats.commits++;
 		spool->current_end = batch->end;
-		spool->is_silent = false;
+		/* DONE records find room in a log that is full */
+		if (!spool->is_full || spool->commit_told != -ENOSPC)
+			spool->commit_told = 0;
 		if (batch->head > spool->durable_head)
 			spool->durable_head = batch->head;
 	} else if (batch->status != -ECANCELED) {
