@@ -438,7 +438,8 @@ put_answered(const struct dsn_input *input, const struct language *language,
 	enum text form = has_host ? TEXT_FOUND_THERE : TEXT_FOUND_HERE;
 	struct buf text, host;
 
-	if (outcome->cause == CAUSE_REPLY)
+	/* a refused login is a reply with a cause of its own */
+	if (outcome->cause == CAUSE_REPLY || outcome->reply[0] != '\0')
 		form = outcome->phase != PHASE_NONE ? TEXT_ANSWER_COMMAND
 						    : TEXT_ANSWER;
 	buf_init(&text, PIECE_MAX);

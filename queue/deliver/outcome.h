@@ -109,10 +109,11 @@ struct outcome {
 	enum outcome_kind kind;
 	enum cause cause;
 	enum smtp_phase phase;
-	/* Codes and first line: the remote's for CAUSE_REPLY, ours for others
+	/* Codes and first line: the remote's where there is a reply, else ours
 	 * (what to tell people in one line). */
 	struct status status;
-	/* CAUSE_REPLY: all lines as they came, codes included, joined by \n */
+	/* All lines as they came, codes included, joined by \n. With
+	 * CAUSE_REPLY, or CAUSE_AUTH_FAILED of a refused login; else "". */
 	char reply[OUTCOME_REPLY_MAX];
 	char host[ADDR_DOMAIN_MAX + 1]; /* "" when none was reached */
 	struct ip ip;

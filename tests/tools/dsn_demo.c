@@ -313,6 +313,10 @@ static const struct demo demos[] = {
 	 plain_original, with_dsn_arguments},
 	{"own-fault", DSN_FAILED, CAUSE_AUTH_FAILED, PHASE_AUTH,
 	 "the smarthost refused the login", plain_original, NULL},
+	{"refused-login", DSN_FAILED, CAUSE_AUTH_FAILED, PHASE_AUTH,
+	 "535-5.7.8 Username and password not accepted.\n"
+	 "535 5.7.8 See https://example.net/help",
+	 plain_original, NULL},
 	{"arguments", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
 	 "550 5.1.1 no such user", plain_original, with_dsn_arguments},
 	{"encoded-subject", DSN_FAILED, CAUSE_REPLY, PHASE_RCPT,
@@ -347,6 +351,15 @@ static const struct demo demos[] = {
 };
 #define DEMO_COUNT (sizeof(demos) / sizeof(demos[0]))
 
+/* A server answered, and not we found out; also a login that it refused. */
+static bool
+is_answer(const struct demo *demo)
+{
+	return demo->cause == CAUSE_REPLY ||
+	       (demo->cause == CAUSE_AUTH_FAILED &&
+		str_starts_nocase(str_of(demo->reply), "5"));
+}
+
 static void
 make_outcome(const struct demo *demo, struct outcome *outcome)
 {
@@ -355,11 +368,12 @@ make_outcome(const struct demo *demo, struct outcome *outcome)
 	struct status enhanced = {0};
 
 	memset(outcome, 0, sizeof(*outcome));
-	if (demo->cause != CAUSE_REPLY) {
+	if (!is_answer(demo)) {
 		outcome_own(outcome, demo->cause, demo->phase, "%s",
 			    demo->reply);
 	} else {
 		outcome->kind = is_good ? OUTCOME_DELIVERED : OUTCOME_FAILED;
+		outcome->cause = demo->cause;
 		outcome->phase = demo->phase;
 		status_set(&outcome->status, code, NULL, "%s", demo->reply + 4);
 		if (status_parse_enhanced(demo->reply + 4,
@@ -375,7 +389,7 @@ make_outcome(const struct demo *demo, struct outcome *outcome)
 	(void)snprintf(outcome->host, sizeof(outcome->host), "mx1.example.net");
 	outcome->port = 25;
 	(void)ip_parse(str_of("192.0.2.10"), &outcome->ip);
-	if (demo->cause == CAUSE_REPLY)
+	if (is_answer(demo))
 		(void)snprintf(outcome->tls, sizeof(outcome->tls), "TLSv1.3");
 }
 
