@@ -53,6 +53,9 @@ int ctl_show_as(struct ctl *ctl, const char *command, json_t *args,
 /* One JSON object on a line of standard output. */
 void ctl_print_json(const json_t *row);
 
+/* A reply may have several lines: behind the first each gets so many blanks. */
+void ctl_print_lines(const char *text, int indent);
+
 /* --------------------------------------------------- without the daemon */
 
 /* What is made in a spool is the daemon's: root becomes its owner, until the

@@ -52,6 +52,21 @@ ctl_config(struct ctl *ctl)
 }
 
 void
+ctl_print_lines(const char *text, int indent)
+{
+	struct str rest = str_of(text), line;
+	bool is_first = true;
+
+	while (str_cut(&rest, '\n', &line)) {
+		(void)printf("%*s%.*s\n", is_first ? 0 : indent, "",
+			     STR_ARG(line));
+		is_first = false;
+	}
+	if (is_first)
+		(void)printf("\n");
+}
+
+void
 ctl_print_json(const json_t *row)
 {
 	char *text = json_dumps(row, JSON_COMPACT);

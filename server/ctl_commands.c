@@ -139,11 +139,11 @@ print_status(void *arg, const json_t *row)
 	{
 		char since[CLOCK_DATE_MAX];
 
-		(void)printf("fault: %s%s%s: %s\n       %lld time%s since %s. "
-			     "%s\n",
-			     get(one, "kind"),
+		(void)printf("fault: %s%s%s: ", get(one, "kind"),
 			     get(one, "where")[0] != '\0' ? " at " : "",
-			     get(one, "where"), get(one, "reason"),
+			     get(one, "where"));
+		ctl_print_lines(get(one, "reason"), 7);
+		(void)printf("       %lld time%s since %s. %s\n",
 			     number(one, "count"),
 			     number(one, "count") == 1 ? "" : "s",
 			     clock_format_rfc3339((uint64_t)number(one,

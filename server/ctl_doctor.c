@@ -19,8 +19,9 @@ get(const json_t *row, const char *name)
 static void
 print_check(const json_t *row)
 {
-	(void)printf("%-4s  %-11s %s: %s\n", get(row, "state"),
-		     get(row, "check"), get(row, "about"), get(row, "text"));
+	(void)printf("%-4s  %-11s %s: ", get(row, "state"), get(row, "check"),
+		     get(row, "about"));
+	ctl_print_lines(get(row, "text"), 6);
 	if (get(row, "advice")[0] != '\0')
 		(void)printf("      -> %s\n", get(row, "advice"));
 }

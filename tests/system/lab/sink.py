@@ -75,6 +75,7 @@ class Sink:
         self.connections = 0
         self.open, self.most_open = set(), 0
         self.on_mail = self.on_rcpt = self.on_data = lambda arg: None
+        self.login_refusal = None  # a reply; None: aiosmtpd's own
         self.options = {"data_size_limit": 0, "enable_SMTPUTF8": utf8,
                         "timeout": 300}
         self.users = users
@@ -127,8 +128,8 @@ class Sink:
     def _check(self, server, session, envelope, mechanism, data):
         is_right = isinstance(data, LoginPassword) and \
             self.users.get(data.login.decode()) == data.password.decode()
-        return AuthResult(success=is_right, handled=False,
-                          auth_data=data)
+        return AuthResult(success=is_right, handled=False, auth_data=data,
+                          message=None if is_right else self.login_refusal)
 
     # life
 
