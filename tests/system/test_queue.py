@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What the operator does to the queue and the logins."""
 
+import errno
 import json
 import os
 import pty
@@ -376,9 +377,15 @@ def on_terminal(relay, *words):
                           stdout=slave, stderr=slave, env=ENVIRONMENT,
                           timeout=300)
     os.close(slave)
-    said = os.read(master, 65536).decode() if done.returncode == 0 else ""
+    said = b""
+    try:
+        while True:  # until all is read and nobody has the other end
+            said += os.read(master, 65536)
+    except OSError as error:
+        assert error.errno == errno.EIO, error
     os.close(master)
-    return said
+    assert done.returncode == 0, said
+    return said.decode()
 
 
 def test_a_person_is_told_that_nothing_waits_or_nobody_answers(relay):

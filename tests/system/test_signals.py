@@ -32,6 +32,7 @@ def test_what_a_reload_cannot_change_is_told(relay):
     for name in ("auth.realm", "auth.options"):
         relay.wait_event("reload", reason=f"'{name}' was changed; it takes "
                          "effect at the next start")
+    relay.wait_event("reload", config=str(relay.conf))
     assert len(relay.events("reload")) == 3
 
 
