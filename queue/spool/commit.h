@@ -63,7 +63,8 @@ struct parcel_item {
 	bool is_grouped;
 	bool is_aborted;
 	bool is_copy;	       /* of an older record of the same message */
-	bool is_again;	       /* DONE: of a file that cannot be removed */
+	bool is_again;	       /* DONE: of a file that cannot be removed;
+				* STATE: asked for again after a failure */
 	struct body *body;     /* shares, or NULL */
 	struct spool_put *put; /* MSG; NULL: nobody waits */
 	void (*on_saved)(void *arg, int status);

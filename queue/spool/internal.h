@@ -124,7 +124,8 @@ struct spool {
 	uint64_t first_id;  /* of this run */
 	uint64_t put_bytes; /* in memory of unfinished puts */
 
-	uint64_t *settled; /* DONE records that wait, in a full log */
+	unsigned states_again; /* asked for again, and not yet saved */
+	uint64_t *settled;     /* DONE records that wait, in a full log */
 	size_t settled_count, settled_size;
 	bool has_settled;    /* some were not looked at */
 	unsigned free_count; /* segments, as the committer said */

@@ -746,13 +746,16 @@ has_old(const struct spool *spool)
 }
 
 /* Only what is surely the oldest, so that recovery knows where to expect
- * files of messages that are in the log as well. */
+ * files of messages that are in the log as well. And in a file no state comes
+ * behind one of a higher number, so those asked for again are waited for; if
+ * that is for room, there are none before them. */
 static bool
 can_retire(const struct spool *spool, const struct need *need)
 {
 	return has_old(spool) && !spool->is_retiring &&
 	       spool->copying == NULL && spool->forwarding == NULL &&
 	       !spool->is_loading && !spool->is_late &&
+	       (spool->states_again == 0 || need->wanted != 0) &&
 	       (spool->life == SPOOL_OPEN || need->wanted != 0) &&
 	       first_used(spool)->segno == spool->durable_head &&
 	       !is_empty(spool, first_used(spool));

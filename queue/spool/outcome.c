@@ -100,16 +100,19 @@ item_failed(struct spool *spool, struct parcel *parcel,
 				      status == -EDQUOT ? -ENOSPC : status);
 		return;
 	case RECORD_STATE:
+		spool->states_again -= item->is_again;
 		if (item->on_saved != NULL)
 			item->on_saved(item->arg, status);
 		if (item->on_saved != NULL || item->is_grouped ||
 		    spool->is_broken)
 			return;
 		record.flags = 0;
-		(void)spool_add_record(spool, &record,
-				       (const char *)parcel->arena +
-					       item->header_at + RECORD_HEADER,
-				       NULL, false);
+		spool_add_record(spool, &record,
+				 (const char *)parcel->arena + item->header_at +
+					 RECORD_HEADER,
+				 NULL, false)
+			->is_again = true;
+		spool->states_again++;
 		return;
 	case RECORD_DONE:
 		if (item->is_again)
@@ -151,6 +154,7 @@ item_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
 		spool_end_put(put, 0);
 		return;
 	case RECORD_STATE:
+		spool->states_again -= item->is_again;
 		state_saved(spool, segment, parcel, item);
 		if (item->on_saved != NULL)
 			item->on_saved(item->arg, 0);

@@ -385,6 +385,104 @@ START_TEST(an_append_behind_a_state_never_saved_is_made_again)
 }
 END_TEST
 
+/* Syncs of the log wait at a gate; what becomes of each that is let through
+ * stands in a list. */
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
+static struct {
+	unsigned came, let; /* syncs */
+	int results[8];
+	bool is_open;
+} gate;
+
+static int
+sync_at_gate(int fd)
+{
+	unsigned which;
+	int result = 0;
+
+	pthread_mutex_lock(&gate_lock);
+	which = gate.came++;
+	pthread_cond_broadcast(&gate_moved);
+	while (!gate.is_open && which >= gate.let)
+		pthread_cond_wait(&gate_moved, &gate_lock);
+	if (which < gate.let)
+		result = gate.results[which];
+	pthread_mutex_unlock(&gate_lock);
+	if (result == 0)
+		return fdatasync(fd);
+	errno = -result;
+	return -1;
+}
+
+/* Of the log's syncs so many began. */
+static void
+await_sync(unsigned count)
+{
+	bool is_there = false;
+
+	while (!is_there) {
+		(void)uv_run(&box.loop, UV_RUN_NOWAIT);
+		(void)sched_yield();
+		pthread_mutex_lock(&gate_lock);
+		is_there = gate.came >= count;
+		pthread_mutex_unlock(&gate_lock);
+	}
+}
+
+static void
+let_syncs(unsigned count, bool all)
+{
+	pthread_mutex_lock(&gate_lock);
+	gate.let = count;
+	gate.is_open = all;
+	pthread_cond_broadcast(&gate_moved);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+/* The one that failed is asked for again, and the next one is saved before. */
+START_TEST(a_state_that_comes_late_undoes_none_that_was_saved)
+{
+	struct box_saved saved = {false, 0};
+	const struct box_found *found;
+	struct box_put puts[4];
+	uint64_t large;
+
+	memset(&gate, 0, sizeof(gate));
+	gate.is_open = true;
+	calls = disk_calls_real;
+	calls.fdatasync = sync_at_gate;
+	disk_use(&calls);
+	box.opts.segments_soft = 3;
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 1, LARGE, &large), 0);
+	ck_assert_int_eq(box_state(&box, large, "one"), 0);
+	memset(&gate, 0, sizeof(gate));
+	spool_state(box.spool, large, "two", NULL, NULL);
+	await_sync(1);
+	/* with so much more that the oldest segment is retired at once */
+	spool_state(box.spool, large, "three", box_on_saved, &saved);
+	for (unsigned i = 0; i < 4; i++)
+		box_start(&box, &puts[i], i, 12000);
+	(void)uv_run(&box.loop, UV_RUN_NOWAIT);
+	gate.results[0] = -EIO;
+	let_syncs(2, false);
+	box_wait(&box, &saved.is_over);
+	ck_assert_int_eq(saved.status, 0);
+	await_sync(3);
+	while (box.spool->is_retiring)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	let_syncs(2, true);
+	push_on();
+	box_close(&box);
+	box_open(&box);
+	found = box_find(&box, large);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found->states, "one\ntwo\nthree\n");
+	box_close(&box);
+}
+END_TEST
+
 /* Flips a byte of it in whichever segment has it. */
 static void
 damage_in_log(const uint8_t *what, size_t len)
@@ -580,20 +678,22 @@ START_TEST(kill_9_loses_nothing_that_was_acknowledged)
 }
 END_TEST
 
-UNIT_MAIN("spool_faults",
-	  tcase_add_checked_fixture(tc, world_setup, world_teardown);
-	  tcase_set_timeout(tc, 600);
-	  tcase_add_test(tc,
-			 a_flipped_byte_costs_at_most_what_it_hit_and_is_told);
-	  tcase_add_loop_test(tc, a_damaged_log_opens_and_twice_is_the_same, 0,
-			      8);
-	  tcase_add_loop_test(tc, a_file_that_was_cut_or_damaged_is_set_aside,
-			      0, 4);
-	  tcase_add_test(tc, stumps_of_segments_are_no_segments);
-	  tcase_add_test(tc, a_damaged_message_does_not_close_its_folder);
-	  tcase_add_test(tc, a_folder_that_cannot_be_listed_costs_no_state);
-	  tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
-	  tcase_add_loop_test(
-		  tc, an_append_behind_a_state_never_saved_is_made_again, 0,
-		  (int)(sizeof(rooms) / sizeof(rooms[0])));
-	  tcase_add_test(tc, kill_9_loses_nothing_that_was_acknowledged);)
+UNIT_MAIN(
+	"spool_faults",
+	tcase_add_checked_fixture(tc, world_setup, world_teardown);
+	tcase_set_timeout(tc, 600);
+	tcase_add_test(tc,
+		       a_flipped_byte_costs_at_most_what_it_hit_and_is_told);
+	tcase_add_loop_test(tc, a_damaged_log_opens_and_twice_is_the_same, 0,
+			    8);
+	tcase_add_loop_test(tc, a_file_that_was_cut_or_damaged_is_set_aside, 0,
+			    4);
+	tcase_add_test(tc, stumps_of_segments_are_no_segments);
+	tcase_add_test(tc, a_damaged_message_does_not_close_its_folder);
+	tcase_add_test(tc, a_folder_that_cannot_be_listed_costs_no_state);
+	tcase_add_test(tc, an_append_that_was_cut_short_is_made_again);
+	tcase_add_loop_test(tc,
+			    an_append_behind_a_state_never_saved_is_made_again,
+			    0, (int)(sizeof(rooms) / sizeof(rooms[0])));
+	tcase_add_test(tc, a_state_that_comes_late_undoes_none_that_was_saved);
+	tcase_add_test(tc, kill_9_loses_nothing_that_was_acknowledged);)
