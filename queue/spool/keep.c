@@ -318,8 +318,9 @@ on_left(struct work_job *job)
 
 /*
  * Before head passes it: a crash behind that would leave it in log/ as one
- * that the next start is free to use. Without it, and with the old head, the
- * log begins with the one behind it, which is as true.
+ * that the next start is free to use. Without it, and with head durably here,
+ * the log begins with the one behind it, which is as true. With an older head
+ * its DONE records would be missed by the messages before it.
  */
 static void
 start_leave(struct spool *spool, struct segment *segment)
@@ -425,7 +426,8 @@ find_head(struct spool *spool)
 		segment = container_of(node, struct segment, link);
 	}
 	if (node->next != &spool->used && is_empty(spool, segment) &&
-	    segment->place == SEGMENT_IN_LOG)
+	    segment->place == SEGMENT_IN_LOG &&
+	    segment->segno == spool->durable_head)
 		start_leave(spool, segment);
 	return segment->segno;
 }

@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <errno.h>
 
+#include <stdatomic.h>
+
 #include "tests/unit/spool_damage.h"
 
 START_TEST(a_repair_does_not_begin_when_a_folder_cannot_be_listed)
@@ -472,6 +474,106 @@ START_TEST(a_segment_with_a_hole_is_set_aside_before_head_passes_it)
 }
 END_TEST
 
+/* What a crash leaves when a segment has just gone to corrupt/. */
+static char crashed[sizeof(box.dir) + 8];
+static atomic_bool has_crashed;
+
+static int
+copying_renameat(int dir, const char *from, int to_dir, const char *to)
+{
+	int rc = disk_calls_real.renameat(dir, from, to_dir, to);
+	char command[400];
+
+	if (strstr(from, ".seg") == NULL || atomic_load(&has_crashed))
+		return rc;
+	snprintf(command, sizeof(command), "cp -a '%s' '%s'", box.dir, crashed);
+	ck_assert_int_eq(system(command), 0);
+	atomic_store(&has_crashed, true);
+	return rc;
+}
+
+/* The batch by which head passes the first segment is late. */
+static ssize_t
+late_pwritev(int fd, const struct iovec *iov, int count, off_t at)
+{
+	struct batch_head head;
+	uint64_t tag;
+
+	if (iov->iov_len >= FORMAT_BLOCK &&
+	    batch_peek_tag(iov->iov_base, &tag) &&
+	    batch_decode(iov->iov_base, tag, UINT32_MAX, &head) &&
+	    head.head > 1)
+		for (unsigned i = 0; i < 50 && !atomic_load(&has_crashed); i++)
+			(void)usleep(10000);
+	return disk_calls_real.pwritev(fd, iov, count, at);
+}
+
+static uint64_t settled_id;
+
+static void
+find_settled(void *arg, const struct spool_found *found)
+{
+	*(bool *)arg |= found->id == settled_id;
+}
+
+static void
+say_nothing(void *arg, bool is_error, const char *file, const char *text)
+{
+	(void)arg;
+	(void)is_error;
+	(void)file;
+	(void)text;
+}
+
+/* Its DONE records may be of messages before it. */
+START_TEST(a_segment_is_set_aside_when_what_stands_before_it_is_over)
+{
+	uint64_t noted, id;
+	bool is_back = false;
+	struct stat st;
+	struct err err;
+	char line[3001];
+	off_t at;
+
+	world_teardown();
+	world_setup();
+	snprintf(crashed, sizeof(crashed), "%s-copy", box.dir);
+	atomic_store(&has_crashed, false);
+	memset(line, 'l', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	box.opts.segments_soft = 3;
+	box.opts.unread_tries = 1;
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 0, 14000, &noted), 0);
+	ck_assert_int_eq(box_put(&box, 1, 14000, &settled_id), 0);
+	ck_assert_int_eq(box_put(&box, 2, 14000, &id), 0);
+	spool_done(box.spool, id);
+	ck_assert_int_eq(box_put(&box, 3, 14000, &id), 0);
+	spool_done(box.spool, id);
+	spool_done(box.spool, settled_id);
+	ck_assert_int_eq(box_state(&box, noted, line), 0);
+	at = find_in_segment(2, line, sizeof(line) - 1);
+	ck_assert_int_gt(at, 0);
+	ck_assert_int_eq(stat(segment_of(2), &st), 0);
+	world_lose(st.st_ino, at, at + 1);
+	world_disk.renameat = copying_renameat;
+	world_disk.pwritev = late_pwritev;
+	for (unsigned i = 0; !atomic_load(&has_crashed); i++) {
+		ck_assert_uint_lt(i, 3000);
+		if (box_put(&box, i, 14000, &id) == 0)
+			spool_done(box.spool, id);
+		else
+			(void)uv_run(&box.loop, UV_RUN_ONCE);
+	}
+	box_close(&box);
+	ck_assert_int_eq(spool_scan(crashed, find_settled, say_nothing,
+				    &is_back, &err),
+			 0);
+	(void)nftw(crashed, box_remove, 16, FTW_DEPTH | FTW_PHYS);
+	ck_assert(!is_back);
+}
+END_TEST
+
 UNIT_MAIN(
 	"spool_unread", tcase_add_checked_fixture(tc, setup, world_teardown);
 	tcase_add_test(tc,
@@ -496,4 +598,6 @@ UNIT_MAIN(
 		       a_log_of_which_nothing_can_be_read_is_not_begun_anew);
 	tcase_add_loop_test(
 		tc, a_segment_with_a_hole_is_set_aside_before_head_passes_it, 0,
-		2);)
+		2);
+	tcase_add_test(
+		tc, a_segment_is_set_aside_when_what_stands_before_it_is_over);)
