@@ -375,17 +375,17 @@ batch_write(struct committer *committer, struct batch *batch,
  * Each segment keeps one block back, so that a batch that only moves head can
  * be written when there is no other segment, and thereby make one free; and
  * as long as there is no other, a part for DONE records alone, without which
- * head could not move.
+ * head could not move. The first parcel of a segment may be larger.
  */
 static uint32_t
-room(const struct committer *committer, bool is_more)
+room(const struct committer *committer, bool is_more, bool is_first)
 {
 	uint32_t kept = committer->is_last ? 0 : FORMAT_BLOCK, left;
 
 	if (committer->current == NULL)
 		return 0;
 	if (is_more && kept != 0 && committer->free_count == 0 &&
-	    committer->offset != 0)
+	    (committer->offset != 0 || !is_first))
 		kept += committer->current->bytes / COMMIT_DONE_PART;
 	left = committer->current->bytes - committer->offset;
 	return left > kept ? left - kept : 0;
@@ -510,9 +510,10 @@ collect(struct committer *committer, const struct batch *batch,
 		struct list *node = committer->queue.next;
 		struct parcel *parcel = container_of(node, struct parcel, link);
 
-		if (!is_first && (bytes + parcel->bytes > BATCH_MAX ||
-				  batch_bytes(bytes + parcel->bytes) >
-					  room(committer, parcel->is_more)))
+		if (!is_first &&
+		    (bytes + parcel->bytes > BATCH_MAX ||
+		     batch_bytes(bytes + parcel->bytes) >
+			     room(committer, parcel->is_more, false)))
 			return false;
 		is_first = false;
 		bytes += parcel->bytes;
@@ -592,7 +593,7 @@ run(void *arg)
 		}
 		parcel = container_of(node, struct parcel, link);
 		need = batch_bytes(parcel->bytes);
-		if (need > room(committer, parcel->is_more) &&
+		if (need > room(committer, parcel->is_more, true) &&
 		    !rotate(committer, need)) {
 			wait_for_segment(committer, need, parcel->is_more);
 			continue;

@@ -193,7 +193,74 @@ START_TEST(deliveries_free_a_log_that_is_full_to_the_last_block)
 }
 END_TEST
 
+/* Whether room comes back by itself, once all is settled. */
+static bool
+gets_room(void)
+{
+	for (unsigned i = 0; i < 60 && spool_is_short(box.spool); i++)
+		run_for(100);
+	return !spool_is_short(box.spool);
+}
+
+START_TEST(a_state_that_is_asked_for_again_does_not_stop_deliveries)
+{
+	char line[3001];
+
+	box_open(&box);
+	fill(1, 300, 0);
+	memset(line, 'n', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	spool_state(box.spool, mails[count - 1], line, NULL, NULL);
+	run_for(100);
+	for (unsigned i = 0; i + 1 < count; i++)
+		spool_done(box.spool, mails[i]);
+	ck_assert(gets_room());
+	ck_assert(put_some(1, 300));
+	box_close(&box);
+}
+END_TEST
+
+START_TEST(a_settled_file_is_removed_although_the_log_is_full)
+{
+	char file[300], name[FILES_NAME_MAX];
+	uint64_t id;
+
+	box_open(&box);
+	ck_assert_int_eq(box_put(&box, 7, 40000, &id), 0);
+	(void)snprintf(file, sizeof(file), "%s/msg/%s", box.dir,
+		       files_name(id, name));
+	ck_assert_int_eq(access(file, F_OK), 0);
+	fill(1, 300, 0);
+	spool_done(box.spool, id);
+	for (unsigned i = 0; i < 30 && access(file, F_OK) == 0; i++)
+		run_for(100);
+	ck_assert_int_ne(access(file, F_OK), 0);
+	box_close(&box);
+}
+END_TEST
+
+START_TEST(much_mail_at_once_leaves_the_part_for_done_records)
+{
+	box.opts.ahead_bytes = 1024;
+	box_open(&box);
+	fill(400, 700, 0);
+	for (unsigned i = 0; i < count - 1; i++) {
+		spool_done(box.spool, mails[i]);
+		run_for(i % 8 == 0 ? 2 : 0);
+	}
+	ck_assert(gets_room());
+	ck_assert(put_some(1, 300));
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_full", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_set_timeout(tc, 120); tcase_add_loop_test(
 		  tc, deliveries_free_a_log_that_is_full_to_the_last_block, 0,
-		  (int)COUNT(fullness));)
+		  (int)COUNT(fullness));
+	  tcase_add_test(
+		  tc, a_state_that_is_asked_for_again_does_not_stop_deliveries);
+	  tcase_add_test(tc,
+			 a_settled_file_is_removed_although_the_log_is_full);
+	  tcase_add_test(tc,
+			 much_mail_at_once_leaves_the_part_for_done_records);)
