@@ -6,8 +6,8 @@
  * A part of the last segment is kept back for DONE records (commit.c). It has
  * room for those of all mail of the oldest segment, but a record each time a
  * delivery ends would take a block each. So DONE records wait here until they
- * settle the oldest segment, which head then passes, or fill a block of those
- * that are not needed for that.
+ * settle the oldest segment, which head then passes, or, beyond those that this
+ * takes, fill a block or let go of a file.
  */
 #include "queue/spool/internal.h"
 
@@ -54,24 +54,41 @@ full_room(const struct spool *spool)
 	return blocks_left(spool) * FORMAT_BLOCK / 2;
 }
 
+static bool
+has_file(const struct spool *spool, uint64_t id)
+{
+	uint32_t handle = index_find(&spool->index, id);
+
+	return handle != 0 && (index_at(&spool->index, handle)->flags &
+			       (ENTRY_IN_FILE | ENTRY_HAS_FILE)) != 0;
+}
+
 void
 full_add(struct spool *spool, uint64_t id)
 {
+	uint64_t *to;
+
 	if (spool->settled_count == spool->settled_size) {
 		spool->settled_size = 2 * spool->settled_size + 64;
 		spool->settled = mem_resize(spool->settled, spool->settled_size,
 					    sizeof(*spool->settled));
 	}
-	spool->settled[spool->settled_count++] = id;
+	to = &spool->settled[spool->settled_count++];
+	if (has_file(spool, id)) {
+		*to = spool->settled[spool->settled_files];
+		to = &spool->settled[spool->settled_files++];
+	}
+	*to = id;
 	spool->has_settled = true;
 }
 
 static void
-add_done(struct parcel *parcel, uint64_t id)
+add_done(struct spool *spool, struct parcel *parcel, uint64_t id)
 {
 	struct record_head record = {.type = RECORD_DONE, .id = id};
 
 	(void)parcel_add(parcel, &record, NULL, NULL);
+	spool->dones++;
 }
 
 static struct segment *
@@ -101,36 +118,43 @@ settle_oldest(struct spool *spool, struct parcel *parcel)
 {
 	const struct segment *oldest = oldest_segment(spool);
 	uint32_t handle = oldest->entries.first;
-	size_t kept = 0;
+	size_t kept = 0, files = 0;
 
 	for (; handle != 0; handle = index_at(&spool->index, handle)->next)
-		add_done(parcel, index_at(&spool->index, handle)->id);
+		add_done(spool, parcel, index_at(&spool->index, handle)->id);
 	for (size_t i = 0; i < spool->settled_count; i++) {
 		handle = index_find(&spool->index, spool->settled[i]);
-		if (handle == 0 ||
-		    index_at(&spool->index, handle)->slot != oldest->slot)
-			spool->settled[kept++] = spool->settled[i];
+		if (handle != 0 &&
+		    index_at(&spool->index, handle)->slot == oldest->slot)
+			continue;
+		files += i < spool->settled_files;
+		spool->settled[kept++] = spool->settled[i];
 	}
 	spool->settled_count = kept;
+	spool->settled_files = files;
 }
 
 static void
 settle_first(struct spool *spool, struct parcel *parcel, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		add_done(parcel, spool->settled[i]);
+		add_done(spool, parcel, spool->settled[i]);
 	spool->settled_count -= count;
+	spool->settled_files -=
+		count < spool->settled_files ? count : spool->settled_files;
 	memmove(spool->settled, spool->settled + count,
 		spool->settled_count * sizeof(*spool->settled));
 }
 
-/* Elsewhere than in settled there may be DONE records of a group, which are
- * good for nothing without the rest of it. */
+/* A block for others than those of the oldest segment: when they fill it, or
+ * when a file goes for it, which frees the disk. */
 static bool
-is_alone(const struct spool *spool)
+is_worth_a_block(const struct spool *spool)
 {
-	return spool->in_flight == 0 && list_is_empty(&spool->ready) &&
-	       spool->filling->item_count == 0;
+	return (spool->settled_count >= BLOCK_DONES ||
+		spool->settled_files != 0) &&
+	       blocks_left(spool) >
+		       oldest_segment(spool)->entries.count / BLOCK_DONES + 1;
 }
 
 void
@@ -139,7 +163,9 @@ full_give(struct spool *spool)
 	bool is_scarce = full_is_scarce(spool);
 	struct parcel *parcel;
 
-	if (spool->settled_count == 0 || (is_scarce && !is_alone(spool)))
+	/* elsewhere than in settled there may be DONE records of a group, which
+	 * are good for nothing without the rest of it */
+	if (spool->settled_count == 0 || (is_scarce && spool->dones != 0))
 		return;
 	spool->has_settled = false;
 	parcel = parcel_new();
@@ -147,10 +173,11 @@ full_give(struct spool *spool)
 		settle_first(spool, parcel, spool->settled_count);
 	else if (is_settled(spool, oldest_segment(spool)))
 		settle_oldest(spool, parcel);
-	else if (spool->settled_count >= BLOCK_DONES &&
-		 blocks_left(spool) >
-			 oldest_segment(spool)->entries.count / BLOCK_DONES + 1)
-		settle_first(spool, parcel, BLOCK_DONES);
+	else if (is_worth_a_block(spool))
+		settle_first(spool, parcel,
+			     spool->settled_count < BLOCK_DONES
+				     ? spool->settled_count
+				     : BLOCK_DONES);
 	if (parcel->item_count == 0)
 		parcel_free(parcel);
 	else

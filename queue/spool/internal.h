@@ -127,8 +127,10 @@ struct spool {
 	unsigned states_again; /* asked for again, and not yet saved */
 	uint64_t *settled;     /* DONE records that wait, in a full log */
 	size_t settled_count, settled_size;
-	bool has_settled;    /* some were not looked at */
-	unsigned free_count; /* segments, as the committer said */
+	size_t settled_files; /* the first so many have a file */
+	size_t dones;	      /* DONE records given, or about to be */
+	bool has_settled;     /* some were not looked at */
+	unsigned free_count;  /* segments, as the committer said */
 
 	/* Its DONE records that cannot go are written again; or NULL. */
 	struct segment *forwarding;

@@ -115,9 +115,12 @@ item_failed(struct spool *spool, struct parcel *parcel,
 		spool->states_again++;
 		return;
 	case RECORD_DONE:
-		if (item->is_again)
+		if (item->is_again) {
 			keep_forwarded(spool, NULL, status);
-		if (item->is_again || handle == 0)
+			return;
+		}
+		spool->dones--;
+		if (handle == 0)
 			return;
 		if (!item->is_grouped && !spool->is_broken) {
 			spool_add_done(spool, record.id);
@@ -160,10 +163,12 @@ item_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
 			item->on_saved(item->arg, 0);
 		return;
 	case RECORD_DONE:
-		if (item->is_again)
+		if (item->is_again) {
 			keep_forwarded(spool, segment, 0);
-		else
-			done_saved(spool, segment, item->record.id);
+			return;
+		}
+		spool->dones--;
+		done_saved(spool, segment, item->record.id);
 		return;
 	}
 }

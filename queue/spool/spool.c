@@ -334,6 +334,7 @@ spool_add_done(struct spool *spool, uint64_t id)
 		return;
 	}
 	(void)spool_add_record(spool, &record, NULL, NULL, false);
+	spool->dones++;
 }
 
 void
