@@ -290,7 +290,9 @@ queue_list_command(struct ctl *ctl)
 	}
 	/* a person is told what a program sees by nothing being there */
 	if (rc == EXIT_DONE && is_watched && !ctl->is_json && !scan.has_head)
-		(void)fprintf(stderr, "nothing waits\n");
+		(void)fprintf(stderr, json_object_size(args) == 0
+					      ? "nothing waits\n"
+					      : "nothing of that kind waits\n");
 	json_decref(args);
 	return rc;
 }

@@ -391,6 +391,8 @@ def on_terminal(relay, *words):
 def test_a_person_is_told_that_nothing_waits_or_nobody_answers(relay):
     relay.start()
     assert on_terminal(relay, "queue") == "nothing waits\r\n"
+    assert on_terminal(relay, "queue", "--domain", "far.example") == \
+        "nothing of that kind waits\r\n"
     answer = relay.ctl("queue")
     assert (answer.code, answer.out, answer.err) == (0, "", "")
     relay.stop()
