@@ -738,6 +738,7 @@ struct need {
 	unsigned free_count;
 	uint32_t wanted; /* bytes, 0: nothing */
 	bool is_stranded;
+	bool is_large; /* what it waits for: more than any that is free has */
 };
 
 static bool
@@ -818,7 +819,8 @@ grow(struct spool *spool, const struct need *need)
 
 	if (spool->is_making)
 		return;
-	if (need->is_stranded ||
+	/* for one large parcel no retiring helps */
+	if (need->is_stranded || need->is_large ||
 	    may_grow(spool, size, is_pressing(spool, need))) {
 		/* after a failure the tick tries again, not every turn */
 		if (!spool->cannot_make || spool->is_retry)
@@ -872,6 +874,21 @@ retire_or_grow(struct spool *spool, const struct need *need)
 	pthread_mutex_unlock(&spool->committer.lock);
 }
 
+/* There are free ones, which are all too small. */
+static bool
+is_too_large(const struct committer *committer)
+{
+	const struct list *node = committer->segments.next;
+
+	if (committer->wanted == 0 || committer->free_count == 0)
+		return false;
+	while (node != &committer->segments &&
+	       container_of(node, struct segment, link)->bytes <
+		       committer->wanted)
+		node = node->next;
+	return node == &committer->segments;
+}
+
 /* Frees what the durable head has passed; says how the committer is. */
 static struct need
 free_passed(struct spool *spool, uint64_t *head)
@@ -895,6 +912,7 @@ free_passed(struct spool *spool, uint64_t *head)
 	need.free_count = spool->free_count = committer->free_count;
 	need.wanted = committer->wanted;
 	need.is_stranded = committer->is_stranded;
+	need.is_large = is_too_large(committer);
 	/* it may have what it wants by now, or a head to write */
 	if (need.wanted != 0)
 		pthread_cond_signal(&committer->wake);

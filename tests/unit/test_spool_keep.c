@@ -285,6 +285,34 @@ START_TEST(a_full_log_is_closed_while_a_large_segment_is_wanted)
 }
 END_TEST
 
+/* All that a turn brings is one parcel, for which no segment is large enough,
+ * and there are as many as there may be. */
+START_TEST(a_parcel_larger_than_a_segment_is_written_at_the_hard_limit)
+{
+	struct box_put puts[20];
+	uint64_t id;
+
+	box.opts.segments_soft = box.opts.segments_hard = 3;
+	box.opts.ahead_bytes = 160 << 10;
+	box_open(&box);
+	/* until all of them are as large as they get */
+	for (unsigned i = 0; i < 100; i++) {
+		ck_assert_int_eq(box_put(&box, i, 12000, &id), 0);
+		spool_done(box.spool, id);
+	}
+	for (unsigned turn = 0; turn < 5; turn++) {
+		for (unsigned i = 0; i < COUNT(puts); i++)
+			box_start(&box, &puts[i], i, 3500);
+		for (unsigned i = 0; i < COUNT(puts); i++) {
+			box_wait(&box, &puts[i].is_over);
+			ck_assert_int_eq(puts[i].status, 0);
+			spool_done(box.spool, puts[i].id);
+		}
+	}
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 300);
 	  tcase_add_loop_test(tc, an_empty_log_takes_mail_however_small_it_is,
@@ -292,6 +320,9 @@ UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_add_loop_test(
 		  tc, a_full_log_is_closed_while_a_large_segment_is_wanted, 0,
 		  3);
+	  tcase_add_test(
+		  tc,
+		  a_parcel_larger_than_a_segment_is_written_at_the_hard_limit);
 	  tcase_add_test(tc, segments_are_not_made_and_dropped_in_turn);
 	  tcase_add_test(tc,
 			 a_segment_that_cannot_be_removed_is_not_in_the_way);
