@@ -391,6 +391,13 @@ room(const struct committer *committer, bool is_more, bool is_first)
 	return left > kept ? left - kept : 0;
 }
 
+static void
+want_nothing(struct committer *committer)
+{
+	committer->wanted = 0;
+	committer->is_stranded = committer->is_giving_up = false;
+}
+
 /* Goes on to a free segment of enough bytes; false: there is none. */
 static bool
 rotate(struct committer *committer, uint32_t need)
@@ -405,8 +412,7 @@ rotate(struct committer *committer, uint32_t need)
 			continue;
 		list_remove(node);
 		committer->free_count--;
-		committer->wanted = 0;
-		committer->is_stranded = committer->is_giving_up = false;
+		want_nothing(committer);
 		segment->segno = committer->next_segno++;
 		committer->current = segment;
 		committer->offset = 0;
@@ -598,6 +604,7 @@ run(void *arg)
 			wait_for_segment(committer, need, parcel->is_more);
 			continue;
 		}
+		want_nothing(committer);
 		write_batch(committer);
 	}
 	pthread_mutex_unlock(&committer->lock);
@@ -703,8 +710,7 @@ committer_fail_copies(struct committer *committer)
 		give_back(committer, batch);
 		batch = NULL;
 		/* what waited behind them says anew what it wants */
-		committer->wanted = 0;
-		committer->is_stranded = committer->is_giving_up = false;
+		want_nothing(committer);
 		pthread_cond_signal(&committer->wake);
 	}
 	pthread_mutex_unlock(&committer->lock);

@@ -874,19 +874,17 @@ retire_or_grow(struct spool *spool, const struct need *need)
 	pthread_mutex_unlock(&spool->committer.lock);
 }
 
-/* There are free ones, which are all too small. */
+/* Whether a free one is large enough for what the committer wants. */
 static bool
-is_too_large(const struct committer *committer)
+has_wanted(const struct committer *committer)
 {
 	const struct list *node = committer->segments.next;
 
-	if (committer->wanted == 0 || committer->free_count == 0)
-		return false;
 	while (node != &committer->segments &&
 	       container_of(node, struct segment, link)->bytes <
 		       committer->wanted)
 		node = node->next;
-	return node == &committer->segments;
+	return node != &committer->segments;
 }
 
 /* Frees what the durable head has passed; says how the committer is. */
@@ -910,11 +908,12 @@ free_passed(struct spool *spool, uint64_t *head)
 		recycle(spool, segment);
 	}
 	need.free_count = spool->free_count = committer->free_count;
-	need.wanted = committer->wanted;
-	need.is_stranded = committer->is_stranded;
-	need.is_large = is_too_large(committer);
+	/* its thread may not have had the time to take what it wanted */
+	need.wanted = has_wanted(committer) ? 0 : committer->wanted;
+	need.is_stranded = need.wanted != 0 && committer->is_stranded;
+	need.is_large = need.wanted != 0 && need.free_count != 0;
 	/* it may have what it wants by now, or a head to write */
-	if (need.wanted != 0)
+	if (committer->wanted != 0)
 		pthread_cond_signal(&committer->wake);
 	pthread_mutex_unlock(&committer->lock);
 	return need;

@@ -313,6 +313,40 @@ START_TEST(a_parcel_larger_than_a_segment_is_written_at_the_hard_limit)
 }
 END_TEST
 
+/* Its thread sleeps on, as one does on a busy machine. */
+START_TEST(a_free_segment_that_waits_to_be_taken_is_not_made_twice)
+{
+	struct spool_stats before, after;
+	uint64_t id;
+
+	box_open(&box);
+	for (unsigned i = 0; i < SOFT * A_SEGMENT; i++) {
+		ck_assert_int_eq(box_put(&box, i, EACH, &id), 0);
+		spool_done(box.spool, id);
+	}
+	while (box.spool->free_count == 0 || box.spool->is_retiring ||
+	       box.spool->is_making || box.spool->in_flight != 0)
+		(void)uv_run(&box.loop, UV_RUN_ONCE);
+	spool_stats(box.spool, &before);
+	pthread_mutex_lock(&box.spool->committer.lock);
+	ck_assert(list_is_empty(&box.spool->committer.queue));
+	box.spool->committer.wanted = 8192;
+	pthread_mutex_unlock(&box.spool->committer.lock);
+	for (unsigned i = 0; i < 200; i++) {
+		keep_go_on(box.spool);
+		(void)uv_run(&box.loop, UV_RUN_NOWAIT);
+		while (box.spool->is_making)
+			(void)uv_run(&box.loop, UV_RUN_ONCE);
+	}
+	spool_stats(box.spool, &after);
+	ck_assert_uint_eq(after.log_bytes, before.log_bytes);
+	ck_assert(!box.spool->is_full);
+	ck_assert_int_eq(box_put(&box, 1, EACH, &id), 0);
+	ck_assert_uint_eq(box.spool->committer.wanted, 0);
+	box_close(&box);
+}
+END_TEST
+
 UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_set_timeout(tc, 300);
 	  tcase_add_loop_test(tc, an_empty_log_takes_mail_however_small_it_is,
@@ -327,4 +361,6 @@ UNIT_MAIN("spool_keep", tcase_add_checked_fixture(tc, setup, world_teardown);
 	  tcase_add_test(tc,
 			 a_segment_that_cannot_be_removed_is_not_in_the_way);
 	  tcase_add_test(tc,
-			 a_log_that_copies_its_old_mail_in_time_does_not_grow);)
+			 a_log_that_copies_its_old_mail_in_time_does_not_grow);
+	  tcase_add_test(
+		  tc, a_free_segment_that_waits_to_be_taken_is_not_made_twice);)
