@@ -300,7 +300,7 @@ take_item(struct spool *spool, struct parcel *parcel,
 		read_set_aside(spool, item->id);
 	} else if (item->status < 0) {
 		/* what is left then becomes files */
-		keep_unread(spool, job->segment, item->id, item->status);
+		retire_unread(spool, job->segment, item->id, item->status);
 	} else {
 		add_item(spool, parcel, item);
 	}

@@ -162,6 +162,8 @@ void spool_unlist(struct spool *spool, uint32_t handle);
 /* Puts the entry on the list of the segment that its oldest note is in. */
 void spool_list_by_notes(struct spool *spool, uint32_t handle);
 void spool_unlink_later(struct spool *spool, uint64_t id);
+/* A job for those so far, the caller's. */
+struct straggler_job *spool_take_unlinks(struct spool *spool);
 /* A callback at the end of this turn, through no commit. */
 void spool_call_later(struct spool *spool, void (*call)(void *arg, int status),
 		      void *arg, int status);
@@ -194,21 +196,25 @@ void spool_end_put(struct spool_put *put, int status);
 /* outcome.c */
 void spool_on_notify(uv_async_t *handle);
 
-/* keep.c: segments made, freed, retired */
+/* keep.c: segments made, freed, dropped */
 void keep_go_on(struct spool *spool);
 void keep_first_seen(struct spool *spool, struct segment *segment);
 void keep_tick(struct spool *spool);
-void keep_straggler(struct spool *spool, struct straggler_job *job);
-/* A DONE record that was written again is durable, or was not taken. */
-void keep_forwarded(struct spool *spool, struct segment *segment, int status);
-/* What the disk does not give back now is left where it is, for some tries. */
-void keep_unread(struct spool *spool, struct segment *segment, uint64_t id,
-		 int status);
 void keep_drop_reader(struct spool *spool, struct segment *segment);
 int keep_make_now(int log_fd, uint32_t slot, uint32_t bytes,
 		  struct segment **out);
 void keep_add(struct spool *spool, struct segment *segment);
 uint32_t keep_free_slot(struct spool *spool);
+
+/* retire.c: what is in the oldest segment moves */
+/* is_stuck: no DONE record can be written before this segment is free. */
+void retire_start(struct spool *spool, struct segment *segment, bool is_stuck);
+void retire_ended(struct spool *spool, struct straggler_job *job);
+/* A DONE record that was written again is durable, or was not taken. */
+void retire_forwarded(struct spool *spool, struct segment *segment, int status);
+/* What the disk does not give back now is left where it is, for some tries. */
+void retire_unread(struct spool *spool, struct segment *segment, uint64_t id,
+		   int status);
 
 /* copy.c: old mail written once more at the end of the log */
 /* Whether a backup is being made: blocking. */

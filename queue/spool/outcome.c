@@ -116,7 +116,7 @@ item_failed(struct spool *spool, struct parcel *parcel,
 		return;
 	case RECORD_DONE:
 		if (item->is_again) {
-			keep_forwarded(spool, NULL, status);
+			retire_forwarded(spool, NULL, status);
 			return;
 		}
 		spool->dones--;
@@ -164,7 +164,7 @@ item_saved(struct spool *spool, struct segment *segment, struct parcel *parcel,
 		return;
 	case RECORD_DONE:
 		if (item->is_again) {
-			keep_forwarded(spool, segment, 0);
+			retire_forwarded(spool, segment, 0);
 			return;
 		}
 		spool->dones--;
@@ -283,8 +283,8 @@ spool_on_notify(uv_async_t *handle)
 	for (node = list_pop(&batches); node != NULL; node = list_pop(&batches))
 		take_batch(spool, container_of(node, struct batch, link));
 	for (node = list_pop(&jobs); node != NULL; node = list_pop(&jobs))
-		keep_straggler(spool,
-			       container_of(node, struct straggler_job, link));
+		retire_ended(spool,
+			     container_of(node, struct straggler_job, link));
 	call_later_ones(spool);
 	spool_go_on(spool);
 }

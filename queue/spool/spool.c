@@ -83,6 +83,19 @@ spool_unlink_later(struct spool *spool, uint64_t id)
 	spool->unlinks[spool->unlink_count++] = id;
 }
 
+struct straggler_job *
+spool_take_unlinks(struct spool *spool)
+{
+	struct straggler_job *job = mem_zalloc(sizeof(*job));
+
+	list_init(&job->link);
+	job->unlinks = spool->unlinks;
+	job->unlink_count = spool->unlink_count;
+	spool->unlinks = NULL;
+	spool->unlink_count = spool->unlink_size = 0;
+	return job;
+}
+
 void
 spool_call_later(struct spool *spool, void (*call)(void *arg, int status),
 		 void *arg, int status)
@@ -264,16 +277,8 @@ spool_on_turn_end(uv_prepare_t *handle)
 	struct spool *spool = handle->data;
 
 	spool_give(spool, false);
-	if (spool->unlink_count != 0 && spool->life == SPOOL_OPEN) {
-		struct straggler_job *job = mem_zalloc(sizeof(*job));
-
-		list_init(&job->link);
-		job->unlinks = spool->unlinks;
-		job->unlink_count = spool->unlink_count;
-		spool->unlinks = NULL;
-		spool->unlink_count = spool->unlink_size = 0;
-		straggler_give(&spool->straggler, job);
-	}
+	if (spool->unlink_count != 0 && spool->life == SPOOL_OPEN)
+		straggler_give(&spool->straggler, spool_take_unlinks(spool));
 }
 
 void
