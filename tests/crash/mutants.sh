@@ -12,7 +12,7 @@ shift
 here=$(cd "$(dirname "$0")" && pwd)
 header=$here/../../queue/spool/mutant.h
 all=$(sed -n 's/^#define MUTANTS \([0-9]*\).*/\1/p' "$header")
-seeds=${OSTLER_SEEDS:-"1 2 3 4 5 6"}
+seeds=${OSTLER_SEEDS:-$(seq 12)}
 work=$(mktemp -d "${TMPDIR:-/tmp}/ostler-mutants-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 

@@ -174,7 +174,7 @@ START_TEST(deliveries_free_a_log_that_is_full_to_the_last_block)
 	}
 	/* nobody made room; at the latest the last delivery does */
 	while (spool_is_short(box.spool)) {
-		ck_assert_msg(++waited < 100, "no mail is accepted any more");
+		ck_assert_msg(++waited < 900, "no mail is accepted any more");
 		run_for(100);
 		if (waited > 20 && settled < total)
 			spool_done(box.spool, mails[settled++]);
@@ -197,7 +197,7 @@ END_TEST
 static bool
 gets_room(void)
 {
-	for (unsigned i = 0; i < 60 && spool_is_short(box.spool); i++)
+	for (unsigned i = 0; i < 900 && spool_is_short(box.spool); i++)
 		run_for(100);
 	return !spool_is_short(box.spool);
 }
@@ -255,7 +255,7 @@ START_TEST(much_mail_at_once_leaves_the_part_for_done_records)
 END_TEST
 
 UNIT_MAIN("spool_full", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_set_timeout(tc, 120); tcase_add_loop_test(
+	  tcase_set_timeout(tc, 600); tcase_add_loop_test(
 		  tc, deliveries_free_a_log_that_is_full_to_the_last_block, 0,
 		  (int)COUNT(fullness));
 	  tcase_add_test(
