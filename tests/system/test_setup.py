@@ -3,8 +3,8 @@
 
 import grp
 import os
+import pathlib
 import pty
-import pwd
 import shutil
 import stat
 import subprocess
@@ -13,13 +13,15 @@ import pytest
 
 from lab import mails
 from lab.base import wait_for
+from lab.need import need_mounts, need_namespaces
 from lab.relay import BUILD, ENVIRONMENT, OSTLERCTL, OSTLERD
 from lab.talk import Talk
 
 
-def run_setup(conf, *answers, umask=-1):
+def run_setup(conf, *answers, umask=-1, within=()):
     return subprocess.run(
-        [OSTLERCTL, "-c", conf, "setup"], capture_output=True, timeout=300,
+        [*within, OSTLERCTL, "-c", conf, "setup"], capture_output=True,
+        timeout=300,
         input="".join(line + "\n" for line in answers).encode(),
         env=ENVIRONMENT, umask=umask)
 
@@ -27,6 +29,25 @@ def run_setup(conf, *answers, umask=-1):
 @pytest.fixture
 def conf(folder):
     return folder / "ostler.conf"
+
+
+@pytest.fixture
+def installed(folder):
+    """What runs a command where there is the daemon's user, as after an
+    installation."""
+    need_namespaces("--mount")
+    need_mounts(folder)
+    for name, line in (("passwd", "ostler:x:64999:64999::/:/bin/false"),
+                       ("group", "ostler:x:64999:")):
+        others = [other for other in
+                  pathlib.Path("/etc", name).read_text().splitlines()
+                  if not other.startswith("ostler:")]
+        (folder / name).write_text("\n".join([*others, line]) + "\n")
+    return ["unshare", "--mount", "sh", "-ec",
+            'for name in passwd group; do\n'
+            'mount --bind "$0/$name" "/etc/$name"\n'
+            'done\n'
+            'exec "$@"', folder]
 
 
 def is_valid(conf):
@@ -125,13 +146,8 @@ def test_a_key_is_found_where_debian_has_it_or_named(
     assert f'key = "{folder}/{key}"' in line
 
 
-def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
-    if os.geteuid() != 0:
-        pytest.skip("only root gives the daemon another user")
-    try:
-        pwd.getpwnam("ostler")
-    except KeyError:
-        pytest.skip("there is no user ostler")
+def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority,
+                                                      installed):
     certificate = authority.issue(folder, "mail.ostler.example")
     shutil.copy(certificate.chain, folder / "mail.pem")
     key = folder / "mail.key"
@@ -139,20 +155,15 @@ def test_a_key_that_the_daemon_could_not_read_is_told(conf, folder, authority):
     for mode, is_told in ((0o600, True), (0o644, False)):
         key.chmod(mode)
         done = run_setup(conf, "mail.ostler.example", "a.example", "", "",
-                         str(folder / "mail.pem"))
+                         str(folder / "mail.pem"), within=installed)
         assert done.returncode == 0, done.stderr
         assert (f"chgrp ostler {key}".encode() in done.stdout) == is_told
         conf.unlink()
 
 
-def test_what_a_group_shares_stays_with_it(conf, folder, authority):
+def test_what_a_group_shares_stays_with_it(conf, folder, authority,
+                                           installed):
     """As /etc/ssl/private is of Debian's group ssl-cert."""
-    if os.geteuid() != 0:
-        pytest.skip("only root gives the daemon another user")
-    try:
-        pwd.getpwnam("ostler")
-    except KeyError:
-        pytest.skip("there is no user ostler")
     certificate = authority.issue(folder, "mail.ostler.example")
     private = folder / "private"
     private.mkdir()
@@ -164,7 +175,8 @@ def test_what_a_group_shares_stays_with_it(conf, folder, authority):
         os.chown(path, -1, group.gr_gid)
         path.chmod(mode)
     said = run_setup(conf, "mail.ostler.example", "none", "", "mx",
-                     str(folder / "mail.pem")).stdout.decode()
+                     str(folder / "mail.pem"),
+                     within=installed).stdout.decode()
     assert said.count("usermod -aG nogroup ostler") == 1, said
     assert f" {private}" not in said.replace(f"{private}/mail.key", "")
     # nobody else's: given away, as ever
@@ -172,7 +184,8 @@ def test_what_a_group_shares_stays_with_it(conf, folder, authority):
     key.chmod(0o600)
     conf.unlink()
     said = run_setup(conf, "mail.ostler.example", "none", "", "mx",
-                     str(folder / "mail.pem")).stdout.decode()
+                     str(folder / "mail.pem"),
+                     within=installed).stdout.decode()
     assert f"chgrp ostler {key} && chmod 640 {key}" in said, said
     assert f"usermod -aG nogroup ostler   # lets it into {private}\n" in said
 
